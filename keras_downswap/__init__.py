@@ -1,0 +1,21 @@
+"""Change how a Keras model downsamples: pools into strides and back, weights moved, shapes proven equal."""
+
+from keras_downswap.errors import BadRequest, BrokenPromise, DownswapError, FileRefused, UnreadableModel
+from keras_downswap.plan import Site
+from keras_downswap.report import Report
+from keras_downswap.swap import NothingSwapped, Plan, plan_swaps, swap_downsampling
+
+__all__ = [
+    "BadRequest",
+    "BrokenPromise",
+    "DownswapError",
+    "FileRefused",
+    "NothingSwapped",
+    "Plan",
+    "Report",
+    "Site",
+    "UnreadableModel",
+    "plan_swaps",
+    "swap_downsampling",
+]
+__version__ = "0.1.0"

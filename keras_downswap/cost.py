@@ -1,0 +1,100 @@
+"""Parameters and multiply-accumulates of a site before and after its swap, from the graph alone.
+
+A convolution costs (output positions) * (kernel taps) * (channels in / groups) * (filters) MACs a sample. Pools,
+padding and elementwise maps are not counted: they multiply nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from keras_downswap.geometry import Window
+from keras_downswap.graph import Call, Graph, Role, Shape, channels, spatial
+from keras_downswap.plan import Site
+from keras_downswap.rule import Make
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a site costs; MACs are None where a length is unknown.
+
+    Attributes:
+        parameters: Weight values of its convolutions.
+        macs: Multiply-accumulates for one sample.
+    """
+
+    parameters: int
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class SiteCost:
+    """Shapes and costs of one site; `before` and `after` are equal where it is kept."""
+
+    input_shape: Shape
+    output_shape: Shape
+    before: Cost
+    after: Cost
+
+
+def site_cost(graph: Graph, site: Site) -> SiteCost:
+    """Return what a site costs before and after.
+
+    Args:
+        graph: The graph that holds the site (`site.scope`).
+        site: One site of a plan.
+    """
+    calls = [graph.calls[i] for i in site.calls]
+    before = _total([_conv(graph, c, c.windows, spatial(graph.output_shape(c), c.channels_last)) for c in calls])
+    after = before
+    if site.replacement is not None:
+        steps = [step for i in site.calls for step in site.replacement.steps.get(i, ()) if isinstance(step, Make)]
+        after = _total(_made(graph, calls, steps))
+    return SiteCost(graph.input_shape(calls[0]), graph.output_shape(calls[-1]), before, after)
+
+
+def _conv(graph: Graph, call: Call, windows: tuple[Window, ...], out: Shape) -> Cost:
+    depth = channels(graph.input_shape(call), call.channels_last)
+    if call.role is not Role.CONV or depth is None:
+        return Cost(0, 0)
+    weights = prod(w.size for w in windows) * (depth // call.settings["groups"]) * call.settings["filters"]
+    positions = None if None in out else prod(n for n in out if n is not None)
+    bias = call.settings["filters"] if call.settings["use_bias"] else 0
+    return Cost(weights + bias, None if positions is None else positions * weights)
+
+
+def _made(graph: Graph, calls: list[Call], steps: list[Make]) -> list[Cost]:
+    """Follow the lengths through the made layers, and cost each convolution among them."""
+    costs = []
+    for conv in calls:
+        if conv.role is not Role.CONV:
+            continue
+        lengths = list(graph.sizes(conv))
+        for step in steps:
+            if step.kind in ("ZeroPadding", "Cropping"):
+                lengths = _resized(lengths, step)
+            elif step.like == conv.layer:
+                windows = _windows(step)
+                out = tuple(None if n is None else w.law(n) for n, w in zip(lengths, windows, strict=True))
+                costs.append(_conv(graph, conv, windows, out))
+    return costs
+
+
+def _resized(lengths: list[int | None], step: Make) -> list[int | None]:
+    cells = step.settings["padding" if step.kind == "ZeroPadding" else "cropping"]
+    sign = 1 if step.kind == "ZeroPadding" else -1
+    pairs = [cells] if isinstance(cells[0], int) else cells
+    return [None if n is None else n + sign * sum(pair) for n, pair in zip(lengths, pairs, strict=True)]
+
+
+def _windows(step: Make) -> tuple[Window, ...]:
+    s = step.settings
+    axes = zip(s["kernel_size"], s["strides"], s["dilation_rate"], strict=True)
+    return tuple(Window(k, stride, d, s["padding"]) for k, stride, d in axes)
+
+
+def _total(costs: list[Cost]) -> Cost:
+    macs = [c.macs for c in costs]
+    known = None if None in macs else sum(m for m in macs if m is not None)
+    return Cost(sum(c.parameters for c in costs), known)

@@ -1,0 +1,1 @@
+"""A small trained digit classifier and labelled digits for `keras-downswap demo`."""

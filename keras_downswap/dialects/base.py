@@ -1,0 +1,330 @@
+"""What both Kerases have in common: reading scopes, copying layers, making new ones."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.describe import OTHER, Description, describe
+from keras_downswap.dialects.twin import NODES, Twins
+from keras_downswap.errors import UnreadableModel
+from keras_downswap.graph import Call, Graph, Role, Tensor
+from keras_downswap.rule import Make
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The live side of one graph: the model, and its nodes and symbolic tensors by the graph's numbers."""
+
+    model: Any
+    graph: Graph
+    nodes: tuple[Any, ...]
+    tensors: tuple[Any, ...]
+
+
+@dataclass
+class Reading:
+    """A model and everything that was read from it.
+
+    Attributes:
+        dialect: The Keras it belongs to.
+        scopes: Every scope by number; 0 is the model itself.
+        layers: Every layer by number.
+    """
+
+    dialect: Dialect
+    scopes: dict[int, Scope] = field(default_factory=dict)
+    layers: list[Any] = field(default_factory=list)
+    scope_of: dict[int, int] = field(default_factory=dict)
+    number_of: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the model itself."""
+        return self.scopes[0].graph
+
+    @property
+    def model(self) -> Any:
+        """The model itself."""
+        return self.scopes[0].model
+
+    def number(self, layer: Any) -> int:
+        """Return the number of a layer, giving it one if it has none yet."""
+        if id(layer) not in self.number_of:
+            self.number_of[id(layer)] = len(self.layers)
+            self.layers.append(layer)
+        return self.number_of[id(layer)]
+
+
+class Dialect(ABC):
+    """One Keras. Everything that knows its internals is a method here or in a subclass."""
+
+    name: str
+    root: str
+
+    def module(self, path: str) -> Any:
+        """Return a module of this Keras that is already imported, by its path below the root."""
+        return sys.modules[f"{self.root}.{path}"]
+
+    # Telling things apart
+
+    @abstractmethod
+    def is_layer(self, value: Any) -> bool:
+        """Tell whether a value is a layer (or, in Keras 3, another operation)."""
+
+    @abstractmethod
+    def is_variable(self, value: Any) -> bool:
+        """Tell whether a value is a variable of any kind."""
+
+    @abstractmethod
+    def is_tensor(self, value: Any) -> bool:
+        """Tell whether a value is a symbolic tensor."""
+
+    @abstractmethod
+    def is_constant(self, value: Any) -> bool:
+        """Tell whether a value is immutable, so that a copy may share it."""
+
+    @abstractmethod
+    def has_graph(self, layer: Any) -> bool:
+        """Tell whether a layer is a model with a graph that can be walked."""
+
+    def stock_class(self, layer: Any) -> str:
+        """Return the name of the layer's class if it is this Keras' own, else an empty string."""
+        cls = type(layer)
+        return cls.__name__ if cls.__module__.split(".")[0] == self.root.split(".")[0] else ""
+
+    # Reading
+
+    @abstractmethod
+    def nodes(self, model: Any) -> list[Any]:
+        """Return the nodes of a model's own graph, producers first."""
+
+    @abstractmethod
+    def node_layer(self, node: Any) -> Any:
+        """Return the layer that a node calls."""
+
+    @abstractmethod
+    def node_arguments(self, node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments of a node's call."""
+
+    @abstractmethod
+    def node_outputs(self, node: Any) -> Any:
+        """Return the structure of tensors that a node made."""
+
+    @abstractmethod
+    def flatten(self, structure: Any) -> list[Any]:
+        """Return the leaves of a nested structure."""
+
+    @abstractmethod
+    def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
+        """Apply a function to the leaves of a nested structure."""
+
+    @abstractmethod
+    def boundary(self, model: Any) -> tuple[Any, Any]:
+        """Return the nested structures of a model's inputs and of its outputs."""
+
+    @abstractmethod
+    def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
+        """Return which of `ZeroPadding` and `Cropping` exist for a rank and data format."""
+
+    @abstractmethod
+    def sublayers(self, layer: Any) -> Sequence[Any]:
+        """Return all layers inside an opaque layer."""
+
+    def read(self, model: Any) -> Reading:
+        """Read a model, and every model nested in it, into graphs.
+
+        Raises:
+            UnreadableModel: If the model has no graph.
+        """
+        if not self.has_graph(model):
+            raise UnreadableModel(
+                f"{type(model).__name__} '{getattr(model, 'name', '?')}' has no graph of layers to read: expected a "
+                "functional model, or a Sequential model that knows its input shape; received a subclassed or unbuilt "
+                "model. Build it (call it once, or add an Input), or wrap its parts in a functional model."
+            )
+        reading = Reading(self)
+        self._read_scope(model, reading)
+        return reading
+
+    def _read_scope(self, model: Any, reading: Reading) -> Graph:
+        if id(model) in reading.scope_of:
+            return reading.scopes[reading.scope_of[id(model)]].graph
+        number = len(reading.scope_of)
+        reading.scope_of[id(model)] = number
+        nodes = self.nodes(model)
+        tensors: list[Any] = []
+        facts: list[Tensor] = []
+        known: dict[int, int] = {}
+        calls = []
+        for index, node in enumerate(nodes):
+            args, kwargs = self.node_arguments(node)
+            consumed = [t for t in self.flatten((args, kwargs)) if self.is_tensor(t)]
+            produced = self.flatten(self.node_outputs(node))
+            for tensor in produced:
+                known[id(tensor)] = len(tensors)
+                tensors.append(tensor)
+                facts.append(Tensor(self.shape(tensor), self.dtype(tensor), index))
+            inputs = tuple(known[id(t)] for t in consumed)
+            outputs = tuple(known[id(t)] for t in produced)
+            kwargs = {key: value for key, value in kwargs.items() if value is not None}
+            plain = len(inputs) == 1 and len(args) == 1 and self.is_tensor(args[0])
+            shape = facts[inputs[0]].shape if inputs else ()
+            calls.append(self._call(index, node, inputs, outputs, kwargs, shape if plain else None, reading))
+        given, made = (tuple(known[id(t)] for t in self.flatten(part)) for part in self.boundary(model))
+        graph = Graph(number, str(model.name), tuple(calls), tuple(facts), given, made)
+        reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
+        return graph
+
+    def _call(
+        self,
+        index: int,
+        node: Any,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        kwargs: Mapping[str, Any],
+        shape: tuple[int | None, ...] | None,
+        reading: Reading,
+    ) -> Call:
+        layer = self.node_layer(node)
+        stock = self.stock_class(layer)
+        nested = self._read_scope(layer, reading) if self.has_graph(layer) else None
+        facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
+        if inputs and nested is None and stock and shape is not None and not set(kwargs) - {"training"}:
+            facts = self.describe(layer, len(shape))
+        hidden = () if nested or facts.role is not Role.OTHER else self._hidden(layer)
+        frozen = kwargs.get("training")
+        return Call(
+            index, reading.number(layer), str(layer.name), type(layer).__name__, facts.role, inputs, outputs,
+            facts.windows, facts.channels_last, facts.settings, facts.obstacle,
+            frozen if isinstance(frozen, bool) else None, nested, hidden,
+        )  # fmt: skip
+
+    def describe(self, layer: Any, rank: int) -> Description:
+        """Describe a stock layer called on one tensor of a rank (batch and channels counted)."""
+        last = getattr(layer, "data_format", "channels_last") == "channels_last"
+        return describe(layer, self.stock_class(layer), rank, self.layers_in_front(rank - 2, last))
+
+    def _hidden(self, layer: Any) -> tuple[tuple[str, str], ...]:
+        found = []
+        for inner in self.sublayers(layer):
+            facts = self.describe(inner, 4)
+            if facts.role in (Role.MAX_POOL, Role.AVERAGE_POOL) or any(w.stride > 1 for w in facts.windows):
+                found.append((str(inner.name), type(inner).__name__))
+        return tuple(found)
+
+    def shape(self, tensor: Any) -> tuple[int | None, ...]:
+        """Return the shape of a symbolic tensor; empty where even the rank is unknown."""
+        shape = tensor.shape
+        return tuple(shape) if getattr(shape, "rank", 0) is not None else ()
+
+    def dtype(self, tensor: Any) -> str:
+        """Return the dtype name of a symbolic tensor."""
+        return str(getattr(tensor.dtype, "name", tensor.dtype))
+
+    @abstractmethod
+    def run(self, layer: Any, value: Any) -> Any:
+        """Call a layer at inference on a backend tensor or an array."""
+
+    @abstractmethod
+    def result(self, value: Any) -> np.ndarray[Any, Any]:
+        """Return a backend tensor as an array."""
+
+    @abstractmethod
+    def node_count(self, layer: Any) -> tuple[int, int]:
+        """Return how many inbound and outbound nodes a layer has."""
+
+    @abstractmethod
+    def boundary_names(self, model: Any) -> tuple[Any, ...]:
+        """Return names and structure of inputs and outputs; layer names of the outputs where there are several."""
+
+    @abstractmethod
+    def weights(self, layer: Any) -> list[Any]:
+        """Return the variables of a layer."""
+
+    def same_bits(self, a: Any, b: Any) -> bool:
+        """Tell whether two variables hold the same bits."""
+        x, y = self.array(a), self.array(b)
+        if x.shape != y.shape or x.dtype != y.dtype:
+            return False
+        return x.dtype.kind in "OSU" and bool((x == y).all()) or x.tobytes() == y.tobytes()
+
+    # Copying and making
+
+    @abstractmethod
+    def copy_variable(self, variable: Any, twins: Twins) -> Any:
+        """Return a new variable of the same value and properties."""
+
+    @abstractmethod
+    def copy_special(self, value: Any, twins: Twins) -> Any:
+        """Return the copy of a container of this Keras' own; None for any other value."""
+
+    @abstractmethod
+    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+        """Record a call of a layer without running it; return fresh tensors of the old ones' spec."""
+
+    @abstractmethod
+    def clone_from_config(self, layer: Any) -> Any:
+        """Return a layer rebuilt from the configuration, with the weights of the old one."""
+
+    def sharing_twin(self, layer: Any) -> Any:
+        """Return another object of the layer's class that shares all its attributes but the nodes."""
+        new = object.__new__(type(layer))
+        new.__dict__.update((key, [] if key in NODES else value) for key, value in vars(layer).items())
+        return new
+
+    @abstractmethod
+    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
+        """Return a new model of the old one's kind from new tensors; `layers` in call order."""
+
+    @abstractmethod
+    def policy(self, layer: Any) -> Any:
+        """Return the dtype policy of a layer."""
+
+    @abstractmethod
+    def assign(self, target: Any, value: Any) -> None:
+        """Assign a variable's or an array's value to a variable."""
+
+    def array(self, variable: Any) -> np.ndarray[Any, Any]:
+        """Return the value of a variable."""
+        return np.asarray(variable.numpy())
+
+    def make(self, step: Make, name: str, reading: Reading, twins: Twins) -> Any:
+        """Make the layer that a rule asked for; its weights follow with `fill` once it is built."""
+        layers = self.module("src.layers")
+        cls = getattr(layers, f"{step.kind}{step.rank}D" if step.rank else step.kind)
+        settings: dict[str, Any] = {"name": name, "dtype": self.policy(reading.layers[step.beside])}
+        if step.like is not None:
+            settings |= self._settings_of(reading.layers[step.like], twins)
+        settings |= step.settings
+        if "data_format" in settings and f"{step.kind}{step.rank}D" in self.without_data_format:
+            del settings["data_format"]
+        return cls(**settings)
+
+    without_data_format: frozenset[str]
+
+    def _settings_of(self, layer: Any, twins: Twins) -> dict[str, Any]:
+        """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
+        config = {key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")}
+        for key in config:
+            if key.endswith(("_regularizer", "_constraint")) or key == "activation":
+                config[key] = twins.copy(getattr(layer, key))
+            elif key.endswith("_initializer"):
+                config[key] = "zeros"
+        return config
+
+    def fill(self, new: Any, step: Make, reading: Reading, twins: Twins) -> None:
+        """Move the weights of the layer that a new one stands for, and its initializers."""
+        if step.like is None:
+            return
+        old = reading.layers[step.like]
+        for key in ("kernel_initializer", "bias_initializer"):
+            setattr(new, key, twins.copy(getattr(old, key)))
+        self.assign(new.kernel, old.kernel if step.kernel is None else step.kernel(self.array(old.kernel)))
+        if old.use_bias:
+            self.assign(new.bias, old.bias)

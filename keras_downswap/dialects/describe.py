@@ -1,0 +1,122 @@
+"""Reads what a layer does off its class name and attributes, which both Kerases spell alike."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_downswap.geometry import Window
+from keras_downswap.graph import Role
+
+CONV = re.compile(r"Conv[123]D")
+POOL = re.compile(r"(Max|Average)Pooling[123]D")
+GLOBAL_POOL = re.compile(r"Global(Max|Average)Pooling[123]D")
+ADAPTIVE_POOL = re.compile(r"Adaptive(Max|Average)Pooling[123]D")
+OTHER_CONV = re.compile(r"(Depthwise|Separable)Conv[12]D|ConvLSTM[123]D|LocallyConnected[12]D")
+RESIZE = re.compile(r"(ZeroPadding|Cropping)[123]D")
+NOISE = re.compile(r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity")
+ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
+ELEMENTWISE = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a rule may know of a layer: see the fields of the same names in `graph.Call`."""
+
+    role: Role
+    windows: tuple[Window, ...] = ()
+    channels_last: bool = True
+    settings: dict[str, Any] = field(default_factory=dict)
+    obstacle: str | None = None
+
+
+OTHER = Description(Role.OTHER)
+
+
+def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -> Description:
+    """Describe one call of a stock layer.
+
+    Args:
+        layer: The layer.
+        class_name: The name of its stock class.
+        rank: Rank of the input, batch and channels counted.
+        in_front: Which of `ZeroPadding` and `Cropping` exist for this layer's rank and data format.
+    """
+    last = getattr(layer, "data_format", "channels_last") == "channels_last"
+    if CONV.fullmatch(class_name):
+        return _conv(layer, last, in_front)
+    if found := POOL.fullmatch(class_name):
+        role = Role.MAX_POOL if found[1] == "Max" else Role.AVERAGE_POOL
+        windows = zip(_tuple(layer.pool_size), _tuple(layer.strides), strict=True)
+        return Description(role, tuple(Window(p, q, 1, layer.padding) for p, q in windows), last)
+    if GLOBAL_POOL.fullmatch(class_name):
+        return Description(Role.GLOBAL_POOL, (), last)
+    if ADAPTIVE_POOL.fullmatch(class_name):
+        return Description(Role.GLOBAL_POOL, (), last, {}, "is adaptive pooling, which has no fixed window")
+    if OTHER_CONV.fullmatch(class_name):
+        return _other_conv(layer, last)
+    if found := RESIZE.fullmatch(class_name):
+        cells = layer.padding if found[1] == "ZeroPadding" else layer.cropping
+        sign = 1 if found[1] == "ZeroPadding" else -1
+        pairs = [cells] if isinstance(cells[0], int) else cells
+        return Description(Role.RESIZE, (), last, {"cells": tuple((sign * a, sign * b) for a, b in pairs)})
+    role, axis = _elementwise(layer, class_name, rank)
+    return Description(role, channels_last=last, settings={} if axis is None else {"axis": axis})
+
+
+def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:
+    windows = zip(_tuple(layer.kernel_size), _tuple(layer.strides), _tuple(layer.dilation_rate), strict=True)
+    settings = {
+        "filters": layer.filters,
+        "groups": layer.groups,
+        "use_bias": layer.use_bias,
+        "activation": activation_name(layer.activation),
+        "layers_in_front": in_front,
+    }
+    obstacle = None
+    if getattr(layer, "quantization_mode", None) is not None:
+        obstacle = f"is quantized ({layer.quantization_mode}), and its kernel cannot be moved as it is"
+    elif getattr(layer, "lora_enabled", False):
+        obstacle = "has LoRA enabled: merge its weights first"
+    return Description(Role.CONV, tuple(Window(k, s, d, layer.padding) for k, s, d in windows), last, settings, obstacle)
+
+
+def _other_conv(layer: Any, last: bool) -> Description:
+    kernel, strides = _tuple(layer.kernel_size), _tuple(layer.strides)
+    windows = tuple(Window(k, s, 1, layer.padding) for k, s in zip(kernel, strides, strict=True))
+    settings = {"depth_multiplier": getattr(layer, "depth_multiplier", 1), "filters": getattr(layer, "filters", None)}
+    return Description(Role.OTHER_CONV, windows, last, settings)
+
+
+def _elementwise(layer: Any, class_name: str, rank: int) -> tuple[Role, int | None]:
+    """Return the role, and the axis along which the map mixes or differs (None where it does neither)."""
+    if NOISE.fullmatch(class_name):
+        return Role.LINEAR, None
+    if class_name == "Activation":
+        name = activation_name(layer.activation)
+        role = Role.LINEAR if name == "linear" else Role.POINTWISE
+        return role, rank - 1 if name in ALONG_LAST_AXIS else None
+    if class_name in ("BatchNormalization", "Softmax", "LayerNormalization"):
+        axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+        role = Role.LINEAR if class_name == "BatchNormalization" else Role.POINTWISE
+        return (role, axes[0] % rank) if len(axes) == 1 else (Role.OTHER, None)
+    if class_name == "Rescaling":
+        scalars = all(isinstance(v, int | float) for v in (layer.scale, layer.offset))
+        return (Role.LINEAR if scalars else Role.OTHER), None
+    if class_name == "PReLU":
+        shared = {a % rank for a in layer.shared_axes or ()}
+        own = [a for a in range(1, rank) if a not in shared]
+        return (Role.POINTWISE, own[0] if own else None) if len(own) < 2 else (Role.OTHER, None)
+    return (Role.POINTWISE if class_name in ELEMENTWISE else Role.OTHER), None
+
+
+def _tuple(value: Any) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def activation_name(activation: Any) -> str:
+    """Return an activation's own name (`linear` for none), or `?` and its class for what has none."""
+    if activation is None:
+        return "linear"
+    return str(getattr(activation, "__name__", f"?{type(activation).__name__}"))

@@ -1,0 +1,155 @@
+"""Keras 2 (`tf_keras`)."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.base import Dialect
+from keras_downswap.dialects.twin import Twins
+
+
+class Keras2(Dialect):
+    """The dialect of `tf_keras`, tested with the versions that pyproject.toml names."""
+
+    name = "tf_keras"
+    root = "tf_keras"
+    without_data_format = frozenset({"Cropping1D", "ZeroPadding1D"})
+
+    def __init__(self) -> None:
+        self.tf = sys.modules["tensorflow"]
+        self.Layer = self.module("src.engine.base_layer").Layer
+        self.Functional = self.module("src.engine.functional").Functional
+        self.Sequential = self.module("src.engine.sequential").Sequential
+        self.KerasTensor = self.module("src.engine.keras_tensor").KerasTensor
+        self.Node = self.module("src.engine.node").Node
+        autocast = self.module("src.mixed_precision.autocast_variable")
+        self.AutoCastVariable = autocast.AutoCastVariable
+        self.autocast = autocast.create_autocast_variable
+
+    def is_layer(self, value: Any) -> bool:
+        return isinstance(value, self.Layer)
+
+    def is_variable(self, value: Any) -> bool:
+        return isinstance(value, self.tf.Variable)
+
+    def is_tensor(self, value: Any) -> bool:
+        return isinstance(value, self.KerasTensor)
+
+    def is_constant(self, value: Any) -> bool:
+        return isinstance(value, np.generic | self.tf.Tensor | self.tf.DType | self.tf.TensorShape | self.tf.TypeSpec)
+
+    def has_graph(self, layer: Any) -> bool:
+        return isinstance(layer, self.Functional) and bool(getattr(layer, "_is_graph_network", False))
+
+    def nodes(self, model: Any) -> list[Any]:
+        depths = model._nodes_by_depth
+        return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+
+    def node_layer(self, node: Any) -> Any:
+        return node.layer
+
+    def node_arguments(self, node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(node.call_args), node.call_kwargs
+
+    def node_outputs(self, node: Any) -> Any:
+        return node.outputs
+
+    def flatten(self, structure: Any) -> list[Any]:
+        return list(self.tf.nest.flatten(structure))
+
+    def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
+        return self.tf.nest.map_structure(function, structure)
+
+    def boundary(self, model: Any) -> tuple[Any, Any]:
+        return model._nested_inputs, model._nested_outputs
+
+    def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
+        return frozenset({"ZeroPadding", "Cropping"} if channels_last or rank > 1 else ())
+
+    def sublayers(self, layer: Any) -> Sequence[Any]:
+        inside = getattr(layer, "_self_tracked_trackables", None)
+        return list(layer._flatten_layers(recursive=True, include_self=False)) if inside else []
+
+    def run(self, layer: Any, value: Any) -> Any:
+        return layer(self.tf.convert_to_tensor(value))
+
+    def result(self, value: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(value.numpy())
+
+    def node_count(self, layer: Any) -> tuple[int, int]:
+        return len(layer._inbound_nodes), len(layer._outbound_nodes)
+
+    def boundary_names(self, model: Any) -> tuple[Any, ...]:
+        made = [t._keras_history.layer.name for t in model.outputs] if len(model.outputs) > 1 else []
+        structure = self.map(lambda _: 0, self.boundary(model))
+        return list(model.input_names), list(model.output_names), made, structure
+
+    def weights(self, layer: Any) -> list[Any]:
+        return list(layer.weights)
+
+    def copy_variable(self, variable: Any, twins: Twins) -> Any:
+        if isinstance(variable, self.AutoCastVariable):
+            return self.autocast(twins.copy(variable._variable))
+        new = copy.deepcopy(variable)
+        for key, value in vars(variable).items():
+            if key.startswith("_keras") or key not in vars(new):
+                new.__dict__[key] = value
+        return new
+
+    def copy_special(self, value: Any, twins: Twins) -> Any:
+        name = type(value).__name__
+        if name == "ListWrapper":
+            return twins.note(value, type(value)([twins.copy(v) for v in value]))
+        if name in ("_DictWrapper", "_TupleWrapper"):
+            return twins.note(value, type(value)(twins.copy(value.__wrapped__)))
+        if name == "ObjectIdentityDictionary":
+            new = twins.note(value, type(value)())
+            for key in value:
+                new[twins.copy(key)] = twins.copy(value[key])
+            return new
+        return None
+
+    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+        fresh = self.map(self._fresh, outputs)
+        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=fresh)
+        return fresh
+
+    def _fresh(self, tensor: Any) -> Any:
+        new = copy.copy(tensor)
+        new.__dict__.pop("_keras_history", None)
+        return new
+
+    def clone_from_config(self, layer: Any) -> Any:
+        new = type(layer).from_config(layer.get_config())
+        if layer.built and layer._build_input_shape is not None:
+            new.build(layer._build_input_shape)
+        for old, fresh in zip(layer.weights, new.weights, strict=True):
+            fresh.assign(old)
+        return new
+
+    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
+        if isinstance(old, self.Sequential):
+            new = self.Sequential(name=old.name)
+            new.inputs, new.outputs = self.flatten(inputs), self.flatten(outputs)
+            new.built = True
+            new._has_explicit_input_shape = old._has_explicit_input_shape
+            new._inferred_input_shape = old._inferred_input_shape
+            new._init_graph_network(new.inputs, new.outputs)
+            new._graph_initialized = True
+        else:
+            new = self.Functional(inputs, outputs, name=old.name)
+        new.__dict__["_trainable"] = old._trainable
+        new._set_dtype_policy(old._dtype_policy)
+        new.output_names = list(old.output_names)
+        return new
+
+    def policy(self, layer: Any) -> Any:
+        return layer._dtype_policy
+
+    def assign(self, target: Any, value: Any) -> None:
+        target.assign(value)

@@ -1,0 +1,175 @@
+"""Keras 3 (`keras`), on any backend."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.base import Dialect
+from keras_downswap.dialects.twin import Twins
+
+
+class Keras3(Dialect):
+    """The dialect of `keras`, tested with the versions that pyproject.toml names."""
+
+    name = "keras"
+    root = "keras"
+    without_data_format = frozenset({"Cropping1D"})
+
+    def __init__(self) -> None:
+        self.Operation = self.module("src.ops.operation").Operation
+        self.Layer = self.module("src.layers.layer").Layer
+        self.Functional = self.module("src.models.functional").Functional
+        self.Sequential = self.module("src.models.sequential").Sequential
+        self.KerasTensor = self.module("src.backend.common.keras_tensor").KerasTensor
+        self.Node = self.module("src.ops.node").Node
+        self.KerasVariable = self.module("src.backend").Variable
+        self.tree = self.module("src.tree")
+        tracking = self.module("src.utils.tracking")
+        self.Tracker = tracking.Tracker
+        self.tracked = (tracking.TrackedList, tracking.TrackedDict, tracking.TrackedSet)
+
+    def is_layer(self, value: Any) -> bool:
+        return isinstance(value, self.Operation)
+
+    def is_variable(self, value: Any) -> bool:
+        return isinstance(value, self.KerasVariable)
+
+    def is_tensor(self, value: Any) -> bool:
+        return isinstance(value, self.KerasTensor)
+
+    def is_constant(self, value: Any) -> bool:
+        module = type(value).__module__
+        return isinstance(value, np.generic) or (
+            module.startswith(("tensorflow", "jaxlib", "jax.")) and type(value).__name__ in CONSTANTS
+        )
+
+    def has_graph(self, layer: Any) -> bool:
+        if isinstance(layer, self.Sequential):
+            return layer._functional is not None
+        return isinstance(layer, self.Functional)
+
+    def nodes(self, model: Any) -> list[Any]:
+        graph = self._functional(model)
+        depths = graph._nodes_by_depth
+        return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+
+    def _functional(self, model: Any) -> Any:
+        return model._functional if isinstance(model, self.Sequential) else model
+
+    def node_layer(self, node: Any) -> Any:
+        return node.operation
+
+    def node_arguments(self, node: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return node.arguments.args, node.arguments.kwargs
+
+    def node_outputs(self, node: Any) -> Any:
+        return node.outputs
+
+    def flatten(self, structure: Any) -> list[Any]:
+        return list(self.tree.flatten(structure))
+
+    def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
+        return self.tree.map_structure(function, structure)
+
+    def boundary(self, model: Any) -> tuple[Any, Any]:
+        graph = self._functional(model)
+        return graph._inputs_struct, graph._outputs_struct
+
+    def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
+        return frozenset({"ZeroPadding", "Cropping"} if channels_last or rank > 1 else {"ZeroPadding"})
+
+    def sublayers(self, layer: Any) -> Sequence[Any]:
+        return list(layer._flatten_layers(include_self=False)) if getattr(layer, "_layers", None) else []
+
+    def run(self, layer: Any, value: Any) -> Any:
+        return layer(self.module("src.backend").convert_to_tensor(value))
+
+    def result(self, value: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(self.module("src.backend").convert_to_numpy(value))
+
+    def node_count(self, layer: Any) -> tuple[int, int]:
+        return len(layer._inbound_nodes), len(layer._outbound_nodes)
+
+    def boundary_names(self, model: Any) -> tuple[Any, ...]:
+        graph = self._functional(model)
+        made = [t._keras_history.operation.name for t in graph.outputs] if len(graph.outputs) > 1 else []
+        structure = self.map(lambda _: 0, self.boundary(model))
+        names = [(t.name, t._keras_history.operation.name) for t in graph.inputs]
+        return names, list(graph.output_names), made, structure
+
+    def weights(self, layer: Any) -> list[Any]:
+        return list(getattr(layer, "weights", ()))
+
+    def copy_variable(self, variable: Any, twins: Twins) -> Any:
+        new = object.__new__(type(variable))
+        new.__dict__.update((k, v if k == "_value" else twins.copy(v)) for k, v in vars(variable).items())
+        if variable._value is not None:
+            new.__dict__["_value"] = copy.deepcopy(variable._value)
+        return new
+
+    def copy_special(self, value: Any, twins: Twins) -> Any:
+        if isinstance(value, self.Tracker):
+            new = twins.note(value, object.__new__(type(value)))
+            new.__dict__.update((k, twins.copy(v)) for k, v in vars(value).items() if k != "stored_ids")
+            new.stored_ids = {name: {id(item) for item in store} for name, (_, store) in new.config.items()}
+            return new
+        if isinstance(value, self.tracked):
+            new = twins.note(value, type(value)())
+            if isinstance(value, dict):
+                dict.update(new, {twins.copy(k): twins.copy(v) for k, v in value.items()})
+            elif isinstance(value, list):
+                list.extend(new, [twins.copy(v) for v in value])
+            else:
+                set.update(new, [twins.copy(v) for v in value])
+            new.tracker = twins.copy(value.tracker)
+            return new
+        return None
+
+    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+        fresh = [self._fresh(tensor) for tensor in outputs]
+        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=fresh)
+        return fresh
+
+    def _fresh(self, tensor: Any) -> Any:
+        new = copy.copy(tensor)
+        new.__dict__.pop("_keras_history", None)
+        return new
+
+    def clone_from_config(self, layer: Any) -> Any:
+        new = type(layer).from_config(layer.get_config())
+        if layer.built:
+            new.build_from_config(layer.get_build_config() or {})
+        for old, fresh in zip(layer.weights, new.weights, strict=True):
+            fresh.assign(old)
+        return new
+
+    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
+        graph = self.Functional(inputs, outputs, name=self._functional(old).name)
+        new = graph
+        if isinstance(old, self.Sequential):
+            new = self.Sequential(name=old.name)
+            new._layers.extend(layers)
+            new._functional = graph
+            new._build_shapes_dict = old._build_shapes_dict
+            new.built = True
+        for pair in {id(new): (old, new), id(graph): (self._functional(old), graph)}.values():
+            pair[1].__dict__["_trainable"] = pair[0]._trainable
+            pair[1].__dict__["_dtype_policy"] = pair[0]._dtype_policy
+        graph.output_names = list(self._functional(old).output_names)
+        return new
+
+    def policy(self, layer: Any) -> Any:
+        return layer.dtype_policy
+
+    def assign(self, target: Any, value: Any) -> None:
+        target.assign(value)
+
+    def array(self, variable: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(self.module("src.backend").convert_to_numpy(variable._value))
+
+
+CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})

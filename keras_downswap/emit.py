@@ -1,0 +1,85 @@
+"""From fitted windows to steps: the convolution's own padding where that will do, else layers in front of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keras_downswap.geometry import Fit, Window
+from keras_downswap.graph import Call, Graph
+from keras_downswap.kernels import Array
+from keras_downswap.rule import Make, Step, require
+
+
+def refit(
+    conv: Call,
+    windows: Sequence[Window],
+    fits: Sequence[Fit],
+    kernel: Callable[[Array], Array] | None = None,
+) -> tuple[Make, ...]:
+    """Return the convolution with other windows, preceded by the padding and cropping layers that it needs.
+
+    Args:
+        conv: The convolution that gives its name, weights and other settings.
+        windows: Its new windows, one per axis; their own padding is ignored.
+        fits: Their fitted padding, one per axis.
+        kernel: Makes the new kernel from the old one; None moves it verbatim.
+
+    Raises:
+        Refused: If a layer in front is needed and this Keras has none for the data format.
+    """
+    plain = frozenset[str].intersection(*(f.plain for f in fits))
+    own = conv.windows[0].padding
+    chosen = next((p for p in (own, "valid", "same", "causal") if p in plain), None)
+    new = Make("Conv", len(windows), conv.name, conv_settings(windows, chosen or "valid"), conv.layer, conv.layer, kernel)
+    return (new,) if chosen else (*_in_front(conv, fits), new)
+
+
+def conv_settings(windows: Sequence[Window], padding: str) -> dict[str, Any]:
+    """Return the constructor arguments that hold a convolution's geometry."""
+    return {
+        "kernel_size": tuple(w.size for w in windows),
+        "strides": tuple(w.stride for w in windows),
+        "dilation_rate": tuple(w.dilation for w in windows),
+        "padding": padding,
+    }
+
+
+def _in_front(conv: Call, fits: Sequence[Fit]) -> tuple[Make, ...]:
+    pads = tuple((max(f.before, 0), max(f.after, 0)) for f in fits)
+    crops = tuple((max(-f.before, 0), max(-f.after, 0)) for f in fits)
+    made = []
+    for kind, argument, suffix, cells in (
+        ("ZeroPadding", "padding", "pad", pads),
+        ("Cropping", "cropping", "crop", crops),
+    ):
+        if any(any(pair) for pair in cells):
+            missing = f"{conv.label} would need {kind}{len(cells)}D, which this Keras has not for channels_first"
+            require(kind in conv.settings["layers_in_front"], missing)
+            amount = cells if len(cells) > 1 else cells[0]
+            settings = {argument: amount, **data_format(conv)}
+            made.append(Make(kind, len(cells), f"{conv.name}_{suffix}", settings, conv.layer))
+    return tuple(made)
+
+
+def data_format(call: Call) -> Mapping[str, str]:
+    """Return the `data_format` argument for a layer that stands beside `call`."""
+    return {"data_format": "channels_last" if call.channels_last else "channels_first"}
+
+
+def pool_layer(kind: str, name: str, windows: Sequence[Window], beside: Call) -> Make:
+    """Return a pool of one kind (`MaxPooling` or `AveragePooling`) with the given windows."""
+    settings = {
+        "pool_size": tuple(w.size for w in windows),
+        "strides": tuple(w.stride for w in windows),
+        "padding": windows[0].padding,
+        **data_format(beside),
+    }
+    return Make(kind, len(windows), name, settings, beside.layer)
+
+
+def without(graph: Graph, pool: Call) -> tuple[Step, ...]:
+    """Return what stays in a removed pool's place: an identity of its name where that names one of several outputs."""
+    if graph.scope == 0 and graph.is_output(pool) and len(graph.outputs) > 1:
+        return (Make("Activation", 0, pool.name, {"activation": "linear"}, pool.layer),)
+    return ()

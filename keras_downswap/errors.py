@@ -1,0 +1,21 @@
+"""Every error this package raises on purpose."""
+
+
+class DownswapError(Exception):
+    """Base of all errors that the package raises on purpose; its text is one clear sentence or more."""
+
+
+class UnreadableModel(DownswapError):
+    """The model has no graph that could be read (subclassed, not built, or not a Keras model)."""
+
+
+class BadRequest(DownswapError):
+    """The call asks for something that does not exist or contradicts itself."""
+
+
+class BrokenPromise(DownswapError):
+    """A rewritten model failed a check; it was not returned and nothing was written."""
+
+
+class FileRefused(DownswapError):
+    """A file is not a saved Keras model, cannot be opened, or holds what would run a stranger's code."""

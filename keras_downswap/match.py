@@ -1,0 +1,159 @@
+"""The walks through a graph that rules share, and their refusals."""
+
+from __future__ import annotations
+
+from keras_downswap.geometry import Window, middle_first
+from keras_downswap.graph import POOLS, Call, Graph, Role
+from keras_downswap.rule import Refused, require
+
+
+
+def is_elementwise(graph: Graph, call: Call, channels_last: bool) -> bool:
+    """Tell whether a call treats every position alike: elementwise, or along the channel axis only."""
+    if call.role not in (Role.LINEAR, Role.POINTWISE):
+        return False
+    channel_axis = len(graph.input_shape(call)) - 1 if channels_last else 1
+    return bool(call.settings.get("axis", channel_axis) == channel_axis)
+
+
+def is_pool(call: Call) -> bool:
+    """Anchor at pools, global ones included."""
+    return call.role in POOLS or call.role is Role.GLOBAL_POOL
+
+
+def is_strided_conv(call: Call) -> bool:
+    """Anchor at strided convolutions of any kind."""
+    return call.strided and call.role in (Role.CONV, Role.OTHER_CONV)
+
+
+def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
+    """Walk from a pool upstream through elementwise calls to a convolution.
+
+    Returns:
+        The convolution, the calls between, and the pool; the pool alone where no convolution stands behind it.
+    """
+    chain = [graph.producer(pool), pool]
+    while is_elementwise(graph, chain[0], pool.channels_last):
+        chain.insert(0, graph.producer(chain[0]))
+    found = chain[0].role in (Role.CONV, Role.OTHER_CONV) and pool.role is not Role.GLOBAL_POOL
+    return tuple(chain) if found else (pool,)
+
+
+def _upstream(graph: Graph, pool: Call) -> Call:
+    call = graph.producer(pool)
+    while is_elementwise(graph, call, pool.channels_last):
+        call = graph.producer(call)
+    return call
+
+
+def conv_behind(graph: Graph, pool: Call) -> tuple[Call, tuple[Call, ...]]:
+    """Find the convolution behind a pool, and the elementwise calls between them.
+
+    Raises:
+        Refused: If the pool is no downsampling site, no convolution stands behind it, or another consumer would see
+            the change.
+    """
+    require_window(graph, pool)
+    chain = reach(graph, pool)
+    conv = chain[0]
+    found = _upstream(graph, pool).label
+    require(conv is not pool, f"no convolution stands behind {pool.label}: upstream is {found}")
+    require_conv(conv)
+    for call, after in zip(chain, chain[1:], strict=False):
+        users = graph.consumers[call.outputs[0]]
+        others = [graph.calls[u].label for u in users if u != after.index] or ["itself a second time"]
+        require(len(users) == 1, f"the output of {call.label} has a second consumer, {others[0]}")
+        require(not graph.is_output(call), f"the output of {call.label} is also an output of the model")
+    require(conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} differ in data_format")
+    given, wanted = (graph.tensors[c.outputs[0]].dtype for c in (chain[-2], pool))
+    require(given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose")
+    return conv, chain[1:-1]
+
+
+def require_conv(conv: Call) -> None:
+    """Refuse what is not an ordinary convolution of one tensor."""
+    require(conv.role is Role.CONV, f"{conv.label} is not a Conv1D, Conv2D or Conv3D")
+    require(conv.obstacle is None, f"{conv.label} {conv.obstacle}")
+
+
+def require_window(graph: Graph, pool: Call) -> None:
+    """Refuse a pool that is not a downsampling site: a global one, by class or because it covers its whole map."""
+    require(pool.obstacle is None, f"{pool.label} {pool.obstacle}")
+    require(pool.role is not Role.GLOBAL_POOL, f"{pool.label} is global pooling, not a downsampling site")
+    sizes = graph.sizes(pool)
+    covers = all(n is not None and w.size >= n for n, w in zip(sizes, pool.windows, strict=True))
+    whole = "x".join(str(n) for n in sizes)
+    require(
+        not covers or all(w.size == 1 for w in pool.windows),
+        f"{pool.label} covers its whole {whole} map: global pooling, not a downsampling site",
+    )
+
+
+def require_free_name(graph: Graph, call: Call) -> None:
+    """Refuse to put a layer behind a call that names one of several outputs of the model."""
+    several = graph.scope == 0 and len(graph.outputs) > 1
+    require(
+        not (several and graph.is_output(call)),
+        f"the output of {call.label} is one of several outputs of the model: a layer behind it would rename that output",
+    )
+
+
+def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
+    """Walk from a convolution downstream through elementwise calls that are the sole consumers of each other.
+
+    Returns:
+        The convolution and its followers. Stops before a call that names one of several outputs of the model.
+
+    Raises:
+        Refused: If the convolution itself names one of several outputs.
+    """
+    require_free_name(graph, conv)
+    run = [conv]
+    while True:
+        call = graph.sole_consumer(run[-1])
+        if call is None or not is_elementwise(graph, call, conv.channels_last):
+            return tuple(run)
+        if graph.scope == 0 and len(graph.outputs) > 1 and graph.is_output(call):
+            return tuple(run)
+        run.append(call)
+
+
+def composed_stride(conv: Call, pool: Call) -> list[Window]:
+    """Return the convolution's windows with the pool's strides multiplied in.
+
+    Raises:
+        Refused: If the convolution is dilated and would stride: Keras has no such convolution.
+    """
+    windows = [
+        Window(c.size, c.stride * p.stride, c.dilation) for c, p in zip(conv.windows, pool.windows, strict=True)
+    ]
+    dilation = tuple(w.dilation for w in windows)
+    possible = all(w.stride == 1 for w in windows) or all(d == 1 for d in dilation)
+    require(possible, f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation")
+    return windows
+
+
+def known_leads(graph: Graph, conv: Call) -> list[int]:
+    """Return how many cells the convolution pads in front, axis by axis.
+
+    Raises:
+        Refused: If that depends on a length that is unknown.
+    """
+    leads = []
+    for axis, (window, n) in enumerate(zip(conv.windows, graph.sizes(conv), strict=True)):
+        lead = window.lead(n)
+        if lead is None:
+            raise Refused(
+                f"{conv.label} has padding='same' and stride {window.stride} over an unknown length (spatial axis {axis}): "
+                "where its first tap lies depends on that length, so no fixed padding keeps the values"
+            )
+        leads.append(lead)
+    return leads
+
+
+def sampled_leads(conv: Window, pool: Window, n: int | None) -> tuple[int, ...]:
+    """Return the leads at which a strided convolution samples each position of the pool's window, the middle first."""
+    first = conv.lead(n)
+    padded = pool.lead(None if n is None else conv.law(n))
+    start = ((conv.span - 1) // 2 if first is None else first) + (padded or 0) * conv.stride
+    return tuple(start - position * conv.stride for position in middle_first(pool.size))

@@ -1,0 +1,73 @@
+"""What was done, what was kept and why, and what was checked with which result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_downswap.plan import Site
+from keras_downswap.verify import Check
+
+
+@dataclass(frozen=True)
+class Report:
+    """The account of one swap.
+
+    Attributes:
+        to: What downsamples afterwards.
+        method: How swaps were chosen.
+        sites: One entry per swap and one per kept call, in graph order.
+        checks: Everything that was verified, with the numbers.
+        notes: Further facts that a user must know.
+    """
+
+    to: str
+    method: str
+    sites: tuple[Site, ...]
+    checks: tuple[Check, ...]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain lists, dicts, strings and None."""
+        return {
+            "to": self.to,
+            "method": self.method,
+            "sites": [site_dict(site) for site in self.sites],
+            "checks": [{"what": c.what, "where": c.where, "detail": c.detail} for c in self.checks],
+            "notes": list(self.notes),
+        }
+
+    def to_json(self) -> str:
+        """Return the report as indented JSON."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        """Return the report in words, a line a site."""
+        lines = [describe_sites(self.to, self.method, self.sites)]
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append(f"{len(self.checks)} checks held")
+        return "\n".join(lines)
+
+
+def site_dict(site: Site) -> dict[str, Any]:
+    """Return the public facts of a site."""
+    return {
+        "layers": list(site.layers),
+        "status": site.status,
+        "promise": site.promise,
+        "rule": site.rule,
+        "reason": site.reason,
+    }
+
+
+def describe_sites(to: str, method: str, sites: Sequence[Site]) -> str:
+    """Return a head line and a line for each site."""
+    swapped = sum(site.status == "swapped" for site in sites)
+    lines = [f"to={to!r}, method={method!r}: {swapped} swapped, {len(sites) - swapped} kept"]
+    for site in sites:
+        verdict = f"{site.promise} ({site.rule})" if site.status == "swapped" else "kept"
+        reason = f": {site.reason}" if site.reason else ""
+        lines.append(f"  {' + '.join(site.layers)} -> {verdict}{reason}")
+    return "\n".join(lines)

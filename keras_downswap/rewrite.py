@@ -1,0 +1,158 @@
+"""Replays a model's calls with a plan applied: a new model that shares no variable with the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from keras_downswap.dialects.base import Reading, Scope
+from keras_downswap.dialects.twin import Twins, Uncopyable
+from keras_downswap.graph import Call
+from keras_downswap.plan import Site
+from keras_downswap.rule import KEEP, Make, Step
+
+
+@dataclass
+class Rewritten:
+    """A new model, and which of its layers stands for which old one.
+
+    Attributes:
+        model: The new model.
+        layers: New layer by the number of the old one; replaced and removed layers are absent.
+        made: For each replaced call (scope, index), the layers called in its place, in order.
+        tensors: New symbolic tensor by (scope, number of the old one), for tensors that survive.
+        sharing: Numbers of layers that could only be shared with the original.
+        notes: What a user must know of layers that could not be copied.
+    """
+
+    model: Any = None
+    layers: dict[int, Any] = field(default_factory=dict)
+    made: dict[tuple[int, int], list[Any]] = field(default_factory=dict)
+    tensors: dict[tuple[int, int], Any] = field(default_factory=dict)
+    sharing: set[int] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
+    """Build the new model.
+
+    Untouched calls are recorded on fresh tensors of the old spec and never run; replaced calls, and calls whose input
+    changes shape, go through Keras itself.
+
+    Args:
+        reading: The old model.
+        sites: What becomes of its downsampling calls.
+
+    Returns:
+        The new model, unverified.
+    """
+    steps = {
+        (site.scope, index): steps
+        for site in sites
+        if site.replacement is not None
+        for index, steps in site.replacement.steps.items()
+    }
+    replay = _Replay(reading, steps)
+    replay.result.model = replay.scope(reading.model)
+    return replay.result
+
+
+class _Replay:
+    def __init__(self, reading: Reading, steps: Mapping[tuple[int, int], tuple[Step, ...]]) -> None:
+        self.reading = reading
+        self.dialect = reading.dialect
+        self.steps = steps
+        self.twins = Twins(self.dialect, self.scope)
+        self.result = Rewritten()
+        self.remade: dict[int, Any] = {}
+
+    def scope(self, model: Any) -> Any:
+        """Return the new model for a model of the reading, or for one that only an opaque layer holds."""
+        if id(model) in self.twins.memo:
+            return self.twins.memo[id(model)]
+        if id(model) not in self.reading.scope_of:
+            self.dialect._read_scope(model, self.reading)
+        scope = self.reading.scopes[self.reading.scope_of[id(model)]]
+        names = {call.name for call in scope.graph.calls}
+        tensors: dict[int, Any] = {}
+        layers: list[Any] = []
+        for call in scope.graph.calls:
+            self._replay(scope, call, tensors, layers, names)
+        inputs, outputs = (
+            self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
+        )
+        return self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers))
+
+    def _replay(self, scope: Scope, call: Call, tensors: dict[int, Any], layers: list[Any], names: set[str]) -> None:
+        node = scope.nodes[call.index]
+        old = self.dialect.node_outputs(node)
+        args, kwargs = self.dialect.map(
+            lambda v: tensors[id(v)] if self.dialect.is_tensor(v) else v, self.dialect.node_arguments(node)
+        )
+        steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
+        made = self.result.made.setdefault((scope.graph.scope, call.index), []) if steps != (KEEP,) else []
+        new = args[0] if args else None
+        for step in steps:
+            if isinstance(step, Make):
+                layer = self._made(call, step, names)
+                new = layer(new)
+                self.dialect.fill(layer, step, self.reading, self.twins)
+                made.append(layer)
+            else:
+                layer, new = self._kept(scope, call, tensors, args, kwargs)
+            layers.append(layer)
+        for number, before, after in zip(
+            call.outputs, self.dialect.flatten(old), self.dialect.flatten(new), strict=True
+        ):
+            tensors[id(before)] = after
+            self.result.tensors[scope.graph.scope, number] = after
+
+    def _kept(self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Return the twin of a surviving layer and its output: grafted where its inputs kept their spec, else called."""
+        layer = self._twin(call)
+        olds = [scope.tensors[t] for t in call.inputs]
+        if not all(self._same(old, tensors[id(old)]) for old in olds):
+            return layer, layer(*args, **kwargs)
+        return layer, self.dialect.graft(layer, args, kwargs, self.dialect.node_outputs(scope.nodes[call.index]))
+
+    def _same(self, old: Any, new: Any) -> bool:
+        return self.dialect.shape(old) == self.dialect.shape(new) and self.dialect.dtype(old) == self.dialect.dtype(new)
+
+    def _twin(self, call: Call) -> Any:
+        if call.layer not in self.result.layers:
+            self.result.layers[call.layer] = self._copy(self.reading.layers[call.layer])
+        return self.result.layers[call.layer]
+
+    def _copy(self, old: Any) -> Any:
+        """Copy a layer deeply; where an attribute forbids it, clone it from its config; last of all, share its state."""
+        try:
+            return self.twins.layer(old)
+        except Uncopyable as obstacle:
+            try:
+                return self.twins.note(old, self.dialect.clone_from_config(old))
+            except Exception as error:  # noqa: BLE001 (a layer's own code runs here)
+                self.result.notes.append(
+                    f"{type(old).__name__} '{old.name}' shares its state with the original model: {obstacle}, and its "
+                    f"configuration does not rebuild it ({error})"
+                )
+                self.result.sharing.add(self.reading.number(old))
+                return self.twins.note(old, self.dialect.sharing_twin(old))
+
+    def _made(self, call: Call, step: Make, names: set[str]) -> Any:
+        if step.like is not None and step.like in self.remade:
+            return self.remade[step.like]
+        name = step.name if step.name == call.name else _free(step.name, names)
+        names.add(name)
+        layer = self.dialect.make(step, name, self.reading, self.twins)
+        if step.like is not None:
+            self.remade[step.like] = layer
+        return layer
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """Return the name, or the first of name_1, name_2, ... that differs from all taken ones, whatever their case."""
+    lower = {other.lower() for other in taken}
+    candidates = (name if i == 0 else f"{name}_{i}" for i in count())
+    return next(c for c in candidates if c.lower() not in lower)

@@ -1,0 +1,65 @@
+"""An average pool behind a convolution is a longer kernel with a larger stride.
+
+    mean_{i<p} conv_s(x; w)[j*q + i] = conv_{s*q}(x; w')[j],    w'[t] = (1/p) * sum_{i<p} w[t - i*s]
+
+axis by axis, with the same bias. Per-channel affine maps (BatchNormalization at inference) commute with the average,
+so they may stand between. Where the pool pads, its divisor changes from window to window: no single kernel does that.
+"""
+
+from functools import partial
+
+from keras_downswap.emit import refit, without
+from keras_downswap.geometry import Window, fit
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.kernels import Array, averaged, dilated
+from keras_downswap.match import conv_behind, is_pool, known_leads, reach
+from keras_downswap.rule import Promise, Replacement, Rule, require
+
+
+def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Swap convolution, affine calls and average pool for one strided convolution with the composed kernel."""
+    conv, between = conv_behind(graph, pool)
+    require(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima, which no single convolution computes")
+    activation = conv.settings["activation"]
+    require(activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means")
+    for call in between:
+        require(call.role is Role.LINEAR, f"{call.label} stands between and is not linear")
+        require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed affine map")
+    lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
+    for p, m in zip(pool.windows, lengths, strict=True):
+        where = "an unknown length" if m is None else f"length {m}"
+        require(p.never_pads(m), f"{pool.label} pads (padding='same' over {where}), so its divisor changes at the border")
+    windows = [
+        Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride)
+        for c, p in zip(conv.windows, pool.windows, strict=True)
+    ]
+    fits = [
+        fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
+        for window, c, p, n, lead in zip(
+            windows, conv.windows, pool.windows, graph.sizes(conv), known_leads(graph, conv), strict=True
+        )
+    ]
+    kernel = partial(
+        _composed,
+        dilation=tuple(w.dilation for w in conv.windows),
+        pool=tuple(w.size for w in pool.windows),
+        stride=tuple(w.stride for w in conv.windows),
+    )
+    chain = (conv.index, *(call.index for call in between), pool.index)
+    return Replacement(chain, {conv.index: refit(conv, windows, fits, kernel), pool.index: without(graph, pool)})
+
+
+def _composed(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
+    return averaged(dilated(kernel, dilation), pool, stride)
+
+
+RULE = Rule(
+    name="average_pool_into_kernel",
+    targets=frozenset({"strided_conv"}),
+    promise=Promise.EXACT,
+    verbatim=False,
+    anchors=is_pool,
+    apply=average_pool_into_kernel,
+    summary="convolution, average pool -> one strided convolution with the composed kernel",
+    spans=reach,
+)

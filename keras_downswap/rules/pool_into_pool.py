@@ -1,0 +1,32 @@
+"""A pool of one kind becomes a pool of the other, over the same windows.
+
+    max_{i<p} x[j*q + i]  ~  mean_{i<p} x[j*q + i]
+
+Windows, and so lengths, are the same for every n; the values are equal only where p = 1 (`pool_of_one_into_pool`).
+"""
+
+from keras_downswap.emit import pool_layer
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.match import is_pool, require_window
+from keras_downswap.rule import Promise, Replacement, Rule, require
+
+MADE = {"max_pool": ("MaxPooling", Role.MAX_POOL), "average_pool": ("AveragePooling", Role.AVERAGE_POOL)}
+
+
+def pool_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Swap a pool for one of the other kind under the same name."""
+    kind, role = MADE[to]
+    require(pool.role is not role, f"{pool.label} already is what to='{to}' asks for")
+    require_window(graph, pool)
+    return Replacement((pool.index,), {pool.index: (pool_layer(kind, pool.name, pool.windows, pool),)})
+
+
+RULE = Rule(
+    name="pool_into_pool",
+    targets=frozenset(MADE),
+    promise=Promise.APPROXIMATE,
+    verbatim=True,
+    anchors=is_pool,
+    apply=pool_into_pool,
+    summary="max pool <-> average pool, same windows",
+)

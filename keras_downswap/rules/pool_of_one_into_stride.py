@@ -1,0 +1,39 @@
+"""Subsampling behind a convolution is a stride of that convolution.
+
+    conv_s(x)[j * q] = conv_{s * q}(x)[j]
+
+whatever elementwise maps stand between, provided that both convolutions start at the same cell. `same` with the larger
+stride starts elsewhere for some lengths, so the lead is held, by explicit padding where nothing else will do.
+"""
+
+from keras_downswap.emit import refit, without
+from keras_downswap.geometry import Window, fit
+from keras_downswap.graph import Call, Graph
+from keras_downswap.match import composed_stride, conv_behind, is_pool, known_leads, reach
+from keras_downswap.rule import Promise, Replacement, Rule, require
+
+
+def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Swap convolution, elementwise calls and a pool of size 1 for one strided convolution with the same weights."""
+    conv, between = conv_behind(graph, pool)
+    require(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
+    windows = composed_stride(conv, pool)
+    leads = known_leads(graph, conv)
+    fits = [
+        fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
+        for window, c, p, n, lead in zip(windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True)
+    ]
+    chain = (conv.index, *(call.index for call in between), pool.index)
+    return Replacement(chain, {conv.index: refit(conv, windows, fits), pool.index: without(graph, pool)})
+
+
+RULE = Rule(
+    name="pool_of_one_into_stride",
+    targets=frozenset({"strided_conv"}),
+    promise=Promise.EXACT,
+    verbatim=True,
+    anchors=is_pool,
+    apply=pool_of_one_into_stride,
+    summary="convolution, subsampling -> strided convolution, same kernel",
+    spans=reach,
+)

@@ -1,0 +1,46 @@
+"""A convolution's stride moves into a pool behind it; the kernel stays as it is.
+
+    conv_s(x)  ~  pool_{s,s}(conv_1(x))
+
+For every padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which is a `same` pool of
+stride s: so a `same` pool always has the right length. A `valid` pool is taken where it gives the same length too.
+"""
+
+from keras_downswap.emit import conv_settings, pool_layer
+from keras_downswap.geometry import Padding, Window
+from keras_downswap.graph import Call, Graph
+from keras_downswap.match import is_strided_conv, pointwise_run, require_conv
+from keras_downswap.rule import KEEP, Make, Promise, Replacement, Rule, Step
+
+KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}
+
+
+def stride_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
+    """Swap a strided convolution for a stride-1 convolution, its elementwise followers, and a pool."""
+    require_conv(conv)
+    run = pointwise_run(graph, conv)
+    slow = [Window(w.size, 1, w.dilation, w.padding) for w in conv.windows]
+    agrees = all(
+        s.law.then(Window(w.stride, w.stride).law).agrees(w.law, n)
+        for s, w, n in zip(slow, conv.windows, graph.sizes(conv), strict=True)
+    )
+    padding: Padding = "valid" if agrees else "same"
+    pools = [Window(w.stride, w.stride, 1, padding) for w in conv.windows]
+    new = Make("Conv", len(slow), conv.name, conv_settings(slow, conv.windows[0].padding), conv.layer, conv.layer)
+    pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, conv)
+    last = run[-1]
+    steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, pool)}
+    if last is conv:
+        steps = {conv.index: (new, pool)}
+    return Replacement(tuple(call.index for call in run), steps)
+
+
+RULE = Rule(
+    name="stride_into_pool",
+    targets=frozenset(KINDS),
+    promise=Promise.APPROXIMATE,
+    verbatim=True,
+    anchors=is_strided_conv,
+    apply=stride_into_pool,
+    summary="strided convolution -> convolution, pool, same kernel",
+)

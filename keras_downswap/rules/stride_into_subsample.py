@@ -1,0 +1,37 @@
+"""A strided convolution is the stride-1 convolution, subsampled.
+
+    conv_s(x)[j] = conv_1(x)[j * s]    if both start at the same cell
+
+`same` starts at a cell that depends on the stride and on the length: for n even, k = 3 and s = 2 it pads (0, 1) where
+the stride-1 convolution pads (1, 1). So the strided convolution's lead is held, by explicit padding where need be.
+"""
+
+from keras_downswap.emit import pool_layer, refit
+from keras_downswap.geometry import SizeMap, Window, fit
+from keras_downswap.graph import Call, Graph
+from keras_downswap.match import is_strided_conv, known_leads, require_conv, require_free_name
+from keras_downswap.rule import Promise, Replacement, Rule
+
+
+def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
+    """Swap a strided convolution for a stride-1 convolution with the same weights and a max pool of size 1."""
+    require_conv(conv)
+    require_free_name(graph, conv)
+    windows = [Window(w.size, 1, w.dilation) for w in conv.windows]
+    fits = [
+        fit(window, SizeMap(w.law.offset - (w.stride - 1), 1), n, lead, causal=len(windows) == 1)
+        for window, w, n, lead in zip(windows, conv.windows, graph.sizes(conv), known_leads(graph, conv), strict=True)
+    ]
+    pool = pool_layer("MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv)
+    return Replacement((conv.index,), {conv.index: (*refit(conv, windows, fits), pool)})
+
+
+RULE = Rule(
+    name="stride_into_subsample",
+    targets=frozenset({"subsample"}),
+    promise=Promise.EXACT,
+    verbatim=True,
+    anchors=is_strided_conv,
+    apply=stride_into_subsample,
+    summary="strided convolution -> convolution, pool of size 1, same kernel",
+)

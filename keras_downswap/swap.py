@@ -1,0 +1,159 @@
+"""The story: read, plan, rewrite, verify, report."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import Any, Literal, overload
+
+from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects.base import Reading
+from keras_downswap.graph import Graph
+from keras_downswap.plan import Method, Selector, Site, find_sites
+from keras_downswap.report import Report, describe_sites
+from keras_downswap.rewrite import rewrite
+from keras_downswap.rules import RULES
+from keras_downswap.verify import traces, verify
+
+
+class NothingSwapped(UserWarning):
+    """The swap changed nothing: the model has no site that the request could swap."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a swap will do to a model, decided before anything is built; print it, then `apply` it.
+
+    Attributes:
+        to: What downsamples afterwards.
+        method: How swaps are chosen.
+        sites: One entry per swap and one per kept call, in graph order.
+    """
+
+    to: str
+    method: Method
+    sites: tuple[Site, ...]
+    _reading: Reading = field(repr=False)
+
+    @property
+    def swaps(self) -> tuple[Site, ...]:
+        """The sites that will be swapped."""
+        return tuple(site for site in self.sites if site.status == "swapped")
+
+    @property
+    def refusals(self) -> tuple[Site, ...]:
+        """The sites that will be kept, each with its reason."""
+        return tuple(site for site in self.sites if site.status == "kept")
+
+    def graph_of(self, site: Site) -> Graph:
+        """Return the graph (the model's, or a nested model's) that holds a site."""
+        return self._reading.scopes[site.scope].graph
+
+    def __str__(self) -> str:
+        """Return the plan in words, a line a site."""
+        return describe_sites(self.to, self.method, self.sites)
+
+    def apply(self) -> tuple[Any, Report]:
+        """Build the new model and check it.
+
+        Returns:
+            The new model, which shares no variable with the old one, and the report.
+
+        Raises:
+            BrokenPromise: If a check fails; no model is returned then.
+        """
+        before = traces(self._reading)
+        new = rewrite(self._reading, self.sites)
+        checks = verify(self._reading, before, self.sites, new)
+        if not self.swaps:
+            warnings.warn(
+                f"nothing was swapped: none of {len(self.sites)} downsampling calls fits to={self.to!r} with "
+                f"method={self.method!r}; the model returned is a copy. The report says why for each.",
+                NothingSwapped,
+                stacklevel=2,
+            )
+        return new.model, Report(self.to, self.method, self.sites, checks, tuple(new.notes))
+
+
+def plan_swaps(
+    model: Any,
+    to: str = "strided_conv",
+    method: Method = "auto",
+    include: Selector = None,
+    exclude: Selector = None,
+) -> Plan:
+    """Decide what a swap would do to a model, and build nothing.
+
+    Args:
+        model: A functional or Sequential model of `tf_keras` or `keras`.
+        to: What downsamples afterwards: `strided_conv`, `max_pool`, `average_pool` or `subsample`.
+        method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps)
+            or `copy` (same kernel, all weights verbatim).
+        include: Sites to swap: a regular expression searched in layer names, a list of layer names, or a callable on
+            the site; None for all.
+        exclude: Sites to keep, likewise.
+
+    Returns:
+        The plan; `print` it, then `apply` it.
+
+    Raises:
+        UnreadableModel: If the value is no Keras model, or a model without a graph.
+        BadRequest: If an argument is unknown or names no layer.
+    """
+    reading = dialect_of(model).read(model)
+    return Plan(to, method, find_sites(reading.graph, RULES, to, method, include, exclude), reading)
+
+
+@overload
+def swap_downsampling(
+    model: Any,
+    to: str = ...,
+    method: Method = ...,
+    include: Selector = ...,
+    exclude: Selector = ...,
+    return_report: Literal[False] = ...,
+) -> Any: ...
+@overload
+def swap_downsampling(
+    model: Any,
+    to: str = ...,
+    method: Method = ...,
+    include: Selector = ...,
+    exclude: Selector = ...,
+    *,
+    return_report: Literal[True],
+) -> tuple[Any, Report]: ...
+def swap_downsampling(
+    model: Any,
+    to: str = "strided_conv",
+    method: Method = "auto",
+    include: Selector = None,
+    exclude: Selector = None,
+    return_report: bool = False,
+) -> Any:
+    """Return a new model that downsamples in another way; the given one is not changed.
+
+    Args:
+        model: A functional or Sequential model of `tf_keras` or `keras`, any input sizes, fixed or unknown.
+        to: What downsamples afterwards: `strided_conv`, `max_pool`, `average_pool` or `subsample`.
+        method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps)
+            or `copy` (same kernel, all weights verbatim).
+        include: Sites to swap: a regular expression searched in layer names, a list of layer names, or a callable on
+            the site; None for all.
+        exclude: Sites to keep, likewise.
+        return_report: Whether to return the report as well.
+
+    Returns:
+        The new model, with the same inputs, outputs and shapes; with `return_report`, the model and a `Report`.
+
+    Raises:
+        UnreadableModel: If the value is no Keras model, or a model without a graph.
+        BadRequest: If an argument is unknown or names no layer.
+        BrokenPromise: If the new model fails a check; nothing is returned then.
+
+    Warns:
+        NothingSwapped: If no site was swapped; the model returned is a faithful copy.
+    """
+    plan = plan_swaps(model, to, method, include, exclude)
+    new, report = plan.apply()
+    return (new, report) if return_report else new
