@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
@@ -62,17 +65,30 @@ class Plan:
         Raises:
             BrokenPromise: If a check fails; no model is returned then.
         """
-        before = traces(self._reading)
-        new = rewrite(self._reading, self.sites)
-        checks = verify(self._reading, before, self.sites, new)
+        with _collector_paused():
+            before = traces(self._reading)
+            new = rewrite(self._reading, self.sites)
+            checks = verify(self._reading, before, self.sites, new)
         if not self.swaps:
-            warnings.warn(
-                f"nothing was swapped: none of {len(self.sites)} downsampling calls fits to={self.to!r} with "
-                f"method={self.method!r}; the model returned is a copy. The report says why for each.",
-                NothingSwapped,
-                stacklevel=2,
+            found = (
+                f"none of {len(self.sites)} downsampling calls fits to={self.to!r} with method={self.method!r}; "
+                "the report says why for each"
             )
+            why = found if self.sites else "the model has no pool and no strided convolution"
+            warnings.warn(f"nothing was swapped: {why}. The new model is a copy.", NothingSwapped, stacklevel=2)
         return new.model, Report(self.to, self.method, self.sites, checks, tuple(new.notes))
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic garbage collector: thousands of long-lived objects in a row make it walk the whole heap."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def plan_swaps(

@@ -73,10 +73,11 @@ def _demand(holds: bool, sentence: str) -> None:
 
 
 def _boundary(reading: Reading, new: Rewritten) -> Check:
-    fresh = reading.dialect.read(new.model)
-    for which in ("inputs", "outputs"):
+    dialect = reading.dialect
+    for part, which in enumerate(("inputs", "outputs")):
         olds, news = (
-            [(g.tensors[t].shape, g.tensors[t].dtype) for t in getattr(g, which)] for g in (reading.graph, fresh.graph)
+            [(dialect.shape(t), dialect.dtype(t)) for t in dialect.flatten(dialect.boundary(model)[part])]
+            for model in (reading.model, new.model)
         )
         _demand(olds == news, f"the model's {which} changed from {olds} to {news}")
     names = [reading.dialect.boundary_names(model) for model in (reading.model, new.model)]

@@ -252,7 +252,10 @@ class Dialect(ABC):
         x, y = self.array(a), self.array(b)
         if x.shape != y.shape or x.dtype != y.dtype:
             return False
-        return x.dtype.kind in "OSU" and bool((x == y).all()) or x.tobytes() == y.tobytes()
+        if x.dtype.kind in "OSU" or x.dtype.itemsize not in (1, 2, 4, 8):
+            return x.tolist() == y.tolist()
+        bits = f"u{x.dtype.itemsize}"
+        return bool((np.ravel(x).view(bits) == np.ravel(y).view(bits)).all())
 
     # Copying and making
 
@@ -261,8 +264,8 @@ class Dialect(ABC):
         """Return a new variable of the same value and properties."""
 
     @abstractmethod
-    def copy_special(self, value: Any, twins: Twins) -> Any:
-        """Return the copy of a container of this Keras' own; None for any other value."""
+    def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
+        """Return how to copy a container of this Keras' own; None for any other value."""
 
     @abstractmethod
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
@@ -290,9 +293,9 @@ class Dialect(ABC):
     def assign(self, target: Any, value: Any) -> None:
         """Assign a variable's or an array's value to a variable."""
 
+    @abstractmethod
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         """Return the value of a variable."""
-        return np.asarray(variable.numpy())
 
     def make(self, step: Make, name: str, reading: Reading, twins: Twins) -> Any:
         """Make the layer that a rule asked for; its weights follow with `fill` once it is built."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_downswap.dialects import tf_variable
 from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.twin import Twins
 
@@ -95,24 +96,27 @@ class Keras2(Dialect):
     def copy_variable(self, variable: Any, twins: Twins) -> Any:
         if isinstance(variable, self.AutoCastVariable):
             return self.autocast(twins.copy(variable._variable))
-        new = copy.deepcopy(variable)
+        new = tf_variable.copied(variable)
         for key, value in vars(variable).items():
             if key.startswith("_keras") or key not in vars(new):
                 new.__dict__[key] = value
         return new
 
-    def copy_special(self, value: Any, twins: Twins) -> Any:
+    def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
         name = type(value).__name__
         if name == "ListWrapper":
-            return twins.note(value, type(value)([twins.copy(v) for v in value]))
+            return lambda old: twins.note(old, type(old)([twins.copy(v) for v in old]))
         if name in ("_DictWrapper", "_TupleWrapper"):
-            return twins.note(value, type(value)(twins.copy(value.__wrapped__)))
+            return lambda old: twins.note(old, type(old)(twins.copy(old.__wrapped__)))
         if name == "ObjectIdentityDictionary":
-            new = twins.note(value, type(value)())
-            for key in value:
-                new[twins.copy(key)] = twins.copy(value[key])
-            return new
+            return lambda old: self._identities(old, twins)
         return None
+
+    def _identities(self, old: Any, twins: Twins) -> Any:
+        new = twins.note(old, type(old)())
+        for key in old:
+            new[twins.copy(key)] = twins.copy(old[key])
+        return new
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
         fresh = self.map(self._fresh, outputs)
@@ -147,6 +151,9 @@ class Keras2(Dialect):
         new._set_dtype_policy(old._dtype_policy)
         new.output_names = list(old.output_names)
         return new
+
+    def array(self, variable: Any) -> np.ndarray[Any, Any]:
+        return tf_variable.array(variable)
 
     def policy(self, layer: Any) -> Any:
         return layer._dtype_policy

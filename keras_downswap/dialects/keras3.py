@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_downswap.dialects import tf_variable
 from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.twin import Twins
 
@@ -27,6 +28,7 @@ class Keras3(Dialect):
         self.KerasTensor = self.module("src.backend.common.keras_tensor").KerasTensor
         self.Node = self.module("src.ops.node").Node
         self.KerasVariable = self.module("src.backend").Variable
+        self.tensorflow = self.module("src.backend").backend() == "tensorflow"
         self.tree = self.module("src.tree")
         tracking = self.module("src.utils.tracking")
         self.Tracker = tracking.Tracker
@@ -106,28 +108,35 @@ class Keras3(Dialect):
 
     def copy_variable(self, variable: Any, twins: Twins) -> Any:
         new = object.__new__(type(variable))
-        new.__dict__.update((k, v if k == "_value" else twins.copy(v)) for k, v in vars(variable).items())
-        if variable._value is not None:
-            new.__dict__["_value"] = copy.deepcopy(variable._value)
+        own = dict(vars(variable))
+        value = own.pop("_value", None)
+        new.__dict__.update(twins.items(own), _value=tf_variable.copied(value) if self.tensorflow else copy.deepcopy(value))
         return new
 
-    def copy_special(self, value: Any, twins: Twins) -> Any:
+    def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
         if isinstance(value, self.Tracker):
-            new = twins.note(value, object.__new__(type(value)))
-            new.__dict__.update((k, twins.copy(v)) for k, v in vars(value).items() if k != "stored_ids")
-            new.stored_ids = {name: {id(item) for item in store} for name, (_, store) in new.config.items()}
-            return new
+            return lambda tracker: self._tracker(tracker, twins)
         if isinstance(value, self.tracked):
-            new = twins.note(value, type(value)())
-            if isinstance(value, dict):
-                dict.update(new, {twins.copy(k): twins.copy(v) for k, v in value.items()})
-            elif isinstance(value, list):
-                list.extend(new, [twins.copy(v) for v in value])
-            else:
-                set.update(new, [twins.copy(v) for v in value])
-            new.tracker = twins.copy(value.tracker)
-            return new
+            return lambda tracked: self._tracked(tracked, twins)
         return None
+
+    def _tracker(self, old: Any, twins: Twins) -> Any:
+        new = twins.note(old, object.__new__(type(old)))
+        new.__dict__.update((k, twins.copy(v)) for k, v in vars(old).items() if k != "stored_ids")
+        new.stored_ids = {name: {id(item) for item in store} for name, (_, store) in new.config.items()}
+        return new
+
+    def _tracked(self, old: Any, twins: Twins) -> Any:
+        """Copy a tracking container from below, since its own methods refuse additions once a layer is built."""
+        new = twins.note(old, type(old)())
+        if isinstance(old, dict):
+            dict.update(new, twins.items(old))
+        elif isinstance(old, list):
+            list.extend(new, twins.all(old))
+        else:
+            set.update(new, twins.all(old))
+        new.tracker = twins.copy(old.tracker)
+        return new
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
         fresh = [self._fresh(tensor) for tensor in outputs]
@@ -169,7 +178,8 @@ class Keras3(Dialect):
         target.assign(value)
 
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
-        return np.asarray(self.module("src.backend").convert_to_numpy(variable._value))
+        value = variable._value
+        return tf_variable.array(value) if self.tensorflow else self.result(value)
 
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})

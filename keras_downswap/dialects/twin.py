@@ -7,20 +7,31 @@ import functools
 import inspect
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
+
+PLAIN = frozenset({type(None), bool, int, float, str, type, types.BuiltinFunctionType, inspect.Signature})
+"""The commonest of the types that are shared; looking here first halves the time of a copy."""
 
 ATOMIC = (
     type(None), bool, int, float, complex, str, bytes, type, range, types.BuiltinFunctionType, types.ModuleType,
     types.EllipsisType, inspect.Signature,
 )  # fmt: skip
-NODES = frozenset({"_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value"})
+NODES = ("_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value")
+COMPILED = ("train_function", "test_function", "predict_function", "train_tf_function")
+RESTORING = {"_self_unconditional_deferred_dependencies": dict, "_self_name_based_restores": set}
+EMPTIED: dict[str, Callable[[], Any]] = {**dict.fromkeys(NODES, list), **dict.fromkeys(COMPILED, type(None)), **RESTORING}
+"""Attributes that start anew: nodes, compiled functions, and checkpoint restorations still to come."""
+
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
-COMPILED = frozenset({"train_function", "test_function", "predict_function", "train_tf_function"})
+HEAP_TYPE = 1 << 9
+"""CPython's flag of classes made by a `class` statement."""
+
+Handler = Callable[[Any], Any] | None
 
 
 class Uncopyable(Exception):
-    """An attribute holds on to its layer in a way that a copy cannot follow: a tf.function, a closure, a resource."""
+    """An attribute holds on to its layer in a way that a copy cannot follow: a tf.function or a resource."""
 
 
 class Twins:
@@ -36,6 +47,7 @@ class Twins:
         self.rebuild = rebuild
         self.memo: dict[int, Any] = {}
         self.originals: list[Any] = []
+        self.handlers: dict[type, Handler] = {}
 
     def note(self, old: Any, new: Any) -> Any:
         """Record that `new` stands for `old` from now on."""
@@ -53,65 +65,87 @@ class Twins:
             return self.memo[id(old)]
         if self.dialect.has_graph(old):
             return self.note(old, self.rebuild(old))
-        new = self.note(old, object.__new__(type(old)))
         before = len(self.originals)
+        new = self.note(old, object.__new__(type(old)))
         try:
             for key, value in vars(old).items():
-                if key in NODES:
-                    new.__dict__[key] = []
-                elif key in COMPILED:
-                    new.__dict__[key] = None
+                if key in EMPTIED:
+                    new.__dict__[key] = EMPTIED[key]()
                 else:
-                    new.__dict__[key] = value if isinstance(value, ATOMIC) else self.copy(value)
-        except Uncopyable:
-            for forgotten in (old, *self.originals[before:]):
+                    new.__dict__[key] = value if type(value) in PLAIN else self.copy(value)
+        except Exception as error:
+            for forgotten in self.originals[before:]:
                 self.memo.pop(id(forgotten), None)
-            raise
+            if isinstance(error, Uncopyable):
+                raise
+            raise Uncopyable(f"{type(old).__name__} '{old.name}' cannot be copied: {error}") from error
         return new
 
     def copy(self, old: Any) -> Any:
         """Return the copy of any attribute value."""
-        if isinstance(old, ATOMIC):
+        kind = type(old)
+        if kind not in self.handlers:
+            self.handlers[kind] = self._handler(old)
+        handler = self.handlers[kind]
+        if handler is None:
             return old
-        if id(old) in self.memo:
-            return self.memo[id(old)]
-        if self.dialect.is_variable(old):
-            return self.note(old, self.dialect.copy_variable(old, self))
-        if self.dialect.is_layer(old):
-            return self.layer(old)
-        if self.dialect.is_tensor(old) or self.dialect.is_constant(old):
-            return old
-        if isinstance(old, dict | list | tuple | set | frozenset) and type(old).__module__ in ("builtins", "collections"):
-            return self._container(old)
-        if isinstance(old, types.FunctionType | types.MethodType | functools.partial):
-            return self._callable(old)
-        if isinstance(old, threading.local):
-            return self.note(old, threading.local())
-        if isinstance(old, LOCKS):
-            return self.note(old, threading.Lock() if isinstance(old, LOCKS[0]) else threading.RLock())
-        return self._object(old)
+        return self.memo[id(old)] if id(old) in self.memo else handler(old)
 
-    def _container(self, old: Any) -> Any:
-        if isinstance(old, dict):
-            new = self.note(old, copy.copy(old))
-            new.clear()
-            new.update((self.copy(k), self.copy(v)) for k, v in old.items())
-            return new
-        if isinstance(old, list):
-            new = self.note(old, [])
-            new.extend(self.copy(v) for v in old)
-            return new
-        items = [self.copy(v) for v in old]
-        if isinstance(old, tuple) and hasattr(old, "_fields"):
-            return self.note(old, type(old)(*items))
-        return self.note(old, type(old)(items))
-
-    def _callable(self, old: Any) -> Any:
+    def _handler(self, old: Any) -> Handler:
+        """Choose how values of one type are copied; None shares them."""
+        dialect = self.dialect
+        if isinstance(old, ATOMIC) or dialect.is_tensor(old) or dialect.is_constant(old):
+            return None
+        if dialect.is_variable(old):
+            return lambda v: self.note(v, dialect.copy_variable(v, self))
+        if dialect.is_layer(old):
+            return self.layer
         if isinstance(old, types.MethodType):
-            return types.MethodType(old.__func__, self.copy(old.__self__))
+            return lambda m: types.MethodType(m.__func__, self.copy(m.__self__))
         if isinstance(old, functools.partial):
-            return functools.partial(self.copy(old.func), *self.copy(old.args), **self.copy(old.keywords))
-        held = [_held(cell) for cell in old.__closure__ or ()]
+            return lambda p: functools.partial(self.copy(p.func), *self.copy(p.args), **self.copy(p.keywords))
+        if isinstance(old, types.FunctionType):
+            return self._function
+        if isinstance(old, (threading.local, *LOCKS)):
+            return lambda v: self.note(v, _new_lock(v))
+        return dialect.special_handler(old, self) or self._plain_handler(old)
+
+    def _plain_handler(self, old: Any) -> Handler:
+        if isinstance(old, tuple) and hasattr(old, "_fields"):
+            return lambda v: self.note(v, type(v)(*map(self.copy, v)))
+        if type(old) in (tuple, set, frozenset):
+            return lambda v: self.note(v, type(v)(self.all(v)))
+        if type(old) is list:
+            return self._list
+        if isinstance(old, dict) and type(old).__module__ in ("builtins", "collections"):
+            return self._dict
+        ordinary = type(old).__reduce_ex__ is object.__reduce_ex__ and type(old).__reduce__ is object.__reduce__
+        return self._object if ordinary and _pure(type(old)) else self._foreign
+
+    def _list(self, old: list[Any]) -> Any:
+        new = self.note(old, [])
+        new.extend(self.all(old))
+        return new
+
+    def all(self, values: Iterable[Any]) -> list[Any]:
+        """Return the copies of several values."""
+        return [value if type(value) in PLAIN else self.copy(value) for value in values]
+
+    def items(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the copies of a mapping's keys and values, in a plain dict."""
+        return dict(zip(self.all(values), self.all(values.values()), strict=True))
+
+    def _dict(self, old: dict[Any, Any]) -> Any:
+        new = self.note(old, {} if type(old) is dict else copy.copy(old))
+        new.clear()
+        new.update(self.items(old))
+        return new
+
+    def _function(self, old: types.FunctionType) -> Any:
+        """Share a function, unless it closes over a part of the model: then give a copy of it the copy's parts."""
+        if old.__closure__ is None:
+            return old
+        held = [_held(cell) for cell in old.__closure__]
         if not any(self._owned(value) for value in held):
             return old
         cells = tuple(types.CellType() for _ in held)
@@ -120,23 +154,24 @@ class Twins:
         for cell, value in zip(cells, held, strict=True):
             cell.cell_contents = self.copy(value)
         new.__kwdefaults__ = old.__kwdefaults__
-        new.__dict__.update((key, self.copy(value)) for key, value in vars(old).items())
+        new.__dict__.update(self.items(vars(old)))
         return new
 
     def _owned(self, held: Any) -> bool:
-        """Tell whether a closure's content belongs to the model, so that a copied function must hold its copy."""
         if isinstance(held, types.MethodType):
             held = held.__self__
         return bool(self.dialect.is_variable(held) or self.dialect.is_layer(held))
 
     def _object(self, old: Any) -> Any:
-        special = self.dialect.copy_special(old, self)
-        if special is not None:
-            return special
-        if hasattr(old, "__dict__") and type(old).__reduce_ex__ is object.__reduce_ex__ and not _slotted(old):
-            new = self.note(old, type(old).__new__(type(old)))
-            new.__dict__.update((k, self.copy(v)) for k, v in vars(old).items())
-            return new
+        new = self.note(old, object.__new__(type(old)))
+        for slot in _slots(type(old)):
+            if hasattr(old, slot):
+                object.__setattr__(new, slot, self.copy(getattr(old, slot)))
+        if hasattr(old, "__dict__"):
+            new.__dict__.update(self.items(vars(old)))
+        return new
+
+    def _foreign(self, old: Any) -> Any:
         try:
             return self.note(old, copy.deepcopy(old))
         except Exception as error:
@@ -150,5 +185,28 @@ def _held(cell: Any) -> Any:
         return None
 
 
-def _slotted(value: Any) -> bool:
-    return any(getattr(c, "__slots__", ()) for c in type(value).__mro__)
+def _pure(kind: type) -> bool:
+    """Tell whether instances consist of a `__dict__` and slots alone, with no state in C."""
+    try:
+        object.__new__(kind)
+    except TypeError:
+        return False
+    return all(c is object or c.__flags__ & HEAP_TYPE for c in kind.__mro__)
+
+
+def _new_lock(old: Any) -> Any:
+    if isinstance(old, threading.local):
+        return threading.local()
+    return threading.Lock() if isinstance(old, LOCKS[0]) else threading.RLock()
+
+
+@functools.cache
+def _slots(kind: type) -> tuple[str, ...]:
+    """Return the names of a class's slots, mangled as Python stores private ones."""
+    found = []
+    for cls in kind.__mro__:
+        slots = vars(cls).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            private = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{cls.__name__.lstrip('_')}{name}" if private else name)
+    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))

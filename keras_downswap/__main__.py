@@ -1,0 +1,6 @@
+"""`python -m keras_downswap`."""
+
+from keras_downswap.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The command line: files in, files out, exit codes; no decisions of its own."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from keras_downswap import files
+from keras_downswap.cost import Cost, site_cost
+from keras_downswap.dialects.start import start
+from keras_downswap.errors import DownswapError
+from keras_downswap.graph import Shape
+from keras_downswap.plan import METHODS, Method
+from keras_downswap.report import Report
+from keras_downswap.rules import TARGETS
+from keras_downswap.swap import NothingSwapped, Plan, plan_swaps
+
+app = typer.Typer(
+    help="Change how a Keras model downsamples.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+In = Annotated[Path, typer.Argument(help="A .keras or .h5 file of either Keras, or a SavedModel folder of tf_keras.")]
+To = Annotated[str, typer.Option(help=f"What downsamples afterwards: {', '.join(TARGETS)}.")]
+How = Annotated[str, typer.Option("--method", help=f"How swaps are chosen: {', '.join(METHODS)}.")]
+Include = Annotated[str | None, typer.Option(help="Swap only sites with a layer whose name this expression matches.")]
+Exclude = Annotated[str | None, typer.Option(help="Keep sites with a layer whose name this expression matches.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Let code that IN brings along run.")]
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """Turn the package's errors into one line on stderr and exit code 1, and its warnings into a line each."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    except DownswapError as error:
+        err.print(f"error: {escape(' '.join(str(error).split()))}")
+        raise typer.Exit(1) from None
+    except Exception as error:
+        if os.environ.get("KERAS_DOWNSWAP_TRACEBACK"):
+            raise
+        words = " ".join(str(error).split())[:300]
+        advice = "set KERAS_DOWNSWAP_TRACEBACK=1 to see where, and please report it"
+        err.print(f"error: unexpected {type(error).__name__}: {escape(words)} ({advice})")
+        raise typer.Exit(1) from None
+    finally:
+        for warning in caught:
+            if issubclass(warning.category, NothingSwapped) or "keras_downswap" in warning.filename:
+                err.print(f"warning: {escape(str(warning.message))}")
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        with _one_line_errors():
+            command(*args, **kwargs)
+
+    return run
+
+
+@app.command()
+@_guarded
+def convert(
+    source: In,
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write: .keras, .h5, or a SavedModel folder.")],
+    to: To = "strided_conv",
+    method: How = "auto",
+    include: Include = None,
+    exclude: Exclude = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write no model.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    trust: Trust = False,
+) -> None:
+    """Swap the downsampling of a saved model, check the result, and save it."""
+    origin = files.identify(source)
+    if not dry_run:
+        files.check_target(target, overwrite, origin.keras)
+    if report is not None:
+        files.check_place(report, overwrite)
+    plan = _plan(origin, to, method, include, exclude, trust)
+    out.print(str(plan), markup=False, soft_wrap=True)
+    if dry_run:
+        new, account = None, Report(plan.to, plan.method, plan.sites, (), ("dry run: nothing was built",))
+    else:
+        new, account = plan.apply()
+        files.save(new, target, overwrite=overwrite)
+    if report is not None:
+        files.write_text(report, account.to_json() + "\n", overwrite=overwrite)
+    out.print(_closing(plan, account, None if dry_run else target), markup=False, soft_wrap=True)
+
+
+@app.command()
+@_guarded
+def inspect(
+    source: In,
+    to: To = "strided_conv",
+    method: How = "auto",
+    include: Include = None,
+    exclude: Exclude = None,
+    trust: Trust = False,
+) -> None:
+    """Show every place where a saved model downsamples, and what a swap would do there."""
+    origin = files.identify(source)
+    plan = _plan(origin, to, method, include, exclude, trust)
+    out.print(f"{source}: {origin.keras} {origin.version}, {origin.format}", markup=False)
+    out.print(site_table(plan))
+
+
+@app.command()
+@_guarded
+def demo() -> None:
+    """Swap a small trained model that ships with the package, and show what that changes."""
+    from keras_downswap.demo.run import demonstrate
+
+    start("keras")
+    demonstrate(out)
+
+
+def _plan(
+    origin: files.Origin, to: str, method: str, include: str | None, exclude: str | None, trust: bool
+) -> Plan:
+    start(origin.keras)
+    chosen: Any = method
+    return plan_swaps(files.load(origin.path, trust=trust), to, chosen, include, exclude)
+
+
+def _closing(plan: Plan, account: Report, target: Path | None) -> str:
+    exact = sum(site.promise == "exact" for site in plan.swaps)
+    near = len(plan.swaps) - exact
+    lines = [f"{exact} exact and {near} approximate swaps, {len(plan.refusals)} kept; {len(account.checks)} checks held"]
+    if near:
+        lines.append("Approximate swaps keep shapes and weights, not values: fine-tune the model before you use it.")
+    lines += [f"note: {note}" for note in account.notes]
+    lines += [f"wrote {target}"] if target else []
+    return "\n".join(lines)
+
+
+def site_table(plan: Plan) -> Table:
+    """Return the table of a plan: layers, shapes, verdict, parameters and MACs of each site before and after."""
+    table = Table("site", "shapes in -> out", "swap", "parameters", "MACs", title=f"to {plan.to}", show_lines=True)
+    for site in plan.sites:
+        cost = site_cost(plan.graph_of(site), site)
+        verdict = f"{site.promise}: {site.rule}" if site.status == "swapped" else f"kept: {site.reason}"
+        table.add_row(
+            escape("\n".join(site.layers)),
+            f"{shape_words(cost.input_shape)} ->\n{shape_words(cost.output_shape)}",
+            escape(verdict),
+            change([c.parameters for c in (cost.before, cost.after)]),
+            change([c.macs for c in (cost.before, cost.after)]),
+        )
+    return table
+
+
+def shape_words(shape: Shape) -> str:
+    """Return a shape without its batch axis, `?` where a length is unknown."""
+    return "x".join("?" if n is None else str(n) for n in shape[1:]) or "scalar"
+
+
+def change(values: Sequence[int | None]) -> str:
+    """Return a number, or two with an arrow where they differ."""
+    words = ["?" if v is None else f"{v:,}" for v in values]
+    return words[0] if words[0] == words[1] else " -> ".join(words)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="keras-downswap")

@@ -1,0 +1,249 @@
+"""Synthetic graphs, as a dialect would read them off a model, and what their layers compute, in float64 loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.geometry import Window
+from keras_downswap.graph import Call, Graph, Role, Shape, Tensor, spatial
+from keras_downswap.plan import Site
+from keras_downswap.rule import Make, Replacement
+
+Axes = int | Sequence[int]
+POOL_ROLES = {"Max": Role.MAX_POOL, "Average": Role.AVERAGE_POOL}
+BOTH = frozenset({"ZeroPadding", "Cropping"})
+
+
+def axes(value: Axes, rank: int) -> tuple[int, ...]:
+    return (value,) * rank if isinstance(value, int) else tuple(value)
+
+
+@dataclass
+class Sketch:
+    """A graph being drawn: every method adds one call and returns the number of its output tensor.
+
+    Attributes:
+        scope: Number of the scope; a nested sketch needs its own.
+        name: The model's name.
+        channels_last: The data format of every tensor.
+        numbers: Gives layers their numbers; hand one iterator to all sketches of a model.
+    """
+
+    scope: int = 0
+    name: str = "model"
+    channels_last: bool = True
+    numbers: Iterator[int] = field(default_factory=count)
+    calls: list[Call] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+
+    def input(self, *sizes: int | None, channels: int = 2, dtype: str = "float32", name: str = "input") -> int:
+        self.inputs.append(self.add(name, "InputLayer", Role.INPUT, (), self.shaped(sizes, channels), dtype))
+        return self.inputs[-1]
+
+    def conv(
+        self,
+        x: int,
+        kernel: Axes = 3,
+        stride: Axes = 1,
+        padding: Any = "valid",
+        dilation: Axes = 1,
+        *,
+        filters: int = 4,
+        kind: str = "Conv",
+        name: str = "conv",
+        activation: str = "linear",
+        groups: int = 1,
+        use_bias: bool = True,
+        in_front: frozenset[str] = BOTH,
+        **facts: Any,
+    ) -> int:
+        rank = self.rank(x)
+        sizes = (axes(value, rank) for value in (kernel, stride, dilation))
+        windows = tuple(Window(k, s, d, padding) for k, s, d in zip(*sizes, strict=True))
+        settings = {"filters": filters, "groups": groups, "use_bias": use_bias, "activation": activation}
+        settings["layers_in_front"] = in_front
+        role = Role.CONV if kind == "Conv" else Role.OTHER_CONV
+        return self.slide(x, name, f"{kind}{rank}D", role, windows, filters, settings=settings, **facts)
+
+    def pool(
+        self,
+        x: int,
+        size: Axes = 2,
+        stride: Axes | None = None,
+        padding: Any = "valid",
+        *,
+        kind: str = "Max",
+        name: str = "pool",
+        **facts: Any,
+    ) -> int:
+        rank = self.rank(x)
+        pairs = zip(axes(size, rank), axes(size if stride is None else stride, rank), strict=True)
+        windows = tuple(Window(p, q, 1, padding) for p, q in pairs)
+        return self.slide(x, name, f"{kind}Pooling{rank}D", POOL_ROLES[kind], windows, None, **facts)
+
+    def global_pool(self, x: int, name: str = "gap", **facts: Any) -> int:
+        shape = (None, self.channels(x))
+        return self.add(
+            name, f"GlobalAveragePooling{self.rank(x)}D", Role.GLOBAL_POOL, (x,), shape, self.tensors[x].dtype, **facts
+        )
+
+    def relu(self, x: int, name: str = "relu", **facts: Any) -> int:
+        return self.each(x, name, "ReLU", Role.POINTWISE, **facts)
+
+    def batch_norm(self, x: int, name: str = "bn", axis: int | None = None, **facts: Any) -> int:
+        rank = len(self.tensors[x].shape)
+        own = (rank - 1 if self.channels_last else 1) if axis is None else axis % rank
+        return self.each(x, name, "BatchNormalization", Role.LINEAR, settings={"axis": own}, **facts)
+
+    def dropout(self, x: int, name: str = "dropout", **facts: Any) -> int:
+        return self.each(x, name, "Dropout", Role.LINEAR, **facts)
+
+    def cast(self, x: int, dtype: str, name: str = "cast") -> int:
+        return self.each(x, name, "Activation", Role.LINEAR, dtype=dtype)
+
+    def opaque(self, *xs: int, name: str = "opaque", **facts: Any) -> int:
+        first = self.tensors[xs[0]]
+        return self.add(name, "Opaque", Role.OTHER, xs, first.shape, first.dtype, **facts)
+
+    def nested(self, x: int, inner: Graph, name: str, **facts: Any) -> int:
+        out = inner.tensors[inner.outputs[0]]
+        return self.add(name, "Functional", Role.MODEL, (x,), out.shape, out.dtype, inner=inner, **facts)
+
+    def graph(self, *outputs: int) -> Graph:
+        ends = outputs or (self.last,)
+        return Graph(self.scope, self.name, tuple(self.calls), tuple(self.tensors), tuple(self.inputs), ends)
+
+    @property
+    def last(self) -> int:
+        return len(self.tensors) - 1
+
+    def rank(self, x: int) -> int:
+        return len(self.tensors[x].shape) - 2
+
+    def channels(self, x: int) -> int | None:
+        return self.tensors[x].shape[-1 if self.channels_last else 1]
+
+    def sizes(self, x: int) -> Shape:
+        return spatial(self.tensors[x].shape, self.channels_last)
+
+    def shaped(self, sizes: Sequence[int | None], channels: int | None) -> Shape:
+        return (None, *sizes, channels) if self.channels_last else (None, channels, *sizes)
+
+    def each(self, x: int, name: str, class_name: str, role: Role, dtype: str | None = None, **facts: Any) -> int:
+        tensor = self.tensors[x]
+        return self.add(name, class_name, role, (x,), tensor.shape, dtype or tensor.dtype, **facts)
+
+    def slide(
+        self,
+        x: int,
+        name: str,
+        class_name: str,
+        role: Role,
+        windows: tuple[Window, ...],
+        filters: int | None,
+        dtype: str | None = None,
+        **facts: Any,
+    ) -> int:
+        sizes = [None if n is None else w.law(n) for n, w in zip(self.sizes(x), windows, strict=True)]
+        shape = self.shaped(sizes, filters or self.channels(x))
+        return self.add(name, class_name, role, (x,), shape, dtype or self.tensors[x].dtype, windows=windows, **facts)
+
+    def add(
+        self, name: str, class_name: str, role: Role, xs: Sequence[int], shape: Shape, dtype: str, **facts: Any
+    ) -> int:
+        index = len(self.calls)
+        facts = {"layer": None, "channels_last": self.channels_last, **facts}
+        layer = facts.pop("layer")
+        number = next(self.numbers) if layer is None else layer
+        self.tensors.append(Tensor(shape, dtype, index))
+        self.calls.append(Call(index, number, name, class_name, role, tuple(xs), (self.last,), **facts))
+        return self.last
+
+
+def pair(
+    *sizes: int | None,
+    conv: Mapping[str, Any] | None = None,
+    between: Sequence[str] = (),
+    pool: Mapping[str, Any] | None = None,
+    last: bool = True,
+) -> Graph:
+    """Draws input -> convolution -> elementwise calls (by the name of their method) -> pool."""
+    sketch = Sketch(channels_last=last)
+    x = sketch.conv(sketch.input(*sizes), **(conv or {}))
+    for number, method in enumerate(between):
+        x = getattr(sketch, method)(x, name=f"{method}{number}")
+    sketch.pool(x, **(pool or {}))
+    return sketch.graph()
+
+
+def named(graph: Graph, name: str) -> Call:
+    return next(call for call in graph.calls if call.name == name)
+
+
+def made(answer: Site | Replacement | None) -> list[Make]:
+    """Returns the layers that a swap makes, in graph order."""
+    replacement = answer.replacement if isinstance(answer, Site) else answer
+    assert replacement is not None, "the site is kept"
+    return [s for index in sorted(replacement.steps) for s in replacement.steps[index] if isinstance(s, Make)]
+
+
+@cache
+def placed(n: int, span: int, stride: int, padding: str) -> tuple[int, int]:
+    """Returns (cells padded in front, number of windows) as TensorFlow defines them."""
+    if padding == "same":
+        out = -(-n // stride)
+        return max((out - 1) * stride + span - n, 0) // 2, out
+    left = span - 1 if padding == "causal" else 0
+    return left, max(-(-(n + left - span + 1) // stride), 0)
+
+
+def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
+    """Convolves in float64 and adds 0.5; one (stride, dilation, padding) per axis of x but the last."""
+    cuts = []
+    for axis, (s, d, padding) in enumerate(windows):
+        n, k = x.shape[axis], kernel.shape[axis]
+        left, out = placed(n, d * (k - 1) + 1, s, padding)
+        end = max((out - 1) * s + d * (k - 1) + 1 - n - left, 0)
+        x = np.pad(x, [(left, end) if a == axis else (0, 0) for a in range(x.ndim)])
+        cuts.append([slice(t * d, t * d + (out - 1) * s + 1, s) for t in range(k)])
+    taps = np.ndindex(*kernel.shape[:-2])
+    return 0.5 + sum(x[tuple(cut[t] for cut, t in zip(cuts, tap, strict=True))] @ kernel[tap] for tap in taps)
+
+
+def averages(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
+    """Averages the real cells of each window; one (size, stride, padding) per axis of x but the last."""
+    for axis, (size, stride, padding) in enumerate(windows):
+        left, out = placed(x.shape[axis], size, stride, padding)
+        rows = np.moveaxis(x, axis, 0)
+        cells = [rows[max(j * stride - left, 0) : j * stride - left + size] for j in range(out)]
+        x = np.moveaxis(np.stack([c.mean(axis=0) for c in cells]), 0, axis)
+    return x
+
+
+def emitted(x: Any, steps: Sequence[Make], kernel: Any) -> Any:
+    """Runs the layers that an exact swap makes."""
+    for step in steps:
+        s, rank = step.settings, x.ndim - 1
+        if step.kind == "Conv":
+            windows = zip(s["strides"], s["dilation_rate"], [s["padding"]] * rank, strict=True)
+            x = convolved(x, step.kernel(kernel) if step.kernel else kernel, list(windows))
+        elif step.kind == "MaxPooling":
+            assert set(s["pool_size"]) == {1}
+            x = x[tuple(slice(None, None, q) for q in s["strides"])]
+        else:
+            cells = s["padding" if step.kind == "ZeroPadding" else "cropping"]
+            pairs = [cells] if rank == 1 else cells
+            cut = tuple(slice(a, n - b) for (a, b), n in zip(pairs, x.shape, strict=False))
+            x = np.pad(x, [*pairs, (0, 0)]) if step.kind == "ZeroPadding" else x[cut]
+    return x
+
+
+def close(new: Any, old: Any) -> bool:
+    return new.shape == old.shape and bool(np.abs(new - old).max() < 1e-12 * np.abs(old).max())

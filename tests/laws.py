@@ -1,0 +1,258 @@
+"""What must hold of a rewritten model, as `assert_*` helpers; `test_laws.py` shows that each can fail."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_downswap import NothingSwapped, Report, swap_downsampling
+
+POOLS = frozenset(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3))
+GLOBAL_POOLS = frozenset(f"Global{pool}" for pool in POOLS)
+CONVS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
+STRIDED = CONVS | {"DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"}
+OWNED = frozenset({"Layer", "Operation", "Node", "KerasVariable"})
+
+
+def root_of(value: Any) -> str:
+    """Return which Keras a value belongs to: `tf_keras`, `keras`, or an empty string for neither."""
+    roots = (cls.__module__.split(".")[0] for cls in type(value).__mro__)
+    return next((root for root in roots if root in ("tf_keras", "keras")), "")
+
+
+def parts(model: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (path, layer) of every layer that is not itself a model with layers, nested ones as `outer/inner`."""
+    for layer in model.layers:
+        if hasattr(layer, "layers") and hasattr(layer, "inputs"):
+            yield from ((f"{layer.name}/{path}", inner) for path, inner in parts(layer))
+        else:
+            yield layer.name, layer
+
+
+def array(variable: Any) -> np.ndarray[Any, Any]:
+    """Return the value of a variable or tensor."""
+    return np.asarray(variable.numpy())
+
+
+def sample_for(model: Any, batch: int = 2, length: int = 20, seed: int = 0) -> Any:
+    """Return random inputs in the model's own structure; `length` where a size is unknown."""
+    rng = np.random.default_rng(seed)
+
+    def one(tensor: Any) -> Any:
+        first, *rest = tensor.shape
+        shape = (first or batch, *(length if n is None else n for n in rest))
+        dtype = getattr(tensor.dtype, "name", tensor.dtype)
+        if dtype == "string":
+            return tf.constant(rng.choice(["a", "b", "z"], shape))
+        if "int" in dtype:
+            return tf.constant(rng.integers(0, 8, shape), dtype)
+        return tf.constant(rng.uniform(-1, 1, shape), dtype)
+
+    structure = model.inputs[0] if type(model).__name__ == "Sequential" else model.input
+    return tf.nest.map_structure(one, structure)
+
+
+# The boundary
+
+
+def boundary(model: Any) -> Any:
+    """Return names, structure, shapes and dtypes of inputs and outputs."""
+    plain = type(model).__name__ == "Sequential"
+    given, made = (model.inputs, model.outputs) if plain else (model.input, model.output)
+    facts = tf.nest.map_structure(lambda t: str((tuple(t.shape), getattr(t.dtype, "name", t.dtype))), (given, made))
+    names = list(getattr(model, "output_names", ())), [t.name.split("/")[0] for t in model.inputs]
+    return facts, names
+
+
+def assert_same_boundary(old: Any, new: Any) -> None:
+    """Inputs and outputs have the same names, structure, shapes and dtypes."""
+    assert boundary(new) == boundary(old)
+
+
+# Weights
+
+
+def _bits(variable: Any) -> tuple[Any, ...]:
+    value = array(variable)
+    return value.shape, value.dtype, value.tobytes()
+
+
+def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> None:
+    """Every weight outside the layers excepted by path is bit-equal under the same path, and none was added."""
+    excepted = set(except_layers)
+    olds, news = ({p: lay.weights for p, lay in parts(m) if lay.weights and p not in excepted} for m in (old, new))
+    assert news.keys() == olds.keys()
+    for path, weights in olds.items():
+        assert len(news[path]) == len(weights), f"{path}: number of weights"
+        for one, two in zip(weights, news[path], strict=True):
+            assert _bits(one) == _bits(two), f"{path}: {one.name} changed"
+
+
+def _reached(value: Any) -> Iterator[Any]:
+    """Yield what a value refers to: items, attributes, closures, defaults, bound objects."""
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from value
+    elif isinstance(value, types.FunctionType):
+        yield from value.__defaults__ or ()
+        yield from (value.__kwdefaults__ or {}).values()
+        yield from inspect.getclosurevars(value).nonlocals.values()
+    elif isinstance(value, types.MethodType):
+        yield value.__self__
+    elif isinstance(value, functools.partial):
+        yield from (value.func, value.args, value.keywords)
+    if hasattr(value, "__dict__") and not isinstance(value, type | types.ModuleType):
+        yield from vars(value).values()
+
+
+def owned(model: Any) -> dict[int, Any]:
+    """Return every variable, layer and node that a call of the model could use, by identity."""
+    found: dict[int, Any] = {}
+    seen: dict[int, Any] = {}
+    todo = [model]
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        kinds = {cls.__name__ for cls in type(value).__mro__}
+        if isinstance(value, tf.Variable) or (root_of(value) and kinds & OWNED):
+            found[id(value)] = value
+        if not isinstance(value, tf.Variable | tf.Tensor | tf.Graph) and "KerasTensor" not in kinds:
+            todo += _reached(value)
+    return found
+
+
+def assert_nothing_shared(old: Any, new: Any) -> None:
+    """No variable, layer or node is used by both models, through whatever attribute, closure or call argument."""
+    common = owned(old).keys() & (mine := owned(new)).keys()
+    assert not common, f"shared: {[type(mine[i]).__name__ + ' ' + str(getattr(mine[i], 'name', '')) for i in common]}"
+
+
+# The original's peace
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that a rewrite must leave alone in a model."""
+
+    config: str
+    weights: tuple[bytes, ...]
+    nodes: tuple[tuple[str, int, int], ...]
+    flags: tuple[bool, ...]
+    variables: tuple[int, ...]
+
+
+def snapshot_of(model: Any) -> Snapshot:
+    """Return config, weights, node counts, trainable flags and variable identities of a model."""
+    layers = [model, *(lay for _, lay in parts(model)), *getattr(model, "operations", ())]
+    return Snapshot(
+        _config(model),
+        tuple(array(w).tobytes() for w in model.weights),
+        tuple((lay.name, len(lay._inbound_nodes), len(lay._outbound_nodes)) for lay in layers),
+        tuple(bool(getattr(lay, "trainable", False)) for lay in layers),
+        tuple(id(w) for w in model.weights),
+    )
+
+
+def _config(model: Any) -> str:
+    """Return a model's config in words, or the error of a layer that has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return str(model.get_config())
+        except (ValueError, NotImplementedError) as error:
+            return str(error)
+
+
+def assert_untouched(before: Snapshot, model: Any) -> None:
+    """The model is as it was when the snapshot was taken."""
+    assert snapshot_of(model) == before
+
+
+# Values
+
+
+def assert_same_values(old: Any, new: Any, x: Any, rtol: float) -> None:
+    """Every output agrees to `rtol` of its largest magnitude; bit by bit where `rtol` is 0."""
+    olds, news = tf.nest.flatten(old(x)), tf.nest.flatten(new(x))
+    assert len(olds) == len(news)
+    for number, (a, b) in enumerate(zip(map(array, olds), map(array, news), strict=True)):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"output {number}: {a.shape} {a.dtype}, {b.shape} {b.dtype}"
+        if rtol == 0 or a.dtype.kind not in "fV":
+            assert a.tobytes() == b.tobytes() if a.dtype.kind != "O" else a.tolist() == b.tolist()
+            continue
+        one, two = a.astype(np.float64), b.astype(np.float64)
+        worst, scale = float(np.abs(one - two).max()), float(np.abs(one).max())
+        assert worst <= rtol * scale, f"output {number}: differs by {worst:.1e} at scale {scale:.1e}"
+
+
+# The report
+
+
+def _producer(layer: Any) -> Any:
+    """Return the layer whose output a layer consumes; None where it has several calls or inputs."""
+    nodes = layer._inbound_nodes
+    tensors = nodes[0].input_tensors if len(nodes) == 1 else ()
+    if len(tf.nest.flatten(tensors)) != 1:
+        return None
+    history = tf.nest.flatten(tensors)[0]._keras_history
+    return getattr(history, "operation", None) or getattr(history, "layer", None)
+
+
+def owed(model: Any) -> list[tuple[str, ...]]:
+    """Return, from Keras alone, which names a report must mention: together for a convolution and its pool."""
+    entries: list[tuple[str, ...]] = []
+    for path, outer in parts(model):
+        inside = outer._flatten_layers(include_self=False)
+        for name, layer in [(path, outer), *((f"{path}/{lay.name}", lay) for lay in inside)]:
+            kind = type(layer).__name__
+            strides = getattr(layer, "strides", 1)
+            strided = strides > 1 if isinstance(strides, int) else max(strides) > 1
+            if kind in POOLS | GLOBAL_POOLS or (kind in STRIDED and strided):
+                entries.append((name,))
+            if kind in POOLS and layer is outer and type(before := _producer(layer)).__name__ in CONVS:
+                entries.append((path.rpartition("/")[0] + "/" * ("/" in path) + before.name, name))
+    return entries
+
+
+def assert_accounted(model: Any, report: Report) -> None:
+    """The report has an entry for every pool and strided convolution, and says of each kept one why."""
+    for names in owed(model):
+        together = names if report.to == "strided_conv" else names[-1:]
+        assert any(set(together) <= set(site.layers) for site in report.sites), f"{together} is missing in\n{report}"
+    for site in report.sites:
+        assert site.status == "swapped" or len(site.reason) > 10, f"{site.layers} is kept without a reason"
+
+
+# Saving, and doing it twice
+
+
+def assert_survives_saving(model: Any, tmp_path: Path) -> None:
+    """Saved as `.keras` and loaded again, the model has the same boundary and gives the same values."""
+    file = tmp_path / f"{root_of(model)}.keras"
+    model.save(file)
+    again = sys.modules[root_of(model)].models.load_model(file, compile=False, safe_mode=False)
+    assert_same_boundary(model, again)
+    assert_same_values(model, again, sample_for(model), rtol=0)
+
+
+def assert_idempotent(model: Any, to: str) -> None:
+    """A second swap to the same target changes nothing and warns."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        again, report = swap_downsampling(model, to, return_report=True)
+    assert any(w.category is NothingSwapped for w in caught), str(report)
+    assert [(p, type(lay)) for p, lay in parts(again)] == [(p, type(lay)) for p, lay in parts(model)]
+    assert_weights_kept(model, again, ())

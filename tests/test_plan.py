@@ -1,0 +1,307 @@
+"""Which swaps a plan chooses, what it says of the rest, and that nothing is passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import Any
+
+import pytest
+from graphs import Sketch, pair
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_downswap.errors import BadRequest
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.plan import Site, find_sites
+from keras_downswap.rule import KEEP, Make
+from keras_downswap.rules import RULES, TARGETS
+
+
+def plan(graph: Graph, to: str = "strided_conv", **options: Any) -> tuple[Site, ...]:
+    return find_sites(graph, RULES, to, **options)
+
+
+def two_pairs() -> Graph:
+    """Draws an average pool and a max pool, each behind its convolution."""
+    sketch = Sketch()
+    x = sketch.pool(sketch.conv(sketch.input(32), name="conv1"), kind="Average", name="pool1")
+    sketch.pool(sketch.conv(x, name="conv2"), name="pool2")
+    return sketch.graph()
+
+
+def test_rules_come_exact_first_and_verbatim_first() -> None:
+    assert [rule.name for rule in RULES if "strided_conv" in rule.targets] == [
+        "pool_of_one_into_stride", "average_pool_into_kernel", "pool_into_stride"
+    ]  # fmt: skip
+    assert TARGETS == ("average_pool", "max_pool", "strided_conv", "subsample")
+    assert all(rule.summary and rule.apply.__name__ == rule.name for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    ("method", "rules"),
+    [
+        ("auto", ("average_pool_into_kernel", "pool_into_stride")),
+        ("exact", ("average_pool_into_kernel", None)),
+        ("copy", ("pool_into_stride", "pool_into_stride")),
+    ],
+)
+def test_methods(method: Any, rules: tuple[str | None, ...]) -> None:
+    sites = plan(two_pairs(), method=method)
+    assert tuple(site.rule for site in sites) == rules
+    assert [site.layers for site in sites] == [("conv1", "pool1"), ("conv2", "pool2")]
+    for site in sites:
+        assert site.promise == {"average_pool_into_kernel": "exact", "pool_into_stride": "approximate"}.get(site.rule or "")
+        assert (site.replacement is None) == (site.status == "kept")
+
+
+def test_reasons_tell_why_no_exact_swap_was_found() -> None:
+    exact, approximate = plan(two_pairs())
+    assert exact.reason == ""
+    assert approximate.reason == "MaxPooling1D 'pool2' takes maxima, which no single convolution computes"
+    (kept,) = plan(pair(32), method="exact")
+    assert (kept.layers, kept.reason) == (("conv", "pool"), approximate.reason.replace("pool2", "pool"))
+    (kept,) = plan(pair(32, conv={"stride": 2, "kernel": 1}), "subsample", method="exact", include=["pool"])[:1]
+    assert kept.reason == "left out by include or exclude"
+
+
+def test_a_method_without_a_rule_says_so() -> None:
+    graph = pair(32, conv={"stride": 2})
+    (conv, pool) = plan(graph, "average_pool", method="exact")
+    assert "no rule for to='average_pool' that this method admits starts at Conv1D 'conv'" in conv.reason
+    assert "MaxPooling1D 'pool' has a window above 1" in pool.reason
+
+
+@pytest.mark.parametrize(
+    ("options", "swapped"),
+    [
+        ({}, [1, 2]),
+        ({"include": "pool1"}, [1]),
+        ({"include": "1$"}, [1]),
+        ({"include": "conv"}, [1, 2]),
+        ({"include": "^ool"}, []),
+        ({"include": ["conv2"]}, [2]),
+        ({"include": ("conv1", "pool2")}, [1, 2]),
+        ({"include": []}, []),
+        ({"include": lambda site: site.promise == "exact"}, [1]),
+        ({"exclude": "1"}, [2]),
+        ({"exclude": ["pool2"]}, [1]),
+        ({"exclude": lambda site: "conv1" in site.layers}, [2]),
+        ({"include": "pool", "exclude": ["conv1"]}, [2]),
+    ],
+)
+def test_include_and_exclude(options: dict[str, Any], swapped: list[int]) -> None:
+    sites = plan(two_pairs(), **options)
+    assert [i for i, site in enumerate(sites, 1) if site.status == "swapped"] == swapped
+    for site in sites:
+        if site.status == "kept":
+            assert (site.promise, site.rule, site.replacement) == (None, None, None)
+            assert site.reason == "left out by include or exclude"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"to": "stride"}, "unknown target to='stride': expected one of average_pool, max_pool, strided_conv, subsample"),
+        ({"method": "best"}, "unknown method='best': expected one of auto, exact, copy"),
+        ({"include": ["pool1", "nope", "gone"]}, "include names no layer of the model: gone, nope"),
+        ({"exclude": {"nope"}}, "exclude names no layer of the model: nope"),
+        ({"include": "("}, "include='.' is not a regular expression"),
+        ({"exclude": "*"}, "exclude='.' is not a regular expression"),
+    ],
+)
+def test_bad_requests(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        plan(two_pairs(), **options)
+
+
+def test_nested_layers_are_named_by_their_path_and_each_scope_is_listed_once() -> None:
+    numbers = count()
+    inner, middle, outer = (Sketch(scope, numbers=numbers) for scope in (2, 1, 0))
+    inner.pool(inner.conv(inner.input(32), stride=2))
+    x = middle.nested(middle.input(32), inner.graph(), "inner")
+    middle.pool(middle.conv(middle.nested(x, inner.graph(), "inner"), kernel=1), size=1, stride=2)
+    outer.pool(outer.nested(outer.input(32), middle.graph(), "outer"))
+    sites = plan(outer.graph())
+    assert [(site.scope, site.layers) for site in sites] == [
+        (0, ("pool",)), (1, ("outer/conv", "outer/pool")), (2, ("outer/inner/conv", "outer/inner/pool"))
+    ]  # fmt: skip
+    assert [site.promise for site in sites] == [None, "exact", "approximate"]
+    assert sites[0].reason == "no convolution stands behind MaxPooling1D 'pool': upstream is Functional 'outer'"
+    assert [site.status for site in plan(outer.graph(), include=["outer/inner/conv"])] == ["kept", "kept", "swapped"]
+
+
+def test_targets_say_what_they_do_not_concern() -> None:
+    graph = pair(32, conv={"stride": 2, "kind": "DepthwiseConv"})
+    conv, pool = plan(graph, "subsample")
+    assert conv.reason == "DepthwiseConv1D 'conv' is not a Conv1D, Conv2D or Conv3D"
+    assert pool.reason == "to='subsample' concerns strided convolutions only, and MaxPooling1D 'pool' is a pool"
+    sketch = Sketch()
+    sketch.conv(sketch.input(32), stride=2)
+    (kept,) = plan(sketch.graph())
+    assert kept.reason == "Conv1D 'conv' already is a strided convolution"
+    sketch.global_pool(sketch.last)
+    _, kept = plan(sketch.graph(), "max_pool")
+    assert kept.reason.startswith("GlobalAveragePooling1D 'gap'")
+
+
+def test_what_an_opaque_layer_hides_is_named() -> None:
+    sketch = Sketch()
+    sketch.opaque(sketch.input(32), name="wrapper", hidden=(("inside", "MaxPooling2D"),))
+    (site,) = plan(sketch.graph())
+    assert site.layers == ("wrapper/inside",)
+    assert "MaxPooling2D 'inside' is inside Opaque 'wrapper', which has no graph" in site.reason
+
+
+def shared(second: str, **facts: Any) -> Graph:
+    """Draws one convolution called twice, with a max pool behind the first call and something behind the second."""
+    sketch = Sketch()
+    one = sketch.conv(sketch.input(32))
+    layer = sketch.calls[-1].layer
+    two = sketch.conv(sketch.input(20, name="input2"), layer=layer)
+    return sketch.graph(sketch.pool(one, name="pool1"), getattr(sketch, second)(two, name="pool2", **facts))
+
+
+def test_a_shared_convolution_is_swapped_where_all_its_calls_agree() -> None:
+    sites = plan(shared("pool"))
+    assert [site.status for site in sites] == ["swapped", "swapped"]
+    assert [site.layers for site in sites] == [("conv", "pool1"), ("conv", "pool2")]
+
+
+@pytest.mark.parametrize(
+    ("second", "facts", "words"),
+    [
+        ("relu", {}, "is called 2 times, and not every call can be swapped"),
+        ("pool", {"size": 30}, "is called 2 times, and not every call can be swapped"),
+        ("pool", {"stride": 3}, "is called 2 times, and its calls would need different swaps"),
+        ("pool", {"kind": "Average"}, "is called 2 times, and its calls would need different swaps"),
+    ],
+)
+def test_a_shared_convolution_is_kept_where_they_do_not(second: str, facts: dict[str, Any], words: str) -> None:
+    sites = plan(shared(second, **facts))
+    assert {site.status for site in sites} == {"kept"}
+    assert f"Conv1D 'conv' {words}" in sites[0].reason
+
+
+def test_keeping_one_call_keeps_the_layers_of_its_neighbours_in_turn() -> None:
+    """A chain of shared layers comes down as a whole: keeping the first call must be felt by the last."""
+    sketch = Sketch()
+    x = sketch.input(32)
+    numbers = [1000, 1001]
+    ends = [sketch.pool(sketch.conv(x, name="a", layer=numbers[0]), name="p1")]
+    ends.append(sketch.relu(sketch.conv(x, name="a", layer=numbers[0])))
+    ends.append(sketch.pool(sketch.conv(x, name="b", layer=numbers[1]), name="p2"))
+    ends.append(sketch.pool(sketch.conv(x, name="b", layer=numbers[1]), name="p3"))
+    assert [site.status for site in plan(sketch.graph(*ends))] == ["kept", "swapped", "swapped"]
+    left_out = plan(sketch.graph(*ends), exclude=["p3"])
+    assert [site.status for site in left_out] == ["kept"] * 3
+    assert "not every call can be swapped" in left_out[1].reason
+
+
+def test_calls_of_a_shared_convolution_in_two_scopes_are_weighed_together() -> None:
+    numbers = count()
+    inner = Sketch(1, "inner", numbers=numbers)
+    conv = inner.conv(inner.input(32))
+    layer = inner.calls[-1].layer
+    inner.pool(conv)
+    outer = Sketch(numbers=numbers)
+    x = outer.nested(outer.input(32), inner.graph(), "inner")
+    alone = outer.conv(x, layer=layer)
+    assert {site.status for site in plan(outer.graph(alone))} == {"kept"}
+    assert {site.status for site in plan(outer.graph(outer.pool(alone)))} == {"swapped"}
+
+
+OPERATIONS = ("conv", "strided", "again", "pool", "pool", "average", "one", "relu", "bn", "along space", "depthwise", "hide")
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> Graph:
+    """Draws calls on earlier tensors, mostly the last; layers may be shared, tensors used twice, outputs anywhere."""
+    sketch = Sketch()
+    sketch.input(draw(st.sampled_from([None, 40, 41, 64])))
+    for operation in draw(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=9)):
+        x = max(0, sketch.last - draw(st.sampled_from([0, 0, 0, 1])))
+        length = sketch.sizes(x)[0]
+        if length is not None and length < 4:
+            continue
+        kernel, padding = draw(st.integers(1, 3)), draw(st.sampled_from(["valid", "same"]))
+        name, convs = f"{operation}{sketch.last}", [call for call in sketch.calls if call.role is Role.CONV]
+        if operation in ("conv", "strided", "depthwise"):
+            kind, stride = "DepthwiseConv" if operation == "depthwise" else "Conv", 1 + (operation != "conv")
+            sketch.conv(x, kernel, stride, padding, kind=kind, name=name, filters=2)
+        elif operation == "again" and convs:
+            old = draw(st.sampled_from(convs))
+            sketch.slide(x, old.name, old.class_name, old.role, old.windows, 2, layer=old.layer, settings=old.settings)
+        elif operation in ("pool", "average", "one"):
+            size = 1 if operation == "one" else draw(st.integers(1, 3))
+            kind = "Average" if operation == "average" else "Max"
+            sketch.pool(x, size, draw(st.integers(1, 3)), padding, kind=kind, name=name)
+        elif operation == "hide":
+            sketch.opaque(x, name=name, hidden=(("inside", "MaxPooling1D"),))
+        else:
+            sketch.relu(x, name) if operation == "relu" else sketch.batch_norm(x, name, 1 if operation[0] == "a" else None)
+    return sketch.graph(*draw(st.sets(st.integers(1, max(sketch.last, 1)), max_size=2)) | {sketch.last})
+
+
+targets, methods = st.sampled_from(TARGETS), st.sampled_from(("auto", "exact", "copy"))
+
+
+@given(graphs(), targets, methods)
+def test_no_downsampling_call_is_passed_over_in_silence(graph: Graph, to: str, method: str) -> None:
+    sites = plan(graph, to, method=method)
+    listed = {index for site in sites for index in site.calls}
+    assert listed >= {call.index for call in graph.calls if call.downsamples or call.hidden}
+    assert [min(site.calls) for site in sites] == sorted(min(site.calls) for site in sites)
+    replaced: list[int] = []
+    for site in sites:
+        assert (site.status == "swapped") == (site.replacement is not None) == (site.rule is not None)
+        assert bool(site.reason) or site.promise == "exact" or to.endswith("pool")
+        assert "/" in site.layers[0] or site.layers == tuple(graph.calls[i].name for i in site.calls)
+        replaced += site.replacement.steps if site.replacement else ()
+    assert len(replaced) == len(set(replaced)), "two swaps replace one call"
+
+
+@given(graphs(), targets, methods)
+def test_shapes_survive_and_a_second_run_finds_only_what_the_first_uncovered(graph: Graph, to: str, method: str) -> None:
+    """Of two pools in a row, the first run can move only the first into the convolution."""
+    sites = plan(graph, to, method=method)
+    new = replay(graph, sites)
+    assert [new.tensors[t].shape for t in new.outputs] == [graph.tensors[t].shape for t in graph.outputs]
+    waiting = {site.layers[-1] for site in sites if site.reason.startswith("no convolution stands behind")}
+    again = {site.layers[-1] for site in plan(new, to, method=method) if site.status == "swapped"}
+    assert again <= (waiting if to == "strided_conv" else set())
+
+
+def replay(graph: Graph, sites: Sequence[Site]) -> Graph:
+    """Draws the graph after a plan."""
+    steps = {i: s for site in sites if site.replacement for i, s in site.replacement.steps.items()}
+    sketch, at = Sketch(numbers=count(1000)), {}
+    for call in graph.calls:
+        xs = tuple(at[t] for t in call.inputs)
+        for step in steps.get(call.index, (KEEP,)):
+            xs = (made_call(sketch, graph, call, step, xs) if isinstance(step, Make) else kept_call(sketch, graph, call, xs),)
+        at[call.outputs[0]] = xs[0]
+    return sketch.graph(*(at[t] for t in graph.outputs))
+
+
+def kept_call(sketch: Sketch, graph: Graph, call: Call, xs: tuple[int, ...]) -> int:
+    facts = {"layer": call.layer, "settings": call.settings, "hidden": call.hidden}
+    if call.role is Role.INPUT:
+        return sketch.input(*graph.output_shape(call)[1:-1])
+    if call.windows:
+        return sketch.slide(xs[0], call.name, call.class_name, call.role, call.windows, call.settings.get("filters"), **facts)
+    return sketch.add(call.name, call.class_name, call.role, xs, sketch.tensors[xs[0]].shape, "float32", **facts)
+
+
+def made_call(sketch: Sketch, graph: Graph, call: Call, step: Make, xs: tuple[int, ...]) -> int:
+    s, x = step.settings, xs[0]
+    if step.kind == "Conv":
+        geometry = s["kernel_size"], s["strides"], s["padding"], s["dilation_rate"]
+        return sketch.conv(x, *geometry, name=step.name, filters=2, layer=step.like)
+    if step.kind in ("MaxPooling", "AveragePooling"):
+        return sketch.pool(x, s["pool_size"], s["strides"], s["padding"], kind=step.kind[:-7], name=step.name)
+    if step.kind == "Activation":
+        return sketch.each(x, step.name, "Activation", Role.LINEAR)
+    (n,), sign = sketch.sizes(x), 1 if step.kind == "ZeroPadding" else -1
+    cells = sum(s["padding" if sign > 0 else "cropping"])
+    return sketch.add(step.name, step.kind, Role.RESIZE, xs, sketch.shaped([n and n + sign * cells], 2), "float32")

@@ -1,0 +1,224 @@
+"""A rewrite with an empty plan is a faithful copy that owns all its state, of every model in the zoo."""
+
+import functools
+import gc
+import weakref
+from typing import Any
+
+import laws
+import numpy as np
+import pytest
+import tensorflow as tf
+from model_zoo import ZOO
+
+from keras_downswap.dialects import dialect_of
+from keras_downswap.rewrite import rewrite
+
+UNTRAINABLE = {
+    ("tf_keras", "channels_first_max"): "the CPU has no gradient of channels_first max pooling",
+    ("tf_keras", "channels_first_row"): "the CPU has no gradient of channels_first max pooling",
+    ("keras", "vocabulary"): "Keras 3 does not fit on strings",
+}
+
+
+def copied(model: Any) -> Any:
+    """Return the copy that a rewrite without any swap makes."""
+    return rewrite(dialect_of(model).read(model), []).model
+
+
+def losses(model: Any) -> list[float]:
+    return sorted(float(loss) for loss in model.losses)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_an_empty_plan_gives_a_bit_equal_copy(K: Any, name: str) -> None:
+    old = ZOO[name](K)
+    x = laws.sample_for(old)
+    old(x)
+    before = laws.snapshot_of(old)
+    new = copied(old)
+    laws.assert_untouched(before, old)
+    laws.assert_same_boundary(old, new)
+    laws.assert_weights_kept(old, new, ())
+    laws.assert_nothing_shared(old, new)
+    laws.assert_same_values(old, new, x, rtol=0)
+    assert losses(new) == losses(old)
+    assert laws.snapshot_of(new).flags == before.flags
+    assert laws.snapshot_of(new).weights == before.weights
+    assert (new.name, new.trainable) == (old.name, old.trainable)
+    facts = [[(p, type(lay), policy(lay)) for p, lay in laws.parts(m)] for m in (old, new)]
+    assert facts[0] == facts[1]
+
+
+def policy(layer: Any) -> str:
+    return str(getattr(layer, "dtype_policy", layer.dtype))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_layer_of_the_copy_can_be_an_output(K: Any, name: str) -> None:
+    old = ZOO[name](K)
+    new, x = copied(old), laws.sample_for(old)
+    for layer in old.layers:
+        try:
+            whole = K.Model(old.inputs, layer.output)
+        except (AttributeError, ValueError):  # called several times, or inside a nested model
+            continue
+        part = K.Model(new.inputs, new.get_layer(layer.name).output)
+        laws.assert_same_values(whole, part, tf.nest.flatten(x), rtol=0)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_training_the_copy_leaves_the_original_alone(K: Any, name: str) -> None:
+    old = ZOO[name](K)
+    x = laws.sample_for(old)
+    y = old(x)
+    before = laws.snapshot_of(old)
+    new = copied(old)
+    start = laws.snapshot_of(new).weights
+    if (K.__name__, name) not in UNTRAINABLE:
+        wanted = tf.nest.map_structure(lambda t: np.random.default_rng(1).uniform(size=t.shape), y)
+        new.compile(K.optimizers.SGD(0.01), loss="mse", run_eagerly=True)
+        new.fit(x, wanted, batch_size=2, epochs=3, verbose=0)
+        assert bool(new.trainable_weights) == (laws.snapshot_of(new).weights != start)
+    laws.assert_untouched(before, old)
+    for a, b in zip(tf.nest.flatten(y), tf.nest.flatten(old(x)), strict=True):
+        assert laws.array(a).tolist() == laws.array(b).tolist()
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_the_copy_computes_with_its_own_weights(K: Any, name: str) -> None:
+    old = ZOO[name](K)
+    new, x = copied(old), laws.sample_for(old)
+    moved = [w * 0.5 if w.dtype.kind == "f" else w for w in old.get_weights()]
+    new.set_weights(moved)
+    unmoved = tf.nest.map_structure(laws.array, old(x))
+    old.set_weights(moved)
+    laws.assert_same_values(old, new, x, rtol=0)
+    changed = [
+        (a != laws.array(b)).any() for a, b in zip(tf.nest.flatten(unmoved), tf.nest.flatten(old(x)), strict=True)
+    ]
+    assert any(changed)
+
+
+def test_random_layers_draw_on_from_the_same_state(K: Any) -> None:
+    if K.__name__ == "tf_keras":
+        pytest.skip("tf_keras seeds its random layers per object and call, not by a state that could be copied")
+    old = ZOO["seeds"](K)
+    x = laws.sample_for(old)
+    new = copied(old)
+    laws.assert_same_values(lambda v: old(v, training=True), lambda v: new(v, training=True), x, rtol=0)
+
+
+def test_a_sequential_copy_can_grow_and_shrink(K: Any) -> None:
+    new = copied(ZOO["sequential_article_pair"](K))
+    assert type(new) is K.Sequential
+    new.add(K.layers.Flatten())
+    assert tuple(new(tf.zeros((1, 32, 32, 3))).shape) == (1, 7200)
+    new.pop()
+    assert new.output_shape == (None, 15, 15, 32)
+
+
+def test_the_copy_does_not_keep_the_original_in_memory(K: Any) -> None:
+    old = ZOO["sequential_article_pair"](K)
+    layer = weakref.ref(old.layers[-1])
+    new = copied(old)
+    del old
+    K.backend.clear_session()
+    gc.collect()
+    assert layer() is None, "the copy holds on to the original's layers, and so to its weights"
+    assert new.layers
+
+
+def test_symbolic_losses_are_kept() -> None:
+    import tf_keras
+
+    inputs = tf_keras.Input((8, 8, 3))
+    features = tf_keras.layers.Conv2D(4, 3)(inputs)
+    old = tf_keras.Model(inputs, tf_keras.layers.MaxPooling2D(2)(features))
+    old.add_loss(tf.reduce_mean(features**2))
+    old.add_metric(tf.reduce_sum(features), name="total")
+    new, x = copied(old), laws.sample_for(old)
+    laws.assert_same_values(old, new, x, rtol=0)
+    assert losses(new) == losses(old) != []
+    assert [m.name for m in new.metrics] == [m.name for m in old.metrics]
+
+
+# Layers of the user's own, each holding its weight `w` in another way
+
+
+def by_helper(layer: Any) -> Any:
+    def scale(x: Any) -> Any:
+        return x * layer.w
+
+    def twice_removed(x: Any) -> Any:
+        return scale(x) + 1
+
+    return twice_removed
+
+
+def by_list(layer: Any) -> Any:
+    held = [layer.w]
+    return lambda x: x * held[0]
+
+
+def by_default(layer: Any) -> Any:
+    return lambda x, w=layer.w: x * w
+
+
+def by_object(layer: Any) -> Any:
+    class Holder:
+        def __init__(self, w: Any) -> None:
+            self.w = w
+
+    holder = Holder(layer.w)
+    return lambda x: x * holder.w
+
+
+def by_weak_reference(layer: Any) -> Any:
+    me = weakref.ref(layer)
+    return lambda x: x * me().w
+
+
+def by_partial(layer: Any) -> Any:
+    return functools.partial(tf.multiply, layer.w)
+
+
+def by_traced_function(layer: Any) -> Any:
+    return tf.function(lambda x: x * layer.w)
+
+
+def by_cached_function(layer: Any) -> Any:
+    layer.cached = functools.lru_cache(lambda: 2.0)
+    return lambda x: x * layer.w * layer.cached()
+
+
+def by_dict_of_own_class(layer: Any) -> Any:
+    class Settings(dict):  # type: ignore[type-arg]
+        pass
+
+    layer.extra = Settings(factor=2.0)
+    return lambda x: x * layer.w * layer.extra["factor"]
+
+
+@pytest.mark.parametrize("hold", [
+    by_helper, by_list, by_default, by_object, by_weak_reference, by_partial, by_traced_function, by_cached_function,
+    by_dict_of_own_class,
+])  # fmt: skip
+def test_a_layer_of_the_users_own_computes_with_its_own_weights(K: Any, hold: Any) -> None:
+    class Own(K.layers.Layer):  # type: ignore[misc]
+        def build(self, shape: Any) -> None:
+            self.w = self.add_weight(name="w", shape=(1,), initializer="ones")
+            self.function = hold(self)
+            self.built = True
+
+        def call(self, x: Any) -> Any:
+            return self.function(x)
+
+    inputs = K.Input((8, 8, 3))
+    old = K.Model(inputs, K.layers.MaxPooling2D(2)(Own()(K.layers.Conv2D(4, 3)(inputs))))
+    x, new = laws.sample_for(old), copied(old)
+    laws.assert_same_values(old, new, x, rtol=0)
+    moved = [w * 3 for w in old.get_weights()]
+    new.set_weights(moved)
+    old.set_weights(moved)
+    laws.assert_same_values(old, new, x, rtol=0)
