@@ -51,7 +51,7 @@ def compare(names: list[str], to: str, rounds: int) -> Table:
             model = getattr(K.applications, name)(weights=None)
             pairs = []
             for _ in range(rounds):
-                theirs = seconds(lambda m=model: own_copy(K, m))
+                theirs = seconds(lambda k=K, m=model: own_copy(k, m))
                 ours = seconds(lambda m=model: swap_downsampling(m, to=to))
                 pairs.append((theirs, ours))
             theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))

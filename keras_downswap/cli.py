@@ -17,17 +17,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from keras_downswap import files
-from keras_downswap.cost import Cost, site_cost
+from keras_downswap.cost import site_cost
 from keras_downswap.dialects.start import start
 from keras_downswap.errors import DownswapError
 from keras_downswap.graph import Shape
-from keras_downswap.plan import METHODS, Method
+from keras_downswap.plan import METHODS
 from keras_downswap.report import Report
 from keras_downswap.rules import TARGETS
 from keras_downswap.swap import NothingSwapped, Plan, plan_swaps
 
 app = typer.Typer(
-    help="Change how a Keras model downsamples.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help="Change how a Keras model downsamples.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -131,9 +134,7 @@ def demo() -> None:
     demonstrate(out)
 
 
-def _plan(
-    origin: files.Origin, to: str, method: str, include: str | None, exclude: str | None, trust: bool
-) -> Plan:
+def _plan(origin: files.Origin, to: str, method: str, include: str | None, exclude: str | None, trust: bool) -> Plan:
     start(origin.keras)
     chosen: Any = method
     return plan_swaps(files.load(origin.path, trust=trust), to, chosen, include, exclude)
@@ -142,7 +143,9 @@ def _plan(
 def _closing(plan: Plan, account: Report, target: Path | None) -> str:
     exact = sum(site.promise == "exact" for site in plan.swaps)
     near = len(plan.swaps) - exact
-    lines = [f"{exact} exact and {near} approximate swaps, {len(plan.refusals)} kept; {len(account.checks)} checks held"]
+    lines = [
+        f"{exact} exact and {near} approximate swaps, {len(plan.refusals)} kept; {len(account.checks)} checks held"
+    ]
     if near:
         lines.append("Approximate swaps keep shapes and weights, not values: fine-tune the model before you use it.")
     lines += [f"note: {note}" for note in account.notes]

@@ -31,7 +31,9 @@ def refit(
     plain = frozenset[str].intersection(*(f.plain for f in fits))
     own = conv.windows[0].padding
     chosen = next((p for p in (own, "valid", "same", "causal") if p in plain), None)
-    new = Make("Conv", len(windows), conv.name, conv_settings(windows, chosen or "valid"), conv.layer, conv.layer, kernel)
+    new = Make(
+        "Conv", len(windows), conv.name, conv_settings(windows, chosen or "valid"), conv.layer, conv.layer, kernel
+    )
     return (new,) if chosen else (*_in_front(conv, fits), new)
 
 

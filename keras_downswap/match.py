@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from keras_downswap.geometry import Window, middle_first
 from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.rule import Refused, require
-
 
 
 def is_elementwise(graph: Graph, call: Call, channels_last: bool) -> bool:
@@ -59,7 +60,7 @@ def conv_behind(graph: Graph, pool: Call) -> tuple[Call, tuple[Call, ...]]:
     found = _upstream(graph, pool).label
     require(conv is not pool, f"no convolution stands behind {pool.label}: upstream is {found}")
     require_conv(conv)
-    for call, after in zip(chain, chain[1:], strict=False):
+    for call, after in pairwise(chain):
         users = graph.consumers[call.outputs[0]]
         others = [graph.calls[u].label for u in users if u != after.index] or ["itself a second time"]
         require(len(users) == 1, f"the output of {call.label} has a second consumer, {others[0]}")
@@ -94,7 +95,7 @@ def require_free_name(graph: Graph, call: Call) -> None:
     several = graph.scope == 0 and len(graph.outputs) > 1
     require(
         not (several and graph.is_output(call)),
-        f"the output of {call.label} is one of several outputs of the model: a layer behind it would rename that output",
+        f"the output of {call.label} is one of several outputs of the model: a layer behind it would rename it",
     )
 
 
@@ -124,12 +125,12 @@ def composed_stride(conv: Call, pool: Call) -> list[Window]:
     Raises:
         Refused: If the convolution is dilated and would stride: Keras has no such convolution.
     """
-    windows = [
-        Window(c.size, c.stride * p.stride, c.dilation) for c, p in zip(conv.windows, pool.windows, strict=True)
-    ]
+    windows = [Window(c.size, c.stride * p.stride, c.dilation) for c, p in zip(conv.windows, pool.windows, strict=True)]
     dilation = tuple(w.dilation for w in windows)
     possible = all(w.stride == 1 for w in windows) or all(d == 1 for d in dilation)
-    require(possible, f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation")
+    require(
+        possible, f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation"
+    )
     return windows
 
 
@@ -144,8 +145,8 @@ def known_leads(graph: Graph, conv: Call) -> list[int]:
         lead = window.lead(n)
         if lead is None:
             raise Refused(
-                f"{conv.label} has padding='same' and stride {window.stride} over an unknown length (spatial axis {axis}): "
-                "where its first tap lies depends on that length, so no fixed padding keeps the values"
+                f"{conv.label} has padding='same' and stride {window.stride} over an unknown length (spatial axis "
+                f"{axis}): where its first tap lies depends on that length, so no fixed padding keeps the values"
             )
         leads.append(lead)
     return leads

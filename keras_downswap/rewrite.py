@@ -83,6 +83,8 @@ class _Replay:
         inputs, outputs = (
             self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
         )
+        if not self.dialect.stock_class(model):
+            self.result.notes.append(f"{type(model).__name__} '{model.name}' comes back as a plain functional model")
         return self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers))
 
     def _replay(self, scope: Scope, call: Call, tensors: dict[int, Any], layers: list[Any], names: set[str]) -> None:
@@ -110,7 +112,7 @@ class _Replay:
             self.result.tensors[scope.graph.scope, number] = after
 
     def _kept(self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Return the twin of a surviving layer and its output: grafted where its inputs kept their spec, else called."""
+        """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called."""
         layer = self._twin(call)
         olds = [scope.tensors[t] for t in call.inputs]
         if not all(self._same(old, tensors[id(old)]) for old in olds):
@@ -126,7 +128,7 @@ class _Replay:
         return self.result.layers[call.layer]
 
     def _copy(self, old: Any) -> Any:
-        """Copy a layer deeply; where an attribute forbids it, clone it from its config; last of all, share its state."""
+        """Copy a layer deeply; where an attribute forbids it, clone it from its config; else share its state."""
         try:
             return self.twins.layer(old)
         except Uncopyable as obstacle:

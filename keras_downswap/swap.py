@@ -65,18 +65,26 @@ class Plan:
         Raises:
             BrokenPromise: If a check fails; no model is returned then.
         """
+        return self._apply(stacklevel=3)
+
+    def _apply(self, stacklevel: int) -> tuple[Any, Report]:
+        dialect, old = self._reading.dialect, self._reading.model
         with _collector_paused():
             before = traces(self._reading)
             new = rewrite(self._reading, self.sites)
             checks = verify(self._reading, before, self.sites, new)
         if not self.swaps:
-            found = (
-                f"none of {len(self.sites)} downsampling calls fits to={self.to!r} with method={self.method!r}; "
-                "the report says why for each"
-            )
-            why = found if self.sites else "the model has no pool and no strided convolution"
-            warnings.warn(f"nothing was swapped: {why}. The new model is a copy.", NothingSwapped, stacklevel=2)
-        return new.model, Report(self.to, self.method, self.sites, checks, tuple(new.notes))
+            warnings.warn(self._nothing(), NothingSwapped, stacklevel=stacklevel)
+        notes = [*new.notes, dialect.recompile(old, new.model)]
+        return new.model, Report(self.to, self.method, self.sites, checks, tuple(filter(None, notes)))
+
+    def _nothing(self) -> str:
+        found = (
+            f"none of {len(self.sites)} downsampling calls fits to={self.to!r} with method={self.method!r}; "
+            "the report says why for each"
+        )
+        why = found if self.sites else "the model has no pool and no strided convolution"
+        return f"nothing was swapped: {why}. The new model is a copy."
 
 
 @contextmanager
@@ -171,5 +179,5 @@ def swap_downsampling(
         NothingSwapped: If no site was swapped; the model returned is a faithful copy.
     """
     plan = plan_swaps(model, to, method, include, exclude)
-    new, report = plan.apply()
+    new, report = plan._apply(stacklevel=3)
     return (new, report) if return_report else new

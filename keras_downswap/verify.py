@@ -83,7 +83,9 @@ def _boundary(reading: Reading, new: Rewritten) -> Check:
     names = [reading.dialect.boundary_names(model) for model in (reading.model, new.model)]
     _demand(names[0] == names[1], f"the names or structure of inputs and outputs changed from {names[0]} to {names[1]}")
     outputs = ", ".join(str(reading.graph.tensors[t].shape) for t in reading.graph.outputs)
-    return Check("boundary", "model", f"names, order, structure, dtypes and shapes of inputs and outputs; outputs {outputs}")
+    return Check(
+        "boundary", "model", f"names, order, structure, dtypes and shapes of inputs and outputs; outputs {outputs}"
+    )
 
 
 def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
@@ -150,7 +152,9 @@ def _values(reading: Reading, graph: Graph, site: Site, olds: Sequence[Any], new
         for layer in olds[1:]:
             stages.append(dialect.run(layer, stages[-1]))
     except Exception as error:  # noqa: BLE001 (the framework's own limits on this machine)
-        return Check("values", where, f"not compared: this machine cannot run the original site ({type(error).__name__})")
+        return Check(
+            "values", where, f"not compared: this machine cannot run the original site ({type(error).__name__})"
+        )
     value: Any = x
     for layer in news:
         value = dialect.run(layer, value)

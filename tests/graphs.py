@@ -16,7 +16,6 @@ from keras_downswap.plan import Site
 from keras_downswap.rule import Make, Replacement
 
 Axes = int | Sequence[int]
-POOL_ROLES = {"Max": Role.MAX_POOL, "Average": Role.AVERAGE_POOL}
 BOTH = frozenset({"ZeroPadding", "Cropping"})
 
 
@@ -28,11 +27,7 @@ def axes(value: Axes, rank: int) -> tuple[int, ...]:
 class Sketch:
     """A graph being drawn: every method adds one call and returns the number of its output tensor.
 
-    Attributes:
-        scope: Number of the scope; a nested sketch needs its own.
-        name: The model's name.
-        channels_last: The data format of every tensor.
-        numbers: Gives layers their numbers; hand one iterator to all sketches of a model.
+    Sketches of one model's scopes need a scope number each and one iterator of layer numbers together.
     """
 
     scope: int = 0
@@ -86,13 +81,11 @@ class Sketch:
         rank = self.rank(x)
         pairs = zip(axes(size, rank), axes(size if stride is None else stride, rank), strict=True)
         windows = tuple(Window(p, q, 1, padding) for p, q in pairs)
-        return self.slide(x, name, f"{kind}Pooling{rank}D", POOL_ROLES[kind], windows, None, **facts)
+        return self.slide(x, name, f"{kind}Pooling{rank}D", Role[f"{kind.upper()}_POOL"], windows, **facts)
 
     def global_pool(self, x: int, name: str = "gap", **facts: Any) -> int:
-        shape = (None, self.channels(x))
-        return self.add(
-            name, f"GlobalAveragePooling{self.rank(x)}D", Role.GLOBAL_POOL, (x,), shape, self.tensors[x].dtype, **facts
-        )
+        shape, dtype = (None, self.channels(x)), self.tensors[x].dtype
+        return self.add(name, f"GlobalAveragePooling{self.rank(x)}D", Role.GLOBAL_POOL, (x,), shape, dtype, **facts)
 
     def relu(self, x: int, name: str = "relu", **facts: Any) -> int:
         return self.each(x, name, "ReLU", Role.POINTWISE, **facts)
@@ -116,9 +109,17 @@ class Sketch:
         out = inner.tensors[inner.outputs[0]]
         return self.add(name, "Functional", Role.MODEL, (x,), out.shape, out.dtype, inner=inner, **facts)
 
+    def again(self, call: Call, *xs: int) -> int:
+        """Calls a layer once more (or, in another sketch, over again) on other tensors."""
+        facts = {name: getattr(call, name) for name in ("layer", "settings", "hidden", "frozen_training")}
+        if call.windows:
+            facts["filters"] = call.settings.get("filters")
+            return self.slide(xs[0], call.name, call.class_name, call.role, call.windows, **facts)
+        return self.add(call.name, call.class_name, call.role, xs, self.tensors[xs[0]].shape, "float32", **facts)
+
     def graph(self, *outputs: int) -> Graph:
-        ends = outputs or (self.last,)
-        return Graph(self.scope, self.name, tuple(self.calls), tuple(self.tensors), tuple(self.inputs), ends)
+        parts = tuple(self.calls), tuple(self.tensors), tuple(self.inputs)
+        return Graph(self.scope, self.name, *parts, outputs or (self.last,))
 
     @property
     def last(self) -> int:
@@ -147,7 +148,7 @@ class Sketch:
         class_name: str,
         role: Role,
         windows: tuple[Window, ...],
-        filters: int | None,
+        filters: int | None = None,
         dtype: str | None = None,
         **facts: Any,
     ) -> int:
@@ -159,9 +160,8 @@ class Sketch:
         self, name: str, class_name: str, role: Role, xs: Sequence[int], shape: Shape, dtype: str, **facts: Any
     ) -> int:
         index = len(self.calls)
-        facts = {"layer": None, "channels_last": self.channels_last, **facts}
-        layer = facts.pop("layer")
-        number = next(self.numbers) if layer is None else layer
+        facts = {"channels_last": self.channels_last, **facts}
+        number = facts.pop("layer") if "layer" in facts else next(self.numbers)
         self.tensors.append(Tensor(shape, dtype, index))
         self.calls.append(Call(index, number, name, class_name, role, tuple(xs), (self.last,), **facts))
         return self.last
@@ -176,10 +176,10 @@ def pair(
 ) -> Graph:
     """Draws input -> convolution -> elementwise calls (by the name of their method) -> pool."""
     sketch = Sketch(channels_last=last)
-    x = sketch.conv(sketch.input(*sizes), **(conv or {}))
+    sketch.conv(sketch.input(*sizes), **(conv or {}))
     for number, method in enumerate(between):
-        x = getattr(sketch, method)(x, name=f"{method}{number}")
-    sketch.pool(x, **(pool or {}))
+        getattr(sketch, method)(sketch.last, name=f"{method}{number}")
+    sketch.pool(sketch.last, **(pool or {}))
     return sketch.graph()
 
 

@@ -184,11 +184,16 @@ def assert_untouched(before: Snapshot, model: Any) -> None:
 # Values
 
 
+def values(model: Any, x: Any) -> list[np.ndarray[Any, Any]]:
+    """Return all outputs of a model at inference."""
+    return [array(y) for y in tf.nest.flatten(model(x, training=False))]
+
+
 def assert_same_values(old: Any, new: Any, x: Any, rtol: float) -> None:
-    """Every output agrees to `rtol` of its largest magnitude; bit by bit where `rtol` is 0."""
-    olds, news = tf.nest.flatten(old(x)), tf.nest.flatten(new(x))
+    """At inference every output agrees to `rtol` of its largest magnitude; bit by bit where `rtol` is 0."""
+    olds, news = values(old, x), values(new, x)
     assert len(olds) == len(news)
-    for number, (a, b) in enumerate(zip(map(array, olds), map(array, news), strict=True)):
+    for number, (a, b) in enumerate(zip(olds, news, strict=True)):
         assert (a.shape, a.dtype) == (b.shape, b.dtype), f"output {number}: {a.shape} {a.dtype}, {b.shape} {b.dtype}"
         if rtol == 0 or a.dtype.kind not in "fV":
             assert a.tobytes() == b.tobytes() if a.dtype.kind != "O" else a.tolist() == b.tolist()

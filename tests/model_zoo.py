@@ -169,7 +169,7 @@ class Graphs:
 
         ops, i = getattr(K, "ops", tf), K.Input(SQUARE)
         x = ops.transpose(L.AveragePooling2D(2)(L.Conv2D(4, 3)(i)), (0, 2, 1, 3))
-        return i, ops.concatenate([x, x]) if ops is not tf else tf.concat([x, x], -1)
+        return i, ops.concatenate([x, x], -1) if ops is not tf else tf.concat([x, x], -1)
 
     def tied_by_an_operation(K: Any, L: Any) -> Any:
         import tensorflow as tf

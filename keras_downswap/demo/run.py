@@ -37,8 +37,8 @@ def demonstrate(out: Console) -> None:
         _row(table, title, promises, new, _macs(plan, after=True), images, labels)
     out.print(table)
     out.print(
-        "An exact swap keeps every prediction. The article's swap (approximate: same kernel, larger stride) keeps shapes\n"
-        "and weights but costs accuracy, here and on any trained network: fine-tune or re-train after it.",
+        "An exact swap keeps every prediction. The article's swap (approximate: same kernel, larger stride) keeps\n"
+        "shapes and weights but costs accuracy, here and on any trained network: fine-tune or re-train after it.",
         markup=False,
     )
 

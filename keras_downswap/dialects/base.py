@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,27 @@ class Dialect(ABC):
 
     @abstractmethod
     def has_graph(self, layer: Any) -> bool:
-        """Tell whether a layer is a model with a graph that can be walked."""
+        """Tell whether a layer is a model that runs a graph which can be walked; its own `call` would hide it."""
+
+    def recompile(self, old: Any, new: Any) -> str:
+        """Compile a new model like the old one.
+
+        Returns:
+            What the user must know of it; empty where the old one was not compiled.
+        """
+        if not self.is_compiled(old):
+            return ""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                new.compile_from_config(old.get_compile_config())
+        except Exception as error:  # noqa: BLE001 (losses and metrics may be anything)
+            return f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"
+        return "the new model is compiled like the original, with a fresh optimizer state"
+
+    @abstractmethod
+    def is_compiled(self, model: Any) -> bool:
+        """Tell whether a model is compiled."""
 
     def stock_class(self, layer: Any) -> str:
         """Return the name of the layer's class if it is this Keras' own, else an empty string."""
@@ -195,8 +216,9 @@ class Dialect(ABC):
         stock = self.stock_class(layer)
         nested = self._read_scope(layer, reading) if self.has_graph(layer) else None
         facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
-        if inputs and nested is None and stock and shape is not None and not set(kwargs) - {"training"}:
-            facts = self.describe(layer, len(shape))
+        plain = shape is not None and not set(kwargs) - {"training"}
+        if inputs and nested is None and stock and (plain or hasattr(layer, "symbol")):
+            facts = self.describe(layer, len(shape or ()))
         hidden = () if nested or facts.role is not Role.OTHER else self._hidden(layer)
         frozen = kwargs.get("training")
         return Call(
@@ -253,7 +275,7 @@ class Dialect(ABC):
         if x.shape != y.shape or x.dtype != y.dtype:
             return False
         if x.dtype.kind in "OSU" or x.dtype.itemsize not in (1, 2, 4, 8):
-            return x.tolist() == y.tolist()
+            return bool(x.tolist() == y.tolist())
         bits = f"u{x.dtype.itemsize}"
         return bool((np.ravel(x).view(bits) == np.ravel(y).view(bits)).all())
 

@@ -15,6 +15,7 @@ GLOBAL_POOL = re.compile(r"Global(Max|Average)Pooling[123]D")
 ADAPTIVE_POOL = re.compile(r"Adaptive(Max|Average)Pooling[123]D")
 OTHER_CONV = re.compile(r"(Depthwise|Separable)Conv[12]D|ConvLSTM[123]D|LocallyConnected[12]D")
 RESIZE = re.compile(r"(ZeroPadding|Cropping)[123]D")
+OPERATION = re.compile(r"nn\.(max_pool|avg_pool|pool)\w*|(Max|Average)Pool")
 NOISE = re.compile(r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity")
 ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 ELEMENTWISE = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
@@ -61,8 +62,16 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
         sign = 1 if found[1] == "ZeroPadding" else -1
         pairs = [cells] if isinstance(cells[0], int) else cells
         return Description(Role.RESIZE, (), last, {"cells": tuple((sign * a, sign * b) for a, b in pairs)})
+    if found := OPERATION.fullmatch(str(getattr(layer, "symbol", class_name))):
+        return operation(found[0])
     role, axis = _elementwise(layer, class_name, rank)
     return Description(role, channels_last=last, settings={} if axis is None else {"axis": axis})
+
+
+def operation(name: str) -> Description:
+    """Describe a pool that is an operation of the graph: it is accounted for, and stays."""
+    role = Role.AVERAGE_POOL if "av" in name.lower() else Role.MAX_POOL
+    return Description(role, obstacle="is an operation, not a layer, and stays as it is")
 
 
 def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:
@@ -79,7 +88,9 @@ def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:
         obstacle = f"is quantized ({layer.quantization_mode}), and its kernel cannot be moved as it is"
     elif getattr(layer, "lora_enabled", False):
         obstacle = "has LoRA enabled: merge its weights first"
-    return Description(Role.CONV, tuple(Window(k, s, d, layer.padding) for k, s, d in windows), last, settings, obstacle)
+    return Description(
+        Role.CONV, tuple(Window(k, s, d, layer.padding) for k, s, d in windows), last, settings, obstacle
+    )
 
 
 def _other_conv(layer: Any, last: bool) -> Description:

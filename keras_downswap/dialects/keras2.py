@@ -45,7 +45,12 @@ class Keras2(Dialect):
         return isinstance(value, np.generic | self.tf.Tensor | self.tf.DType | self.tf.TensorShape | self.tf.TypeSpec)
 
     def has_graph(self, layer: Any) -> bool:
-        return isinstance(layer, self.Functional) and bool(getattr(layer, "_is_graph_network", False))
+        if not isinstance(layer, self.Functional) or not getattr(layer, "_is_graph_network", False):
+            return False
+        return type(layer).call in (self.Functional.call, self.Sequential.call)
+
+    def is_compiled(self, model: Any) -> bool:
+        return bool(model._is_compiled)
 
     def nodes(self, model: Any) -> list[Any]:
         depths = model._nodes_by_depth
@@ -125,7 +130,8 @@ class Keras2(Dialect):
 
     def _fresh(self, tensor: Any) -> Any:
         new = copy.copy(tensor)
-        new.__dict__.pop("_keras_history", None)
+        for key in ("_keras_history", "_keras_mask"):
+            new.__dict__.pop(key, None)
         return new
 
     def clone_from_config(self, layer: Any) -> Any:

@@ -50,9 +50,12 @@ class Keras3(Dialect):
         )
 
     def has_graph(self, layer: Any) -> bool:
-        if isinstance(layer, self.Sequential):
-            return layer._functional is not None
-        return isinstance(layer, self.Functional)
+        if type(layer).call not in (self.Functional.call, self.Sequential.call):
+            return False
+        return not isinstance(layer, self.Sequential) or layer._functional is not None
+
+    def is_compiled(self, model: Any) -> bool:
+        return bool(model.compiled)
 
     def nodes(self, model: Any) -> list[Any]:
         graph = self._functional(model)
@@ -110,7 +113,9 @@ class Keras3(Dialect):
         new = object.__new__(type(variable))
         own = dict(vars(variable))
         value = own.pop("_value", None)
-        new.__dict__.update(twins.items(own), _value=tf_variable.copied(value) if self.tensorflow else copy.deepcopy(value))
+        new.__dict__.update(
+            twins.items(own), _value=tf_variable.copied(value) if self.tensorflow else copy.deepcopy(value)
+        )
         return new
 
     def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
@@ -145,7 +150,8 @@ class Keras3(Dialect):
 
     def _fresh(self, tensor: Any) -> Any:
         new = copy.copy(tensor)
-        new.__dict__.pop("_keras_history", None)
+        for key in ("_keras_history", "_keras_mask"):
+            new.__dict__.pop(key, None)
         return new
 
     def clone_from_config(self, layer: Any) -> Any:

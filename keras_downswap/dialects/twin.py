@@ -20,7 +20,11 @@ ATOMIC = (
 NODES = ("_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value")
 COMPILED = ("train_function", "test_function", "predict_function", "train_tf_function")
 RESTORING = {"_self_unconditional_deferred_dependencies": dict, "_self_name_based_restores": set}
-EMPTIED: dict[str, Callable[[], Any]] = {**dict.fromkeys(NODES, list), **dict.fromkeys(COMPILED, type(None)), **RESTORING}
+EMPTIED: dict[str, Callable[[], Any]] = {
+    **dict.fromkeys(NODES, list),
+    **dict.fromkeys(COMPILED, type(None)),
+    **RESTORING,
+}
 """Attributes that start anew: nodes, compiled functions, and checkpoint restorations still to come."""
 
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -119,8 +123,9 @@ class Twins:
             return self._list
         if isinstance(old, dict) and type(old).__module__ in ("builtins", "collections"):
             return self._dict
-        ordinary = type(old).__reduce_ex__ is object.__reduce_ex__ and type(old).__reduce__ is object.__reduce__
-        return self._object if ordinary and _pure(type(old)) else self._foreign
+        ordinary = all(getattr(type(old), name) is getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
+        slots = _slots(type(old))
+        return (lambda v: self._object(v, slots)) if ordinary and _pure(type(old)) else self._foreign
 
     def _list(self, old: list[Any]) -> Any:
         new = self.note(old, [])
@@ -162,9 +167,9 @@ class Twins:
             held = held.__self__
         return bool(self.dialect.is_variable(held) or self.dialect.is_layer(held))
 
-    def _object(self, old: Any) -> Any:
+    def _object(self, old: Any, slots: tuple[str, ...]) -> Any:
         new = self.note(old, object.__new__(type(old)))
-        for slot in _slots(type(old)):
+        for slot in slots:
             if hasattr(old, slot):
                 object.__setattr__(new, slot, self.copy(getattr(old, slot)))
         if hasattr(old, "__dict__"):
@@ -200,7 +205,6 @@ def _new_lock(old: Any) -> Any:
     return threading.Lock() if isinstance(old, LOCKS[0]) else threading.RLock()
 
 
-@functools.cache
 def _slots(kind: type) -> tuple[str, ...]:
     """Return the names of a class's slots, mangled as Python stores private ones."""
     found = []

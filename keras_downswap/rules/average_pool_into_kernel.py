@@ -21,14 +21,18 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
     conv, between = conv_behind(graph, pool)
     require(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima, which no single convolution computes")
     activation = conv.settings["activation"]
-    require(activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means")
+    require(
+        activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
+    )
     for call in between:
         require(call.role is Role.LINEAR, f"{call.label} stands between and is not linear")
         require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed affine map")
     lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
     for p, m in zip(pool.windows, lengths, strict=True):
         where = "an unknown length" if m is None else f"length {m}"
-        require(p.never_pads(m), f"{pool.label} pads (padding='same' over {where}), so its divisor changes at the border")
+        require(
+            p.never_pads(m), f"{pool.label} pads (padding='same' over {where}), so its divisor changes at the border"
+        )
     windows = [
         Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride)
         for c, p in zip(conv.windows, pool.windows, strict=True)

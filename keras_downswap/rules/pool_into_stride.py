@@ -7,7 +7,7 @@ crop anyway, o is the window's middle (the earlier of two); else it is what plai
 """
 
 from keras_downswap.emit import refit, without
-from keras_downswap.geometry import Window, fit
+from keras_downswap.geometry import fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import composed_stride, conv_behind, is_pool, reach, sampled_leads
 from keras_downswap.rule import Promise, Replacement, Rule

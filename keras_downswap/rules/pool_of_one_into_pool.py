@@ -1,6 +1,6 @@
 """The maximum and the mean of a single cell are that cell.
 
-    max_{i<1} x[j*q + i] = mean_{i<1} x[j*q + i] = x[j*q]
+max_{i<1} x[j*q + i] = mean_{i<1} x[j*q + i] = x[j*q]
 """
 
 from keras_downswap.graph import Call, Graph

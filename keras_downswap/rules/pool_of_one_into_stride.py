@@ -7,7 +7,7 @@ stride starts elsewhere for some lengths, so the lead is held, by explicit paddi
 """
 
 from keras_downswap.emit import refit, without
-from keras_downswap.geometry import Window, fit
+from keras_downswap.geometry import fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import composed_stride, conv_behind, is_pool, known_leads, reach
 from keras_downswap.rule import Promise, Replacement, Rule, require

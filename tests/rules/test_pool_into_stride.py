@@ -103,7 +103,10 @@ def test_a_pool_of_stride_one_leaves_a_dilated_convolution() -> None:
         ({"pool": {"size": 30}}, "MaxPooling1D 'pool' covers its whole 30 map: global pooling"),
         ({"pool": {"dtype": "bfloat16"}}, "'pool' turns float32 into bfloat16, which a swap would lose"),
         ({"pool": {"channels_last": False}}, "Conv1D 'conv' and MaxPooling1D 'pool' differ in data_format"),
-        ({"conv": {"kernel": 4, "in_front": frozenset({"ZeroPadding"})}}, "'conv' would need Cropping1D, which this Keras"),
+        (
+            {"conv": {"kernel": 4, "in_front": frozenset({"ZeroPadding"})}},
+            "'conv' would need Cropping1D, which this Keras",
+        ),
     ],
 )
 def test_refusals(facts: dict[str, Any], words: str) -> None:
