@@ -20,7 +20,7 @@ class Cost:
     """What a site costs; MACs are None where a length is unknown.
 
     Attributes:
-        parameters: Weight values of its convolutions.
+        parameters: Weight values of its Conv1D, Conv2D and Conv3D layers.
         macs: Multiply-accumulates for one sample.
     """
 

@@ -8,6 +8,13 @@ from keras_downswap.geometry import Window, middle_first
 from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.rule import Refused, require
 
+ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
+ELEMENTWISE = frozenset({
+    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "hard_silu",
+    "hard_swish", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "tanh", "hard_tanh", "tanh_shrink",
+    "softplus", "sparse_plus", "squareplus", "softsign", "soft_shrink", "hard_shrink", "threshold", "exponential",
+})  # fmt: skip
+
 
 def is_elementwise(graph: Graph, call: Call, channels_last: bool) -> bool:
     """Tell whether a call treats every position alike: elementwise, or along the channel axis only."""
@@ -75,6 +82,16 @@ def require_conv(conv: Call) -> None:
     """Refuse what is not an ordinary convolution of one tensor."""
     require(conv.role is Role.CONV, f"{conv.label} is not a Conv1D, Conv2D or Conv3D")
     require(conv.obstacle is None, f"{conv.label} {conv.obstacle}")
+
+
+def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
+    """Refuse, for exact rules, what looks at other positions than its own: some activations, batch statistics."""
+    safe = ELEMENTWISE | (ALONG_LAST_AXIS if conv.channels_last else frozenset())
+    for call in (conv, *between):
+        activation = call.settings.get("activation", "linear")
+        known = f"{call.label} has the activation {activation}, which is not known to treat every position alike here"
+        require(activation in safe, known)
+        require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed map")
 
 
 def require_window(graph: Graph, pool: Call) -> None:
@@ -154,7 +171,6 @@ def known_leads(graph: Graph, conv: Call) -> list[int]:
 
 def sampled_leads(conv: Window, pool: Window, n: int | None) -> tuple[int, ...]:
     """Return the leads at which a strided convolution samples each position of the pool's window, the middle first."""
-    first = conv.lead(n)
-    padded = pool.lead(None if n is None else conv.law(n))
-    start = ((conv.span - 1) // 2 if first is None else first) + (padded or 0) * conv.stride
+    known = conv.lead(n)
+    start = (conv.span - 1) // 2 if known is None else known
     return tuple(start - position * conv.stride for position in middle_first(pool.size))

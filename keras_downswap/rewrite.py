@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -66,7 +67,13 @@ class _Replay:
         self.steps = steps
         self.twins = Twins(self.dialect, self.scope)
         self.result = Rewritten()
-        self.remade: dict[int, Any] = {}
+        self.remade: dict[tuple[int, str, str], Any] = {}
+        self.surviving = {
+            call.layer
+            for scope in reading.scopes.values()
+            for call in scope.graph.calls
+            if KEEP in steps.get((scope.graph.scope, call.index), (KEEP,))
+        }
 
     def scope(self, model: Any) -> Any:
         """Return the new model for a model of the reading, or for one that only an opaque layer holds."""
@@ -90,9 +97,7 @@ class _Replay:
     def _replay(self, scope: Scope, call: Call, tensors: dict[int, Any], layers: list[Any], names: set[str]) -> None:
         node = scope.nodes[call.index]
         old = self.dialect.node_outputs(node)
-        args, kwargs = self.dialect.map(
-            lambda v: tensors[id(v)] if self.dialect.is_tensor(v) else v, self.dialect.node_arguments(node)
-        )
+        args, kwargs = self.dialect.map(partial(self._argument, tensors), self.dialect.node_arguments(node))
         steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
         made = self.result.made.setdefault((scope.graph.scope, call.index), []) if steps != (KEEP,) else []
         new = args[0] if args else None
@@ -111,13 +116,20 @@ class _Replay:
             tensors[id(before)] = after
             self.result.tensors[scope.graph.scope, number] = after
 
+    def _argument(self, tensors: dict[int, Any], value: Any) -> Any:
+        if self.dialect.is_tensor(value):
+            return tensors[id(value)]
+        return self.twins.copy(value) if self.dialect.is_variable(value) else value
+
     def _kept(self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called."""
         layer = self._twin(call)
         olds = [scope.tensors[t] for t in call.inputs]
         if not all(self._same(old, tensors[id(old)]) for old in olds):
             return layer, layer(*args, **kwargs)
-        return layer, self.dialect.graft(layer, args, kwargs, self.dialect.node_outputs(scope.nodes[call.index]))
+        outputs = self.dialect.map(self.twins.copy, self.dialect.node_outputs(scope.nodes[call.index]))
+        self.dialect.graft(layer, args, kwargs, outputs)
+        return layer, outputs
 
     def _same(self, old: Any, new: Any) -> bool:
         return self.dialect.shape(old) == self.dialect.shape(new) and self.dialect.dtype(old) == self.dialect.dtype(new)
@@ -143,13 +155,18 @@ class _Replay:
                 return self.twins.note(old, self.dialect.sharing_twin(old))
 
     def _made(self, call: Call, step: Make, names: set[str]) -> Any:
-        if step.like is not None and step.like in self.remade:
-            return self.remade[step.like]
-        name = step.name if step.name == call.name else _free(step.name, names)
+        """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
+        stands_for = step.name == call.name
+        key = (call.layer, step.kind, repr(sorted(step.settings.items())))
+        if stands_for and key in self.remade:
+            return self.remade[key]
+        bears_the_name = stands_for and call.layer not in self.surviving
+        name = step.name if bears_the_name else _free(step.name, names)
         names.add(name)
         layer = self.dialect.make(step, name, self.reading, self.twins)
-        if step.like is not None:
-            self.remade[step.like] = layer
+        if stands_for:
+            self.remade[key] = layer
+            self.surviving.add(call.layer)
         return layer
 
 

@@ -159,12 +159,20 @@ def _values(reading: Reading, graph: Graph, site: Site, olds: Sequence[Any], new
     for layer in news:
         value = dialect.run(layer, value)
     a, b = (dialect.result(v).astype(np.float64) for v in (stages[-1], value))
-    scale = np.abs(a).max() + _gain(dialect, olds[1:], stages[0]) * np.abs(dialect.result(stages[0])).max()
+    scale = _largest(a) + _gain(dialect, olds[1:], stages[0]) * _largest(dialect.result(stages[0]))
     eps = EPSILON[reading.dialect.dtype(reading.scopes[site.scope].tensors[first.outputs[0]])]
     _demand(a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}")
-    worst = float(np.abs(a - b).max() / scale) if scale > 0 else float(np.abs(a - b).max())
+    _demand(bool((np.isnan(a) == np.isnan(b)).all()), f"{where}: exact values are not numbers at different places")
+    numbers = np.isfinite(a) & np.isfinite(b)
+    apart = float(np.abs(a - b).max(where=numbers, initial=0))
+    worst = apart / scale if scale > 0 else apart
     _demand(worst <= ROUNDINGS * eps, f"{where}: exact values differ by {worst:.1e} of their scale (input {shape})")
     return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shape} input")
+
+
+def _largest(values: np.ndarray[Any, Any]) -> float:
+    wide = np.abs(values.astype(np.float64))
+    return float(wide.max(where=np.isfinite(wide), initial=0))
 
 
 def _gain(dialect: Any, layers: Sequence[Any], like: Any) -> float:
@@ -175,7 +183,7 @@ def _gain(dialect: Any, layers: Sequence[Any], like: Any) -> float:
         low, high = dialect.run(layer, low), dialect.run(layer, high)
     if not layers:
         return 1.0
-    return float(np.abs(dialect.result(high).astype(np.float64) - dialect.result(low).astype(np.float64)).max())
+    return _largest(dialect.result(high).astype(np.float64) - dialect.result(low).astype(np.float64))
 
 
 def probe_shape(shape: Shape, channels_last: bool, windows: Sequence[Sequence[Window]]) -> tuple[int, ...]:

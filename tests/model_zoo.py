@@ -215,7 +215,7 @@ class Graphs:
         return i, L.MaxPooling2D(2)(L.ActivityRegularization(0.1)(conv(i)))
 
 
-def _chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential: bool) -> Build:
+def chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential: bool) -> Build:
     def build(K: Any) -> Any:
         inputs = K.Input(shape)
         chain = layers(K.layers)
@@ -233,7 +233,7 @@ def _graph(graph: Callable[[Any, Any], Any]) -> Build:
     return lambda K: K.Model(*graph(K, K.layers))
 
 
-def _randomised(build: Build) -> Build:
+def randomised(build: Build) -> Build:
     """Move weights by up to a half: zeros and ones (biases, statistics, scales) too; variances stay positive."""
 
     def wrapped(K: Any) -> Any:
@@ -248,8 +248,8 @@ def _randomised(build: Build) -> Build:
 
 
 ZOO: dict[str, Build] = {
-    **{name: _randomised(_chain(*chain, sequential=False)) for name, chain in CHAINS.items()},
-    **{f"sequential_{name}": _randomised(_chain(*CHAINS[name], True)) for name in ("article_pair", "repeated_layer")},
-    **{name: _randomised(_graph(graph)) for name, graph in vars(Graphs).items() if not name.startswith("_")},
+    **{name: randomised(chain(*parts, sequential=False)) for name, parts in CHAINS.items()},
+    **{f"sequential_{name}": randomised(chain(*CHAINS[name], True)) for name in ("article_pair", "repeated_layer")},
+    **{name: randomised(_graph(graph)) for name, graph in vars(Graphs).items() if not name.startswith("_")},
 }
 SEVERAL_SIZES = ("unknown_sizes", "unknown_sizes_strided", "nested")

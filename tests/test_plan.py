@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
+import numpy as np
 import pytest
 from graphs import Sketch, pair
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_downswap.errors import BadRequest
-from keras_downswap.graph import Graph, Role
+from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.plan import METHODS, Method, Site, find_sites
-from keras_downswap.rule import KEEP, Make
+from keras_downswap.rule import KEEP, Make, Promise, Replacement, Rule
 from keras_downswap.rules import RULES, TARGETS
 
 
@@ -209,6 +210,51 @@ def test_calls_of_a_shared_convolution_in_two_scopes_are_weighed_together() -> N
     assert {site.status for site in plan(outer.graph(outer.pool(alone)))} == {"swapped"}
 
 
+def test_sites_come_in_the_order_of_their_first_layers() -> None:
+    sketch = Sketch()
+    x = sketch.input(32)
+    one, two = sketch.conv(x, name="one"), sketch.conv(x, name="two")
+    sketch.pool(two, name="two_pool")
+    sketch.pool(one, name="one_pool")
+    sites = plan(sketch.graph(3, 4))
+    assert [site.layers for site in sites] == [("one", "one_pool"), ("two", "two_pool")]
+
+
+def pairs_of_layers(kernels: dict[int, Any]) -> Rule:
+    """Makes a rule that replaces the two convolutions in front of a pool; `kernels` gives each call's new kernel."""
+
+    def apply(graph: Graph, pool: Call, to: str) -> Replacement:
+        second = graph.producer(pool)
+        calls = (graph.producer(second), second)
+        makes = {c.index: (Make("Conv", 1, c.name, {}, c.layer, c.layer, kernels.get(c.index)),) for c in calls}
+        return Replacement((*makes, pool.index), makes)
+
+    return Rule("pairs", frozenset({"pairs"}), Promise.EXACT, False, lambda c: c.role is Role.MAX_POOL, apply, "")
+
+
+def test_a_kept_swap_of_two_layers_keeps_the_swaps_that_share_either() -> None:
+    sketch = Sketch()
+    x = sketch.input(32)
+    layers = {name: 1000 + i for i, name in enumerate("abcde")}
+    for first, second in ("ab", "bc", "de"):
+        sketch.pool(sketch.conv(sketch.conv(x, layer=layers[first]), layer=layers[second]), name=first + second)
+    sketch.conv(x, layer=layers["a"])
+    sites = find_sites(sketch.graph(), (pairs_of_layers({}),), "pairs")
+    assert [site.status for site in sites] == ["kept", "kept", "swapped"]
+
+
+def test_calls_of_a_layer_must_agree_on_its_kernel_too() -> None:
+    sketch = Sketch()
+    x = sketch.input(32)
+    for _ in range(2):
+        sketch.pool(sketch.conv(sketch.conv(x), layer=1000))
+    graph = sketch.graph()
+    assert {site.status for site in find_sites(graph, (pairs_of_layers({}),), "pairs")} == {"swapped"}
+    (one, two) = find_sites(graph, (pairs_of_layers({2: np.negative}),), "pairs")
+    assert (one.status, two.status) == ("kept", "kept")
+    assert "its calls would need different swaps" in one.reason
+
+
 OPERATIONS = ["conv", "strided", "again", "Max", "Max", "Average", "one", "relu", "bn", "spatial", "depthwise", "hide"]
 
 
@@ -276,7 +322,8 @@ def test_shapes_survive_and_a_second_run_finds_little(graph: Graph, to: str, met
 def replay(graph: Graph, sites: Sequence[Site]) -> Graph:
     """Draws the graph after a plan."""
     steps = {i: s for site in sites if site.replacement for i, s in site.replacement.steps.items()}
-    sketch, at = Sketch(numbers=count(1000)), {}
+    sketch = Sketch(numbers=count(1000))
+    at: dict[int, int] = {}
     for call in graph.calls:
         x = at[call.inputs[0]] if call.inputs else sketch.input(*graph.output_shape(call)[1:-1])
         for step in steps.get(call.index, (KEEP,) if call.inputs else ()):

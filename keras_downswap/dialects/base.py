@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -178,7 +181,7 @@ class Dialect(ABC):
             return reading.scopes[reading.scope_of[id(model)]].graph
         number = len(reading.scope_of)
         reading.scope_of[id(model)] = number
-        nodes = self.nodes(model)
+        nodes = self._in_call_order(self.nodes(model))
         tensors: list[Any] = []
         facts: list[Tensor] = []
         known: dict[int, int] = {}
@@ -201,6 +204,25 @@ class Dialect(ABC):
         graph = Graph(number, str(model.name), tuple(calls), tuple(facts), given, made)
         reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
         return graph
+
+    def _in_call_order(self, nodes: list[Any]) -> list[Any]:
+        """Sort nodes so that producers come first and the calls of each shared layer in the order they were made."""
+        made_by = {id(t): i for i, node in enumerate(nodes) for t in self.flatten(self.node_outputs(node))}
+        after: list[set[int]] = []
+        for node in nodes:
+            after.append({made_by[id(t)] for t in self.flatten(self.node_arguments(node)) if id(t) in made_by})
+        calls: dict[int, list[int]] = {}
+        for i, node in enumerate(nodes):
+            calls.setdefault(id(self.node_layer(node)), []).append(i)
+        shared = [indices for indices in calls.values() if len(indices) > 1]
+        if not shared:
+            return nodes
+        for indices in shared:
+            made = {id(node): at for at, node in enumerate(self.node_layer(nodes[indices[0]])._inbound_nodes)}
+            ordered = sorted(indices, key=lambda i: made[id(nodes[i])])
+            for first, second in pairwise(ordered):
+                after[second].add(first)
+        return [nodes[i] for i in TopologicalSorter(dict(enumerate(after))).static_order()]
 
     def _call(
         self,
@@ -290,8 +312,15 @@ class Dialect(ABC):
         """Return how to copy a container of this Keras' own; None for any other value."""
 
     @abstractmethod
-    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
-        """Record a call of a layer without running it; return fresh tensors of the old ones' spec."""
+    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+        """Record a call of a layer that made the given fresh tensors, without running it."""
+
+    def fresh(self, tensor: Any) -> Any:
+        """Return a new symbolic tensor of the same spec and name, made by no layer yet."""
+        new = copy.copy(tensor)
+        for key in ("_keras_history", "_keras_mask"):
+            new.__dict__.pop(key, None)
+        return new
 
     @abstractmethod
     def clone_from_config(self, layer: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Role
+from keras_downswap.match import ALONG_LAST_AXIS
 
 CONV = re.compile(r"Conv[123]D")
 POOL = re.compile(r"(Max|Average)Pooling[123]D")
@@ -17,7 +18,6 @@ OTHER_CONV = re.compile(r"(Depthwise|Separable)Conv[12]D|ConvLSTM[123]D|LocallyC
 RESIZE = re.compile(r"(ZeroPadding|Cropping)[123]D")
 OPERATION = re.compile(r"nn\.(max_pool|avg_pool|pool)\w*|(Max|Average)Pool")
 NOISE = re.compile(r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity")
-ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 ELEMENTWISE = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
 
 
@@ -65,7 +65,10 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
     if found := OPERATION.fullmatch(str(getattr(layer, "symbol", class_name))):
         return operation(found[0])
     role, axis = _elementwise(layer, class_name, rank)
-    return Description(role, channels_last=last, settings={} if axis is None else {"axis": axis})
+    settings: dict[str, Any] = {} if axis is None else {"axis": axis}
+    if class_name == "Activation":
+        settings["activation"] = activation_name(layer.activation)
+    return Description(role, channels_last=last, settings=settings)
 
 
 def operation(name: str) -> Description:
@@ -86,6 +89,8 @@ def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:
     obstacle = None
     if getattr(layer, "quantization_mode", None) is not None:
         obstacle = f"is quantized ({layer.quantization_mode}), and its kernel cannot be moved as it is"
+    elif getattr(layer.activation, "weights", None):
+        obstacle = f"has an activation with weights of its own ({type(layer.activation).__name__})"
     elif getattr(layer, "lora_enabled", False):
         obstacle = "has LoRA enabled: merge its weights first"
     return Description(
@@ -127,7 +132,9 @@ def _tuple(value: Any) -> tuple[int, ...]:
 
 
 def activation_name(activation: Any) -> str:
-    """Return an activation's own name (`linear` for none), or `?` and its class for what has none."""
+    """Return an activation's name: `linear` for none, with a `?` in front for one that no framework here defines."""
     if activation is None:
         return "linear"
-    return str(getattr(activation, "__name__", f"?{type(activation).__name__}"))
+    name = str(getattr(activation, "__name__", type(activation).__name__))
+    root = str(getattr(activation, "__module__", "")).partition(".")[0]
+    return name if root in ("keras", "tf_keras", "tensorflow") and hasattr(activation, "__name__") else f"?{name}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -123,16 +122,8 @@ class Keras2(Dialect):
             new[twins.copy(key)] = twins.copy(old[key])
         return new
 
-    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
-        fresh = self.map(self._fresh, outputs)
-        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=fresh)
-        return fresh
-
-    def _fresh(self, tensor: Any) -> Any:
-        new = copy.copy(tensor)
-        for key in ("_keras_history", "_keras_mask"):
-            new.__dict__.pop(key, None)
-        return new
+    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
     def clone_from_config(self, layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config())
@@ -140,6 +131,8 @@ class Keras2(Dialect):
             new.build(layer._build_input_shape)
         for old, fresh in zip(layer.weights, new.weights, strict=True):
             fresh.assign(old)
+        if hasattr(new, "finalize_state"):
+            new.finalize_state()
         return new
 
     def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
@@ -153,6 +146,7 @@ class Keras2(Dialect):
             new._graph_initialized = True
         else:
             new = self.Functional(inputs, outputs, name=old.name)
+        self._insert_losses(new, layers)
         new.__dict__["_trainable"] = old._trainable
         new._set_dtype_policy(old._dtype_policy)
         new.output_names = list(old.output_names)
@@ -160,6 +154,15 @@ class Keras2(Dialect):
 
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         return tf_variable.array(variable)
+
+    def _insert_losses(self, new: Any, layers: Sequence[Any]) -> None:
+        """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs."""
+        inside = new._network_nodes
+        key = self.module("src.engine.functional")._make_node_key
+        once = list({id(layer): layer for layer in layers}.values())
+        beside = [n for layer in once for i, n in enumerate(layer._inbound_nodes) if key(layer.name, i) not in inside]
+        if beside:
+            new._insert_layers([layer for layer in once if layer not in new.layers], relevant_nodes=beside)
 
     def policy(self, layer: Any) -> Any:
         return layer._dtype_policy

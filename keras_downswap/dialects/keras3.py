@@ -143,16 +143,8 @@ class Keras3(Dialect):
         new.tracker = twins.copy(old.tracker)
         return new
 
-    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
-        fresh = [self._fresh(tensor) for tensor in outputs]
-        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=fresh)
-        return fresh
-
-    def _fresh(self, tensor: Any) -> Any:
-        new = copy.copy(tensor)
-        for key in ("_keras_history", "_keras_mask"):
-            new.__dict__.pop(key, None)
-        return new
+    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
     def clone_from_config(self, layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config())
@@ -169,7 +161,7 @@ class Keras3(Dialect):
             new = self.Sequential(name=old.name)
             new._layers.extend(layers)
             new._functional = graph
-            new._build_shapes_dict = old._build_shapes_dict
+            new._build_shapes_dict = dict(old._build_shapes_dict or {})
             new.built = True
         for pair in {id(new): (old, new), id(graph): (self._functional(old), graph)}.values():
             pair[1].__dict__["_trainable"] = pair[0]._trainable

@@ -7,6 +7,7 @@ import functools
 import inspect
 import threading
 import types
+import weakref
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ ATOMIC = (
     types.EllipsisType, inspect.Signature,
 )  # fmt: skip
 NODES = ("_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value")
-COMPILED = ("train_function", "test_function", "predict_function", "train_tf_function")
+COMPILED = ("train_function", "test_function", "predict_function", "train_tf_function", "_adapt_function")
 RESTORING = {"_self_unconditional_deferred_dependencies": dict, "_self_name_based_restores": set}
 EMPTIED: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(NODES, list),
@@ -27,6 +28,7 @@ EMPTIED: dict[str, Callable[[], Any]] = {
 }
 """Attributes that start anew: nodes, compiled functions, and checkpoint restorations still to come."""
 
+FRAMEWORKS = ("keras.", "tf_keras.", "tensorflow.", "jax", "torch", "numpy", "builtins")
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 HEAP_TYPE = 1 << 9
 """CPython's flag of classes made by a `class` statement."""
@@ -98,8 +100,10 @@ class Twins:
     def _handler(self, old: Any) -> Handler:
         """Choose how values of one type are copied; None shares them."""
         dialect = self.dialect
-        if isinstance(old, ATOMIC) or dialect.is_tensor(old) or dialect.is_constant(old):
+        if isinstance(old, ATOMIC) or dialect.is_constant(old):
             return None
+        if dialect.is_tensor(old):
+            return lambda v: self.note(v, dialect.fresh(v))
         if dialect.is_variable(old):
             return lambda v: self.note(v, dialect.copy_variable(v, self))
         if dialect.is_layer(old):
@@ -110,6 +114,8 @@ class Twins:
             return lambda p: functools.partial(self.copy(p.func), *self.copy(p.args), **self.copy(p.keywords))
         if isinstance(old, types.FunctionType):
             return self._function
+        if isinstance(old, weakref.ref):
+            return lambda r: self.note(r, r if r() is None else weakref.ref(self.copy(r())))
         if isinstance(old, (threading.local, *LOCKS)):
             return lambda v: self.note(v, _new_lock(v))
         return dialect.special_handler(old, self) or self._plain_handler(old)
@@ -147,25 +153,28 @@ class Twins:
         return new
 
     def _function(self, old: types.FunctionType) -> Any:
-        """Share a function, unless it closes over a part of the model: then give a copy of it the copy's parts."""
-        if old.__closure__ is None:
+        """Share a function, unless it holds on to a part of the model: then give a copy of it the copy's parts."""
+        if not self._holds(old, set()):
             return old
-        held = [_held(cell) for cell in old.__closure__]
-        if not any(self._owned(value) for value in held):
-            return old
-        cells = tuple(types.CellType() for _ in held)
-        new = types.FunctionType(old.__code__, old.__globals__, old.__name__, old.__defaults__, cells)
+        cells = None if old.__closure__ is None else tuple(types.CellType() for _ in old.__closure__)
+        new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
         self.note(old, new)
-        for cell, value in zip(cells, held, strict=True):
-            cell.cell_contents = self.copy(value)
-        new.__kwdefaults__ = old.__kwdefaults__
+        for cell, held in zip(cells or (), old.__closure__ or (), strict=True):
+            if _filled(held):
+                cell.cell_contents = self.copy(held.cell_contents)
+        new.__defaults__, new.__kwdefaults__ = self.copy(old.__defaults__), self.copy(old.__kwdefaults__)
+        new.__qualname__, new.__module__, new.__doc__ = old.__qualname__, old.__module__, old.__doc__
         new.__dict__.update(self.items(vars(old)))
         return new
 
-    def _owned(self, held: Any) -> bool:
-        if isinstance(held, types.MethodType):
-            held = held.__self__
-        return bool(self.dialect.is_variable(held) or self.dialect.is_layer(held))
+    def _holds(self, value: Any, seen: set[int]) -> bool:
+        """Tell whether a layer or a variable can be reached from what a function closes over."""
+        if type(value) in PLAIN or id(value) in seen:
+            return False
+        seen.add(id(value))
+        if self.dialect.is_variable(value) or self.dialect.is_layer(value):
+            return True
+        return any(self._holds(part, seen) for part in _parts(value))
 
     def _object(self, old: Any, slots: tuple[str, ...]) -> Any:
         new = self.note(old, object.__new__(type(old)))
@@ -183,11 +192,31 @@ class Twins:
             raise Uncopyable(f"an attribute of type {type(old).__name__} cannot be copied") from error
 
 
-def _held(cell: Any) -> Any:
+def _filled(cell: Any) -> bool:
     try:
-        return cell.cell_contents
+        return cell.cell_contents is not None or True
     except ValueError:
-        return None
+        return False
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """Return what a function, method, container or ordinary object holds directly."""
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+        own = any(value.__globals__.get("__name__", "").startswith(root) for root in FRAMEWORKS)
+        return cells if own else [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+    if isinstance(value, types.MethodType):
+        return (value.__self__,)
+    if isinstance(value, functools.partial):
+        return (value.func, *value.args, *value.keywords.values())
+    if isinstance(value, weakref.ref):
+        return (value(),)
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, list | tuple | set | frozenset):
+        return value
+    foreign = isinstance(value, type | types.ModuleType) or type(value).__module__.startswith(FRAMEWORKS)
+    return () if foreign or not hasattr(value, "__dict__") else vars(value).values()
 
 
 def _pure(kind: type) -> bool:

@@ -12,7 +12,7 @@ from keras_downswap.emit import refit, without
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import conv_behind, is_pool, known_leads, reach
+from keras_downswap.match import conv_behind, is_pool, known_leads, reach, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, require
 
 
@@ -24,9 +24,9 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
     require(
         activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
     )
+    require_position_free(conv, between)
     for call in between:
         require(call.role is Role.LINEAR, f"{call.label} stands between and is not linear")
-        require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed affine map")
     lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
     for p, m in zip(pool.windows, lengths, strict=True):
         where = "an unknown length" if m is None else f"length {m}"

@@ -9,7 +9,7 @@ the stride-1 convolution pads (1, 1). So the strided convolution's lead is held,
 from keras_downswap.emit import pool_layer, refit
 from keras_downswap.geometry import SizeMap, Window, fit
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv, known_leads, require_conv, require_free_name
+from keras_downswap.match import is_strided_conv, known_leads, require_conv, require_free_name, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule
 
 
@@ -17,6 +17,7 @@ def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
     """Swap a strided convolution for a stride-1 convolution with the same weights and a max pool of size 1."""
     require_conv(conv)
     require_free_name(graph, conv)
+    require_position_free(conv)
     windows = [Window(w.size, 1, w.dilation) for w in conv.windows]
     fits = [
         fit(window, SizeMap(w.law.offset - (w.stride - 1), 1), n, lead, causal=len(windows) == 1)

@@ -12,7 +12,11 @@ from keras_downswap.rules.pool_into_pool import RULE
 
 
 def test_it_promises_shapes() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.APPROXIMATE, True, {"max_pool", "average_pool"})
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.APPROXIMATE,
+        True,
+        frozenset({"max_pool", "average_pool"}),
+    )
 
 
 @pytest.mark.parametrize(

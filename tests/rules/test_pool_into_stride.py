@@ -23,7 +23,7 @@ def refusal(graph: Graph) -> str:
 
 
 def test_it_promises_shapes_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.APPROXIMATE, True, {"strided_conv"})
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.APPROXIMATE, True, frozenset({"strided_conv"}))
 
 
 def test_the_articles_swap() -> None:

@@ -10,7 +10,7 @@ from keras_downswap.rules.pool_of_one_into_pool import RULE
 
 
 def test_it_promises_values() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, {"max_pool", "average_pool"})
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, frozenset({"max_pool", "average_pool"}))
 
 
 @pytest.mark.parametrize(

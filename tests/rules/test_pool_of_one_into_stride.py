@@ -11,7 +11,7 @@ from keras_downswap.graph import Graph
 from keras_downswap.rule import Promise, Refused, Replacement
 from keras_downswap.rules.pool_of_one_into_stride import RULE
 
-ONE = {"size": 1, "stride": 2}
+ONE: dict[str, Any] = {"size": 1, "stride": 2}
 
 
 def apply(graph: Graph) -> Replacement:
@@ -19,7 +19,7 @@ def apply(graph: Graph) -> Replacement:
 
 
 def test_it_promises_values_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, {"strided_conv"})
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, frozenset({"strided_conv"}))
 
 
 @pytest.mark.parametrize("kind", ["Max", "Average"])
@@ -59,6 +59,12 @@ def test_refusals(facts: dict[str, Any], words: str) -> None:
     graph = pair(32, **facts)
     with pytest.raises(Refused, match=words):
         apply(graph)
+
+
+def test_every_axis_must_be_of_one_cell() -> None:
+    with pytest.raises(Refused, match="'pool' has a window above 1"):
+        apply(pair(32, 32, pool={"size": (1, 2)}))
+    assert made(apply(pair(32, 32, pool={"size": 1, "stride": (1, 2)})))
 
 
 def test_an_unknown_length_refuses_what_depends_on_it() -> None:

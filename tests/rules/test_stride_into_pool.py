@@ -23,7 +23,11 @@ def strided(*sizes: int | None, last: bool = True, **facts: Any) -> Graph:
 
 
 def test_it_promises_shapes_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.APPROXIMATE, True, {"max_pool", "average_pool"})
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.APPROXIMATE,
+        True,
+        frozenset({"max_pool", "average_pool"}),
+    )
 
 
 @pytest.mark.parametrize(("to", "kind"), [("max_pool", "MaxPooling"), ("average_pool", "AveragePooling")])

@@ -26,7 +26,7 @@ def strided(*sizes: int | None, last: bool = True, **facts: Any) -> Graph:
 
 
 def test_it_promises_values_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, {"subsample"})
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, frozenset({"subsample"}))
 
 
 @pytest.mark.parametrize("last", [True, False])

@@ -1,0 +1,262 @@
+"""The public door: every target on every model of the zoo, there and back, and what is refused with which words."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import laws
+import pytest
+import tensorflow as tf
+from model_zoo import SEVERAL_SIZES, ZOO, chain
+
+from keras_downswap import BadRequest, NothingSwapped, Report, UnreadableModel, plan_swaps, swap_downsampling
+
+pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
+TARGETS = ("strided_conv", "max_pool", "average_pool", "subsample")
+RTOL = {"double": 1e-12, "half": 1e-2, "half_then_float": 1e-2}
+GEOMETRY = ("kernel_size", "pool_size", "strides", "dilation_rate", "padding", "activation")
+
+COPIED, COMPOSED = ("pool_into_stride",), ("average_pool_into_kernel",)
+SWAPPED = {
+    **dict.fromkeys(
+        ["article_pair", "sequential_article_pair", "conv_norm_relu_max", "conv_average_same_padded"], COPIED
+    ),
+    **dict.fromkeys(["unknown_sizes_strided", "strided_conv_then_pool", "causal_row", "fixed_batch", "seeds"], COPIED),
+    **dict.fromkeys(["conv_average", "conv_norm_average", "odd_sizes_average", "channels_first_average"], COMPOSED),
+    **dict.fromkeys(["groups", "strided_conv_then_average", "causal_average", "pool_strides_far", "double"], COMPOSED),
+    **dict.fromkeys(["pool_without_stride", "dilated_average", "half", "functions", "frozen"], COMPOSED),
+    **dict.fromkeys(["dilated", "two_consumers", "conv_is_output", "operators", "hidden_in_time"], ()),
+    **dict.fromkeys(["shared_conv_half_pooled", "residual", "strided_only", "global_pools", "other_convolutions"], ()),
+    **dict.fromkeys(["shared_conv", "shared_pool", "shared_pool_outputs"], COPIED * 2),
+    **dict.fromkeys(["unknown_sizes", "pools_are_outputs"], COPIED + COMPOSED),
+    "volume": COMPOSED + COPIED,
+    "subsampling_pool": ("pool_of_one_into_stride",),
+}
+
+
+def swap(model: Any, to: str, **options: Any) -> tuple[Any, Report]:
+    new, report = swap_downsampling(model, to, return_report=True, **options)
+    return new, report
+
+
+def architecture(model: Any) -> list[Any]:
+    """Return classes and geometry of all layers, in order."""
+    facts = []
+    for _, layer in laws.parts(model):
+        config = layer.get_config()
+        facts.append((type(layer).__name__, *(str(config.get(key)) for key in GEOMETRY)))
+    return facts
+
+
+@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("name", ZOO)
+def test_every_target_keeps_every_law(K: Any, name: str, to: str, tmp_path: Path) -> None:
+    old = ZOO[name](K)
+    x = laws.sample_for(old)
+    before = laws.snapshot_of(old)
+    new, report = swap(old, to)
+    laws.assert_untouched(before, old)
+    laws.assert_same_boundary(old, new)
+    laws.assert_nothing_shared(old, new)
+    laws.assert_accounted(old, report)
+    composed = [site.layers[0] for site in report.sites if site.rule == "average_pool_into_kernel"]
+    laws.assert_weights_kept(old, new, composed)
+    promises = {site.promise for site in report.sites if site.status == "swapped"}
+    if promises <= {"exact"}:
+        laws.assert_same_values(old, new, x, rtol=RTOL.get(name, 1e-5) if promises else 0)
+    elif "exact" in promises:
+        laws.assert_same_values(old, swap(old, to, method="exact")[0], x, rtol=RTOL.get(name, 1e-5))
+    laws.assert_idempotent(new, to)
+    if promises:
+        _assert_survives_as_the_original_does(old, new, tmp_path)
+
+
+def _assert_survives_as_the_original_does(old: Any, new: Any, tmp_path: Path) -> None:
+    try:
+        laws.assert_survives_saving(new, tmp_path)
+    except Exception:
+        try:
+            laws.assert_survives_saving(old, tmp_path)
+        except Exception:  # noqa: BLE001 (Keras itself loses this model)
+            return
+        raise
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_the_expected_rules_apply(K: Any, name: str) -> None:
+    report = swap(ZOO[name](K), "strided_conv")[1]
+    assert tuple(site.rule for site in report.sites if site.status == "swapped") == SWAPPED[name], str(report)
+
+
+@pytest.mark.parametrize("to", TARGETS)
+@pytest.mark.parametrize("name", SEVERAL_SIZES)
+def test_unknown_sizes_hold_at_every_size(K: Any, name: str, to: str) -> None:
+    old = ZOO[name](K)
+    new = swap(old, to)[0]
+    for length in (20, 21, 22, 23, 31):
+        x = laws.sample_for(old, length=length)
+        assert [y.shape for y in laws.values(new, x)] == [y.shape for y in laws.values(old, x)]
+
+
+@pytest.mark.parametrize("name", ["article_pair", "sequential_article_pair"])
+def test_the_articles_pair_becomes_one_strided_convolution(K: Any, name: str) -> None:
+    old = ZOO[name](K)
+    new, report = swap(old, "strided_conv")
+    conv = new.layers[-1]
+    assert [type(lay).__name__ for lay in new.layers if type(lay).__name__ != "InputLayer"] == ["Conv2D"]
+    assert (conv.strides, conv.kernel_size, conv.padding, conv.name) == ((2, 2), (3, 3), "valid", "conv2d")
+    assert (new.count_params(), new.output_shape) == (896, (None, 15, 15, 32))
+    assert laws.array(conv.kernel).tobytes() == laws.array(old.layers[-2].kernel).tobytes()
+    assert str(report.sites[0].layers) == "('conv2d', 'max_pooling2d')"
+
+
+EXTRA = {
+    "row": chain((22, 3), lambda L: [L.Conv1D(4, 3), L.MaxPooling1D(2)], False),
+    "same": chain((16, 18, 3), lambda L: [L.Conv2D(4, 5, padding="same"), L.ELU(), L.MaxPooling2D((2, 3))], True),
+    "cube": chain((8, 8, 8, 2), lambda L: [L.Conv3D(2, 3), L.BatchNormalization(), L.MaxPooling3D(2)], False),
+}
+THERE_AND_BACK = [
+    *EXTRA, "article_pair", "sequential_article_pair", "conv_norm_relu_max", "own_activation", "fixed_batch", "seeds",
+    "shared_conv", "own_settings",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", THERE_AND_BACK)
+def test_there_and_back_is_the_original(K: Any, name: str) -> None:
+    old = {**ZOO, **EXTRA}[name](K)
+    there = swap(old, "strided_conv")[0]
+    assert architecture(there) != architecture(old)
+    back = swap(there, "max_pool")[0]
+    assert architecture(back) == architecture(old)
+    laws.assert_weights_kept(old, back, ())
+    laws.assert_same_values(old, back, laws.sample_for(old), rtol=0)
+
+
+@pytest.mark.parametrize("select", ["^conv2d_1$", ["average_pooling2d"], lambda site: site.promise == "exact"])
+def test_include_and_exclude_choose_sites(K: Any, select: Any) -> None:
+    old = ZOO["unknown_sizes"](K)
+    for options, statuses in (({"include": select}, ["kept", "swapped"]), ({"exclude": select}, ["swapped", "kept"])):
+        sites = swap(old, "strided_conv", **options)[1].sites
+        assert [site.status for site in sites] == statuses
+        assert "left out by include or exclude" in [site.reason for site in sites]
+    inner = swap(ZOO["nested"](K), "strided_conv", exclude=lambda site: site.layers[0].startswith("deep/"))[1]
+    assert all(site.status == "kept" for site in inner.sites)
+
+
+def test_method_chooses_promises(K: Any) -> None:
+    old = ZOO["unknown_sizes"](K)
+    for method, promises in (
+        ("auto", ["approximate", "exact"]),
+        ("exact", [None, "exact"]),
+        ("copy", ["approximate"] * 2),
+    ):
+        new, report = swap(old, "strided_conv", method=method)
+        assert [site.promise for site in report.sites] == promises
+        laws.assert_weights_kept(old, new, [] if method == "copy" else ["conv2d_1"])
+
+
+def test_a_report_can_be_read_by_people_and_programs(K: Any) -> None:
+    report = swap(ZOO["unknown_sizes"](K), "strided_conv")[1]
+    facts = report.to_dict()
+    assert json.loads(report.to_json()) == facts
+    assert facts["to"] == "strided_conv"
+    assert facts["sites"][1] == {
+        "layers": ["conv2d_1", "average_pooling2d"], "status": "swapped", "promise": "exact",
+        "rule": "average_pool_into_kernel", "reason": "",
+    }  # fmt: skip
+    first, *lines, last = str(report).splitlines()
+    assert first == "to='strided_conv', method='auto': 2 swapped, 0 kept"
+    assert lines[1] == "  conv2d_1 + average_pooling2d -> exact (average_pool_into_kernel)"
+    assert last == f"{len(facts['checks'])} checks held"
+
+
+def test_a_plan_builds_nothing_until_applied(K: Any) -> None:
+    old = ZOO["article_pair"](K)
+    before = laws.snapshot_of(old)
+    plan = plan_swaps(old)
+    assert str(plan).splitlines()[0] == "to='strided_conv', method='auto': 1 swapped, 0 kept"
+    assert (len(plan.swaps), len(plan.refusals)) == (1, 0)
+    laws.assert_untouched(before, old)
+    (one, report), (two, _) = plan.apply(), plan.apply()
+    assert report.sites == plan.sites
+    laws.assert_nothing_shared(one, two)
+    laws.assert_same_values(one, two, laws.sample_for(old), rtol=0)
+    laws.assert_untouched(before, old)
+
+
+def test_nothing_to_swap_warns(K: Any) -> None:
+    with pytest.warns(NothingSwapped, match="nothing was swapped: none of 1 downsampling calls fits to='subsample'"):
+        swap(ZOO["article_pair"](K), "subsample")
+
+
+@pytest.mark.parametrize(("options", "words"), [
+    ({"to": "stride"}, r"unknown target to='stride': expected one of .*max_pool.*strided_conv"),
+    ({"method": "fast"}, "unknown method='fast': expected one of auto, exact, copy"),
+    ({"include": ["conv2d", "convv"]}, "include names no layer of the model: convv"),
+    ({"exclude": "conv("}, r"exclude='conv\(' is not a regular expression: "),
+    ({"include": 5}, "include"),
+    ({"exclude": [5]}, "exclude"),
+])  # fmt: skip
+def test_a_wrong_request_is_refused_in_clear_words(K: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        swap_downsampling(ZOO["article_pair"](K), **options)
+
+
+def test_what_has_no_graph_is_refused_in_clear_words(K: Any) -> None:
+    class Own(K.Model):  # type: ignore[misc]
+        def call(self, x: Any) -> Any:
+            return x
+
+    for model in (Own(), K.Sequential([K.layers.Conv2D(2, 3)]), K.layers.Conv2D(2, 3)):
+        with pytest.raises(
+            UnreadableModel, match=f"{type(model).__name__} '{model.name}' has no graph of layers to read"
+        ):
+            swap_downsampling(model)
+    with pytest.raises(UnreadableModel, match="expected a model of tf_keras or of keras; received builtins.int"):
+        swap_downsampling(5)
+
+
+def test_a_functional_model_that_does_more_than_its_graph_is_not_flattened_in_silence(K: Any) -> None:
+    class Own(K.Model):  # type: ignore[misc]
+        def call(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+            return super().call(inputs, training=training) * 2
+
+    plain = ZOO["article_pair"](K)
+    old = Own(plain.inputs, plain.outputs)
+    try:
+        new, report = swap(old, "subsample")
+    except UnreadableModel:
+        return
+    laws.assert_same_values(old, new, laws.sample_for(old), rtol=0)
+    assert report.notes
+
+
+def test_a_class_that_is_lost_is_noted(K: Any) -> None:
+    class Own(K.Model):  # type: ignore[misc]
+        pass
+
+    plain = ZOO["article_pair"](K)
+    new, report = swap(Own(plain.inputs, plain.outputs), "strided_conv")
+    assert type(new).__name__ == "Own" or any("Own" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("kind", ["subclass", "operation"])
+def test_a_pool_that_no_rule_can_touch_is_reported(K: Any, kind: str) -> None:
+    class OwnPool(K.layers.MaxPooling2D):  # type: ignore[misc]
+        pass
+
+    inputs = K.Input((16, 16, 3))
+    x = K.layers.Conv2D(4, 3)(inputs)
+    pooled = K.ops.max_pool(x, 2) if K.__name__ == "keras" else tf.nn.max_pool2d(x, 2, 2, "VALID")
+    report = swap(K.Model(inputs, OwnPool(2)(x) if kind == "subclass" else pooled), "strided_conv")[1]
+    assert [site.status for site in report.sites] == ["kept"]
+
+
+@pytest.mark.parametrize("name", ["article_pair", "dict_boundary", "pools_are_outputs"])
+def test_output_names_survive_the_removal_of_an_output_pool(K: Any, name: str, tmp_path: Path) -> None:
+    old = ZOO[name](K)
+    new = swap(old, "strided_conv")[0]
+    assert list(new.output_names) == list(old.output_names)
+    new.save(tmp_path / "new.keras")
+    again = K.models.load_model(tmp_path / "new.keras", compile=False)
+    assert list(again.output_names) == list(old.output_names)
