@@ -14,11 +14,6 @@ CF = {"data_format": "channels_first"}
 HALF = {"dtype": "mixed_float16"}
 
 
-def smooth(x: Any) -> Any:
-    """Be an activation of the user's own: elementwise, nameless to Keras."""
-    return x * 0.5 + 1
-
-
 CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
     "article_pair": ((32, 32, 3), lambda L: [L.Conv2D(32, (3, 3), activation="relu"), L.MaxPooling2D((2, 2))]),
     "conv_norm_relu_max": (SQUARE, lambda L: [L.Conv2D(4, 3), L.BatchNormalization(), L.ReLU(), L.MaxPooling2D(2)]),
@@ -32,7 +27,7 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
         lambda L: [L.Conv2D(4, 3, padding="same"), L.MaxPooling2D(2), L.Conv2D(4, 3), L.AveragePooling2D(2)],
     ),
     "unknown_sizes_strided": (
-        (None, 17, 3),
+        (None, None, 3),
         lambda L: [L.Conv2D(4, 3, 2, padding="same"), L.ReLU(), L.Conv2D(4, 2, 2), L.MaxPooling2D(3, 2)],
     ),
     "channels_first_average": ((3, 17, 16), lambda L: [L.Conv2D(4, 3, **CF), L.AveragePooling2D(2, **CF)]),
@@ -74,7 +69,7 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
     "half": (SQUARE, lambda L: [L.Conv2D(4, 3, **HALF), L.AveragePooling2D(2, **HALF), L.Conv2D(4, 3, 2, **HALF)]),
     "half_then_float": (SQUARE, lambda L: [L.Conv2D(4, 3, 2, **HALF), L.ReLU(dtype="float32"), L.Conv2D(4, 3)]),
     "lambda_activation": (SQUARE, lambda L: [L.Conv2D(4, 3, activation=lambda x: x * x), L.MaxPooling2D(1, 2)]),
-    "own_activation": (SQUARE, lambda L: [L.Conv2D(4, 3), L.Activation(smooth), L.MaxPooling2D(2)]),
+    "own_activation": (SQUARE, lambda L: [L.Conv2D(4, 3), L.Activation(lambda x: x * 0.5), L.MaxPooling2D(2)]),
     "seeds": (
         SQUARE,
         lambda L: [L.RandomFlip(seed=3), L.Conv2D(4, 3), L.Dropout(0.5), L.GaussianNoise(1.0), L.MaxPooling2D(2)],
@@ -217,12 +212,10 @@ class Graphs:
 
 def chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential: bool) -> Build:
     def build(K: Any) -> Any:
-        inputs = K.Input(shape)
-        chain = layers(K.layers)
+        x = inputs = K.Input(shape)
         if sequential:
-            return K.Sequential([inputs, *chain])
-        x = inputs
-        for layer in chain:
+            return K.Sequential([inputs, *layers(K.layers)])
+        for layer in layers(K.layers):
             x = layer(x)
         return K.Model(inputs, x)
 
