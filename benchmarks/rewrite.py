@@ -14,6 +14,7 @@ import gc
 import importlib
 import os
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
+    sys.setrecursionlimit(50_000)  # tf_keras walks a chain of 3,200 calls by recursion, two frames a call
     rich.print(growth(asked.rounds) if asked.growth else compare(asked.models, asked.to, asked.rounds))
 
 

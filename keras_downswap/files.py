@@ -17,7 +17,7 @@ from keras_downswap.dialects.storage import Origin
 from keras_downswap.errors import FileRefused
 from keras_downswap.vetting import damage_refused, entries, read_config, read_json, read_member, vet
 
-__all__ = ["Origin", "check_target", "identify", "load", "save", "vet", "write_text"]
+__all__ = ["Origin", "check_place", "check_target", "identify", "load", "save", "vet", "write_text"]
 
 _ENDINGS: dict[str, storage.Format] = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", "": "savedmodel"}
 
@@ -74,9 +74,7 @@ def _identify_archive(path: Path) -> Origin:
 def _identify_hdf5(path: Path) -> Origin:
     with h5py.File(path, "r") as file:
         notes = {k: _plain(file.attrs.get(k)) for k in ("keras_version", "backend", "model_config")}
-        weights = "layer_names" in file.attrs or {"layers", "model_weights", "_layer_checkpoint_dependencies"} & set(
-            file
-        )
+        weights = "layer_names" in file.attrs or not {"layers", "model_weights", "vars"}.isdisjoint(file)
     if notes["model_config"] is None and weights:
         raise FileRefused(f"{path}: weights only, no architecture; expected a whole model, as model.save writes.")
     if notes["model_config"] is None:
@@ -120,23 +118,22 @@ def load(path: str | Path, *, trust: bool = False) -> Any:
         FileRefused: The file is not a saved model, did not pass, or its Keras could not load it.
     """
     origin = identify(path)
-    if not trust:
-        vet(origin)
-    if origin.backend == "theano":
-        warnings.warn(
-            f"{origin.path} was written with Theano, which stores convolution kernels flipped: as loaded, the model "
-            "predicts wrongly.",
-            stacklevel=2,
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        try:
+    try:
+        if not trust:
+            vet(origin)
+        with tempfile.TemporaryDirectory() as folder:
             named = _with_true_ending(origin, Path(folder))
             model = storage.load_model(origin.keras, named, origin.format, trust=trust)
-            storage.keras_of(model)
-        except ImportError as error:
-            raise FileRefused(f"{origin.path} needs {origin.keras}, which could not be imported: {error}.") from error
-        except Exception as error:
-            raise FileRefused(f"{origin.path}: {origin.keras} could not load it: {_first_line(error)}") from error
+        storage.keras_of(model)
+    except FileRefused:
+        raise
+    except ImportError as error:
+        raise FileRefused(f"{origin.path} needs {origin.keras}, which could not be imported: {error}.") from error
+    except Exception as error:
+        raise FileRefused(f"{origin.path}: {origin.keras} could not load it: {_first_line(error)}") from error
+    if origin.backend == "theano":
+        kernels = "with Theano, which stores convolution kernels flipped: as loaded, the model predicts wrongly"
+        warnings.warn(f"{origin.path} was written {kernels}.", stacklevel=2)
     return model
 
 
@@ -178,6 +175,11 @@ def check_target(path: str | Path, overwrite: bool, keras: storage.Keras) -> sto
 
 
 def check_place(path: Path, overwrite: bool, *, folder: bool = False) -> None:
+    """Refuse a path that could not be written, or whose present content may not be replaced.
+
+    Raises:
+        FileRefused: Its folder is missing, it exists already, or it is not the kind of thing that would replace it.
+    """
     if not path.parent.is_dir():
         raise FileRefused(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
     if not os.path.lexists(path):

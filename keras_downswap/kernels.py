@@ -48,5 +48,6 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
         view = np.moveaxis(wide, axis, 0)
         for j in range(p):
             view[j * s : j * s + taps] += np.moveaxis(result, axis, 0)
-        result = wide / p
+        wide /= p
+        result = wide
     return result.astype(kernel.dtype)

@@ -208,12 +208,11 @@ def probe_shape(shape: Shape, channels_last: bool, windows: Sequence[Sequence[Wi
 
 def _weights(reading: Reading, new: Rewritten) -> Check:
     dialect, compared = reading.dialect, 0
-    old_ids = {id(v) for layer in reading.layers for v in dialect.weights(layer)}
+    weights = {i: dialect.weights(layer) for i, layer in enumerate(reading.layers) if not dialect.has_graph(layer)}
+    old_ids = {id(variable) for owned in weights.values() for variable in owned}
     for number, layer in new.layers.items():
         old = reading.layers[number]
-        if dialect.has_graph(old):
-            continue
-        for a, b in zip(dialect.weights(old), dialect.weights(layer), strict=True):
+        for a, b in zip(weights[number], dialect.weights(layer), strict=True) if number in weights else ():
             _demand(dialect.same_bits(a, b), f"layer '{old.name}': a weight that no swap concerns changed")
             shares = id(b) in old_ids and number not in new.sharing
             _demand(not shares, f"layer '{old.name}' shares a variable with the original")

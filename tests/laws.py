@@ -244,6 +244,6 @@ def assert_idempotent(model: Any, to: str) -> None:
         again, report = swap_downsampling(model, to, return_report=True)
     warned = [w for w in caught if w.category is NothingSwapped]
     assert warned, f"it swapped again:\n{report}"
-    assert "nothing was swapped: none of " in str(warned[0].message)
+    assert "nothing was swapped" in str(warned[0].message)
     assert [(p, type(lay)) for p, lay in parts(again)] == [(p, type(lay)) for p, lay in parts(model)]
     assert_weights_kept(model, again, ())

@@ -1,7 +1,7 @@
 import importlib
 import json
-import logging
 import os
+import sys
 import warnings
 import zipfile
 from pathlib import Path
@@ -37,9 +37,8 @@ SAVES = pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in NAME
 
 def small(kind):
     keras = importlib.import_module(kind)
-    conv = keras.layers.Conv2D(3, 3, activation="relu", kernel_regularizer="l2")
-    rest = [keras.layers.BatchNormalization(), keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
-    model = keras.Sequential([keras.Input((8, 8, 2)), conv, *rest, keras.layers.Dense(4, activation="softmax")])
+    start = [keras.Input((8, 8, 2)), keras.layers.Conv2D(3, 3, activation="relu"), keras.layers.BatchNormalization()]
+    model = keras.Sequential([*start, keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")])
     model.set_weights([np.random.default_rng(i).uniform(0.5, 1.5, w.shape) for i, w in enumerate(model.get_weights())])
     return model
 
@@ -58,14 +57,13 @@ def saved(tmp_path_factory):
 
 
 @needs_real
+@pytest.mark.filterwarnings("error:.*Theano")
 @pytest.mark.parametrize("name", GOOD)
 def test_real_file_is_identified_and_loads(name):
     *expected, parameters = GOOD[name]
     origin = identify(REAL / name)
     assert (origin.keras, origin.format, origin.version, origin.backend) == tuple(expected)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*Theano")
-        model = load(REAL / name)
+    model = load(REAL / name)
     assert type(model).__module__.startswith(origin.keras + ".")
     assert model.count_params() == parameters
     assert np.isfinite(outputs(model)).all()
@@ -115,7 +113,6 @@ NEGATIVES = {
     "hdf5, no json": (lambda path: _hdf5(path, keras_version="2.9", model_config="}{"), "may be damaged"),
     "plain zip": (lambda path: _zip(path, hello=1), "zip archive, but not one of Keras"),
     "keras core": (lambda path: _zip(path, metadata={"keras_version": "0.1"}, config={}), "keras_version '0.1'"),
-    "list for config": (lambda path: _zip(path, metadata={"keras_version": "3.1"}, config=[1]), "may be damaged"),
     "another savedmodel": (lambda path: (path.mkdir(), (path / "saved_model.pb").touch()), "Keras did not write"),
     "broken savedmodel": (lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"\x12\x99")), "damaged"),
 }
@@ -151,10 +148,16 @@ def test_bytes_count_and_not_the_name(saved, tmp_path, name, ending):
     np.testing.assert_array_equal(outputs(load(path)), outputs(load(saved / name)))
 
 
+def test_missing_keras_is_said(saved, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", None)
+    with pytest.raises(FileRefused, match=r"needs keras, which could not be imported"):
+        load(saved / "3.h5", trust=True)
+
+
 @SAVES
 def test_saved_and_loaded_again_it_predicts_the_same(tmp_path, caplog, kind, name):
     model = small(kind)
-    with warnings.catch_warnings(record=True) as advice, caplog.at_level(logging.INFO):
+    with warnings.catch_warnings(record=True) as advice, caplog.at_level("INFO"):
         warnings.simplefilter("always")
         save(model, tmp_path / name)
     assert "HDF5" not in f"{[str(warning.message) for warning in advice]} {caplog.text}"
@@ -173,7 +176,6 @@ def test_what_is_there_stays_unless_asked_to_overwrite(tmp_path, kind, name):
         save(other, tmp_path / name)
     np.testing.assert_array_equal(outputs(load(tmp_path / name)), outputs(small(kind)))
     save(other, tmp_path / name, overwrite=True)
-    assert [left.name for left in tmp_path.iterdir()] == [name]
     np.testing.assert_array_equal(outputs(load(tmp_path / name)), outputs(other))
 
 
@@ -230,20 +232,18 @@ def test_target_is_checked_before_any_work(tmp_path):
     ):
         with pytest.raises(FileRefused, match=words):
             check_target(tmp_path / name, overwrite, keras)
-    assert check_target(tmp_path / "m", False, "tf_keras") == "savedmodel"
     assert check_target(tmp_path / "m.HDF5", True, "keras") == "h5"
     with pytest.raises(FileRefused, match="received a dict"):
         save({}, tmp_path / "m.keras")
 
 
 def test_text_is_written_whole_or_not_at_all(tmp_path):
-    write_text(tmp_path / "a.json", "größer\n", overwrite=False)
+    write_text(tmp_path / "a.json", "old", overwrite=False)
     with pytest.raises(FileRefused, match="exists already"):
         write_text(tmp_path / "a.json", "other", overwrite=False)
+    write_text(tmp_path / "a.json", "größer\n", overwrite=True)
     with pytest.raises(FileRefused, match="nothing has changed"):
         write_text(tmp_path / "a.json", "\ud800", overwrite=True)
     assert [(p.name, p.read_text("utf-8")) for p in tmp_path.iterdir()] == [("a.json", "größer\n")]
     with pytest.raises(FileRefused, match="is no file"):
         write_text(tmp_path, "other", overwrite=True)
-    write_text(tmp_path / "a.json", "other", overwrite=True)
-    assert (tmp_path / "a.json").read_text("utf-8") == "other"

@@ -144,7 +144,10 @@ class Twins:
 
     def items(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the copies of a mapping's keys and values, in a plain dict."""
-        return dict(zip(self.all(values), self.all(values.values()), strict=True))
+        return {
+            key if type(key) in PLAIN else self.copy(key): value if type(value) in PLAIN else self.copy(value)
+            for key, value in values.items()
+        }
 
     def _dict(self, old: dict[Any, Any]) -> Any:
         new = self.note(old, {} if type(old) is dict else copy.copy(old))
@@ -154,7 +157,7 @@ class Twins:
 
     def _function(self, old: types.FunctionType) -> Any:
         """Share a function, unless it holds on to a part of the model: then give a copy of it the copy's parts."""
-        if not self._holds(old, set()):
+        if not (old.__closure__ or old.__defaults__ or old.__kwdefaults__) or not self._holds(old, set()):
             return old
         cells = None if old.__closure__ is None else tuple(types.CellType() for _ in old.__closure__)
         new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
