@@ -44,7 +44,7 @@ class Site:
         return replace(self, status="kept", promise=None, rule=None, reason=reason, replacement=None)
 
 
-Selector = str | Iterable[str] | Callable[[Site], bool] | None
+Selector = str | re.Pattern[str] | Iterable[str] | Callable[[Site], bool] | None
 
 
 def find_sites(
@@ -220,14 +220,23 @@ def _selector(argument: str, selector: Selector, graph: Graph) -> Callable[[Site
         return lambda site: argument == "include"
     if callable(selector):
         return selector
-    if isinstance(selector, str):
-        try:
-            pattern = re.compile(selector)
-        except re.error as error:
-            raise BadRequest(f"{argument}={selector!r} is not a regular expression: {error}") from error
+    if isinstance(selector, str | re.Pattern):
+        pattern = _pattern(argument, selector)
         return lambda site: any(pattern.search(name) for name in site.layers)
-    names = set(selector)
+    names = frozenset(selector) if isinstance(selector, Iterable) else frozenset()
+    if not isinstance(selector, Iterable) or not all(isinstance(name, str) for name in names):
+        raise BadRequest(
+            f"{argument} takes a regular expression, a list of layer names, or a callable on the site; "
+            f"received {selector!r}"
+        )
     unknown = names - {prefix + call.name for prefix, scope in graph.scopes() for call in scope.calls}
     if unknown:
         raise BadRequest(f"{argument} names no layer of the model: {', '.join(sorted(unknown))}")
     return lambda site: not names.isdisjoint(site.layers)
+
+
+def _pattern(argument: str, expression: str | re.Pattern[str]) -> re.Pattern[str]:
+    try:
+        return re.compile(expression)
+    except re.error as error:
+        raise BadRequest(f"{argument}={expression!r} is not a regular expression: {error}") from error

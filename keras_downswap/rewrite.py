@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from keras_downswap.dialects.base import Reading, Scope
+from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.dialects.twin import Twins, Uncopyable
 from keras_downswap.graph import Call
 from keras_downswap.plan import Site
@@ -80,21 +80,30 @@ class _Replay:
         if id(model) in self.twins.memo:
             return self.twins.memo[id(model)]
         if id(model) not in self.reading.scope_of:
-            self.dialect._read_scope(model, self.reading)
+            read_scope(model, self.reading)
         scope = self.reading.scopes[self.reading.scope_of[id(model)]]
         names = {call.name for call in scope.graph.calls}
         tensors: dict[int, Any] = {}
         layers: list[Any] = []
+        nodes: list[Any] = []
         for call in scope.graph.calls:
-            self._replay(scope, call, tensors, layers, names)
+            self._replay(scope, call, tensors, layers, nodes, names)
         inputs, outputs = (
             self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
         )
         if not self.dialect.stock_class(model):
             self.result.notes.append(f"{type(model).__name__} '{model.name}' comes back as a plain functional model")
-        return self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers))
+        return self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))
 
-    def _replay(self, scope: Scope, call: Call, tensors: dict[int, Any], layers: list[Any], names: set[str]) -> None:
+    def _replay(
+        self,
+        scope: Scope,
+        call: Call,
+        tensors: dict[int, Any],
+        layers: list[Any],
+        nodes: list[Any],
+        names: set[str],
+    ) -> None:
         node = scope.nodes[call.index]
         old = self.dialect.node_outputs(node)
         args, kwargs = self.dialect.map(partial(self._argument, tensors), self.dialect.node_arguments(node))
@@ -104,12 +113,13 @@ class _Replay:
         for step in steps:
             if isinstance(step, Make):
                 layer = self._made(call, step, names)
-                new = layer(new)
+                new = layer(self.dialect.flatten(new)[0])
                 self.dialect.fill(layer, step, self.reading, self.twins)
                 made.append(layer)
             else:
                 layer, new = self._kept(scope, call, tensors, args, kwargs)
             layers.append(layer)
+            nodes.append(layer._inbound_nodes[-1])
         for number, before, after in zip(
             call.outputs, self.dialect.flatten(old), self.dialect.flatten(new), strict=True
         ):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
 from keras_downswap.dialects import dialect_of
-from keras_downswap.dialects.base import Reading
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Graph
 from keras_downswap.plan import Method, Selector, Site, find_sites
 from keras_downswap.report import Report, describe_sites
@@ -75,8 +75,17 @@ class Plan:
             checks = verify(self._reading, before, self.sites, new)
         if not self.swaps:
             warnings.warn(self._nothing(), NothingSwapped, stacklevel=stacklevel)
-        notes = [*new.notes, dialect.recompile(old, new.model)]
+        notes = [*new.notes, *self._renamed(new.model), dialect.recompile(old, new.model)]
         return new.model, Report(self.to, self.method, self.sites, checks, tuple(filter(None, notes)))
+
+    def _renamed(self, new: Any) -> Iterator[str]:
+        dialect, old = self._reading.dialect, self._reading.model
+        for before, after in zip(dialect.output_layers(old), dialect.output_layers(new), strict=True):
+            if before != after:
+                yield (
+                    f"the output '{before}' keeps its name on this model object; a file saved from it will name the "
+                    f"output after the layer that now makes it, '{after}'"
+                )
 
     def _nothing(self) -> str:
         found = (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.base import Reading
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BrokenPromise
 from keras_downswap.geometry import IDENTITY, SizeMap, Window, resized
 from keras_downswap.graph import Call, Graph, Role, Shape, spatial

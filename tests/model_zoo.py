@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 Build = Callable[[Any], Any]
 SQUARE = (16, 16, 3)
@@ -90,6 +91,10 @@ class Graphs:
         x = L.BatchNormalization(**double)(L.Conv2D(4, 3, **double)(i))
         return i, L.Conv2D(3, 3, 2, **double)(L.AveragePooling2D(2, **double)(x))
 
+    def integers(K: Any, L: Any) -> Any:
+        i = K.Input(SQUARE, dtype="uint8")
+        return i, L.MaxPooling2D(2)(L.Conv2D(4, 3)(L.Rescaling(0.1)(L.MaxPooling2D(2)(i))))
+
     def two_consumers(K: Any, L: Any) -> Any:
         i = K.Input(SQUARE)
         c = L.Conv2D(4, 3)(i)
@@ -160,15 +165,11 @@ class Graphs:
         return i, L.MaxPooling2D(2)(L.Conv2D(4, 3)(i) * 2 + 1)[:, 1:]
 
     def functions(K: Any, L: Any) -> Any:
-        import tensorflow as tf
-
         ops, i = getattr(K, "ops", tf), K.Input(SQUARE)
         x = ops.transpose(L.AveragePooling2D(2)(L.Conv2D(4, 3)(i)), (0, 2, 1, 3))
         return i, ops.concatenate([x, x], -1) if ops is not tf else tf.concat([x, x], -1)
 
     def tied_by_an_operation(K: Any, L: Any) -> Any:
-        import tensorflow as tf
-
         i, words = K.Input((8,), dtype="int32"), L.Embedding(8, 4)
         x = L.MaxPooling1D(2)(L.Conv1D(8, 3)(words(i)))
         return i, getattr(K, "ops", tf).matmul(x, words.embeddings)

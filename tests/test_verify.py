@@ -12,7 +12,7 @@ from model_zoo import ZOO, chain
 
 from keras_downswap import BrokenPromise, Site, swap_downsampling
 from keras_downswap.dialects import dialect_of
-from keras_downswap.dialects.base import Reading
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import Window
 from keras_downswap.kernels import averaged
 from keras_downswap.plan import find_sites

@@ -1,4 +1,4 @@
-"""What both Kerases have in common: reading scopes, copying layers, making new ones."""
+"""What both Kerases have in common: what a dialect must tell and do, and how it makes layers."""
 
 from __future__ import annotations
 
@@ -6,63 +6,15 @@ import copy
 import sys
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.describe import OTHER, Description, describe
+from keras_downswap.dialects.describe import Description, describe
+from keras_downswap.dialects.reading import Reading, read
 from keras_downswap.dialects.twin import NODES, Twins
-from keras_downswap.errors import UnreadableModel
-from keras_downswap.graph import Call, Graph, Role, Tensor
 from keras_downswap.rule import Make
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The live side of one graph: the model, and its nodes and symbolic tensors by the graph's numbers."""
-
-    model: Any
-    graph: Graph
-    nodes: tuple[Any, ...]
-    tensors: tuple[Any, ...]
-
-
-@dataclass
-class Reading:
-    """A model and everything that was read from it.
-
-    Attributes:
-        dialect: The Keras it belongs to.
-        scopes: Every scope by number; 0 is the model itself.
-        layers: Every layer by number.
-    """
-
-    dialect: Dialect
-    scopes: dict[int, Scope] = field(default_factory=dict)
-    layers: list[Any] = field(default_factory=list)
-    scope_of: dict[int, int] = field(default_factory=dict)
-    number_of: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def graph(self) -> Graph:
-        """The graph of the model itself."""
-        return self.scopes[0].graph
-
-    @property
-    def model(self) -> Any:
-        """The model itself."""
-        return self.scopes[0].model
-
-    def number(self, layer: Any) -> int:
-        """Return the number of a layer, giving it one if it has none yet."""
-        if id(layer) not in self.number_of:
-            self.number_of[id(layer)] = len(self.layers)
-            self.layers.append(layer)
-        return self.number_of[id(layer)]
 
 
 class Dialect(ABC):
@@ -114,13 +66,20 @@ class Dialect(ABC):
         return "the new model is compiled like the original, with a fresh optimizer state"
 
     @abstractmethod
+    def output_layers(self, model: Any) -> list[str]:
+        """Return the names of the layers that make the outputs, by which a saved file names them."""
+
+    @abstractmethod
     def is_compiled(self, model: Any) -> bool:
         """Tell whether a model is compiled."""
 
     def stock_class(self, layer: Any) -> str:
         """Return the name of the layer's class if it is this Keras' own, else an empty string."""
-        cls = type(layer)
-        return cls.__name__ if cls.__module__.split(".")[0] == self.root.split(".")[0] else ""
+        return type(layer).__name__ if self.is_stock(type(layer)) else ""
+
+    def is_stock(self, cls: type) -> bool:
+        """Tell whether a class is this Keras' own."""
+        return cls.__module__.split(".")[0] == self.root
 
     # Reading
 
@@ -166,101 +125,12 @@ class Dialect(ABC):
         Raises:
             UnreadableModel: If the model has no graph.
         """
-        if not self.has_graph(model):
-            raise UnreadableModel(
-                f"{type(model).__name__} '{getattr(model, 'name', '?')}' has no graph of layers to read: expected a "
-                "functional model, or a Sequential model that knows its input shape; received a subclassed or unbuilt "
-                "model. Build it (call it once, or add an Input), or wrap its parts in a functional model."
-            )
-        reading = Reading(self)
-        self._read_scope(model, reading)
-        return reading
+        return read(self, model)
 
-    def _read_scope(self, model: Any, reading: Reading) -> Graph:
-        if id(model) in reading.scope_of:
-            return reading.scopes[reading.scope_of[id(model)]].graph
-        number = len(reading.scope_of)
-        reading.scope_of[id(model)] = number
-        nodes = self._in_call_order(self.nodes(model))
-        tensors: list[Any] = []
-        facts: list[Tensor] = []
-        known: dict[int, int] = {}
-        calls = []
-        for index, node in enumerate(nodes):
-            args, kwargs = self.node_arguments(node)
-            consumed = [t for t in self.flatten((args, kwargs)) if self.is_tensor(t)]
-            produced = self.flatten(self.node_outputs(node))
-            for tensor in produced:
-                known[id(tensor)] = len(tensors)
-                tensors.append(tensor)
-                facts.append(Tensor(self.shape(tensor), self.dtype(tensor), index))
-            inputs = tuple(known[id(t)] for t in consumed)
-            outputs = tuple(known[id(t)] for t in produced)
-            kwargs = {key: value for key, value in kwargs.items() if value is not None}
-            plain = len(inputs) == 1 and len(args) == 1 and self.is_tensor(args[0])
-            shape = facts[inputs[0]].shape if inputs else ()
-            calls.append(self._call(index, node, inputs, outputs, kwargs, shape if plain else None, reading))
-        given, made = (tuple(known[id(t)] for t in self.flatten(part)) for part in self.boundary(model))
-        graph = Graph(number, str(model.name), tuple(calls), tuple(facts), given, made)
-        reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
-        return graph
-
-    def _in_call_order(self, nodes: list[Any]) -> list[Any]:
-        """Sort nodes so that producers come first and the calls of each shared layer in the order they were made."""
-        made_by = {id(t): i for i, node in enumerate(nodes) for t in self.flatten(self.node_outputs(node))}
-        after: list[set[int]] = []
-        for node in nodes:
-            after.append({made_by[id(t)] for t in self.flatten(self.node_arguments(node)) if id(t) in made_by})
-        calls: dict[int, list[int]] = {}
-        for i, node in enumerate(nodes):
-            calls.setdefault(id(self.node_layer(node)), []).append(i)
-        shared = [indices for indices in calls.values() if len(indices) > 1]
-        if not shared:
-            return nodes
-        for indices in shared:
-            made = {id(node): at for at, node in enumerate(self.node_layer(nodes[indices[0]])._inbound_nodes)}
-            ordered = sorted(indices, key=lambda i: made[id(nodes[i])])
-            for first, second in pairwise(ordered):
-                after[second].add(first)
-        return [nodes[i] for i in TopologicalSorter(dict(enumerate(after))).static_order()]
-
-    def _call(
-        self,
-        index: int,
-        node: Any,
-        inputs: tuple[int, ...],
-        outputs: tuple[int, ...],
-        kwargs: Mapping[str, Any],
-        shape: tuple[int | None, ...] | None,
-        reading: Reading,
-    ) -> Call:
-        layer = self.node_layer(node)
-        stock = self.stock_class(layer)
-        nested = self._read_scope(layer, reading) if self.has_graph(layer) else None
-        facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
-        plain = shape is not None and not set(kwargs) - {"training"}
-        if inputs and nested is None and stock and (plain or hasattr(layer, "symbol")):
-            facts = self.describe(layer, len(shape or ()))
-        hidden = () if nested or facts.role is not Role.OTHER else self._hidden(layer)
-        frozen = kwargs.get("training")
-        return Call(
-            index, reading.number(layer), str(layer.name), type(layer).__name__, facts.role, inputs, outputs,
-            facts.windows, facts.channels_last, facts.settings, facts.obstacle,
-            frozen if isinstance(frozen, bool) else None, nested, hidden,
-        )  # fmt: skip
-
-    def describe(self, layer: Any, rank: int) -> Description:
-        """Describe a stock layer called on one tensor of a rank (batch and channels counted)."""
+    def describe(self, layer: Any, rank: int, class_name: str | None = None) -> Description:
+        """Describe a layer, as if of a stock class, called on one tensor of a rank (batch and channels counted)."""
         last = getattr(layer, "data_format", "channels_last") == "channels_last"
-        return describe(layer, self.stock_class(layer), rank, self.layers_in_front(rank - 2, last))
-
-    def _hidden(self, layer: Any) -> tuple[tuple[str, str], ...]:
-        found = []
-        for inner in self.sublayers(layer):
-            facts = self.describe(inner, 4)
-            if facts.role in (Role.MAX_POOL, Role.AVERAGE_POOL) or any(w.stride > 1 for w in facts.windows):
-                found.append((str(inner.name), type(inner).__name__))
-        return tuple(found)
+        return describe(layer, class_name or self.stock_class(layer), rank, self.layers_in_front(rank - 2, last))
 
     def shape(self, tensor: Any) -> tuple[int | None, ...]:
         """Return the shape of a symbolic tensor; empty where even the rank is unknown."""
@@ -333,8 +203,8 @@ class Dialect(ABC):
         return new
 
     @abstractmethod
-    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
-        """Return a new model of the old one's kind from new tensors; `layers` in call order."""
+    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> Any:
+        """Return a new model of the old one's kind from new tensors; `layers` and their `nodes` in call order."""
 
     @abstractmethod
     def policy(self, layer: Any) -> Any:

@@ -35,6 +35,11 @@ class Description:
 OTHER = Description(Role.OTHER)
 
 
+def is_downsampling_class(name: str) -> bool:
+    """Tell whether a stock class is a pool or a convolution that a report owes an entry."""
+    return any(kind.fullmatch(name) for kind in (CONV, POOL, GLOBAL_POOL, ADAPTIVE_POOL, OTHER_CONV))
+
+
 def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -> Description:
     """Describe one call of a stock layer.
 

@@ -48,6 +48,9 @@ class Keras2(Dialect):
             return False
         return type(layer).call in (self.Functional.call, self.Sequential.call)
 
+    def output_layers(self, model: Any) -> list[str]:
+        return [str(t._keras_history.layer.name) for t in model.outputs]
+
     def is_compiled(self, model: Any) -> bool:
         return bool(model._is_compiled)
 
@@ -90,7 +93,7 @@ class Keras2(Dialect):
         return len(layer._inbound_nodes), len(layer._outbound_nodes)
 
     def boundary_names(self, model: Any) -> tuple[Any, ...]:
-        made = [t._keras_history.layer.name for t in model.outputs] if len(model.outputs) > 1 else []
+        made = self.output_layers(model) if len(model.outputs) > 1 else []
         structure = self.map(lambda _: 0, self.boundary(model))
         return list(model.input_names), list(model.output_names), made, structure
 
@@ -135,7 +138,7 @@ class Keras2(Dialect):
             new.finalize_state()
         return new
 
-    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
+    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> Any:
         if isinstance(old, self.Sequential):
             new = self.Sequential(name=old.name)
             new.inputs, new.outputs = self.flatten(inputs), self.flatten(outputs)
@@ -146,7 +149,7 @@ class Keras2(Dialect):
             new._graph_initialized = True
         else:
             new = self.Functional(inputs, outputs, name=old.name)
-        self._insert_losses(new, layers)
+        self._insert_losses(new, layers, nodes)
         new.__dict__["_trainable"] = old._trainable
         new._set_dtype_policy(old._dtype_policy)
         new.output_names = list(old.output_names)
@@ -155,14 +158,13 @@ class Keras2(Dialect):
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         return tf_variable.array(variable)
 
-    def _insert_losses(self, new: Any, layers: Sequence[Any]) -> None:
+    def _insert_losses(self, new: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> None:
         """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs."""
-        inside = new._network_nodes
-        key = self.module("src.engine.functional")._make_node_key
-        once = list({id(layer): layer for layer in layers}.values())
-        beside = [n for layer in once for i, n in enumerate(layer._inbound_nodes) if key(layer.name, i) not in inside]
+        inside = {id(node) for depth in new._nodes_by_depth.values() for node in depth}
+        beside = [node for node in nodes if id(node) not in inside]
         if beside:
-            new._insert_layers([layer for layer in once if layer not in new.layers], relevant_nodes=beside)
+            added = {id(layer): layer for layer in layers if layer not in new.layers}
+            new._insert_layers(list(added.values()), relevant_nodes=beside)
 
     def policy(self, layer: Any) -> Any:
         return layer._dtype_policy

@@ -54,6 +54,9 @@ class Keras3(Dialect):
             return False
         return not isinstance(layer, self.Sequential) or layer._functional is not None
 
+    def output_layers(self, model: Any) -> list[str]:
+        return [str(t._keras_history.operation.name) for t in self._functional(model).outputs]
+
     def is_compiled(self, model: Any) -> bool:
         return bool(model.compiled)
 
@@ -101,7 +104,7 @@ class Keras3(Dialect):
 
     def boundary_names(self, model: Any) -> tuple[Any, ...]:
         graph = self._functional(model)
-        made = [t._keras_history.operation.name for t in graph.outputs] if len(graph.outputs) > 1 else []
+        made = self.output_layers(model) if len(graph.outputs) > 1 else []
         structure = self.map(lambda _: 0, self.boundary(model))
         names = [(t.name, t._keras_history.operation.name) for t in graph.inputs]
         return names, list(graph.output_names), made, structure
@@ -154,7 +157,7 @@ class Keras3(Dialect):
             fresh.assign(old)
         return new
 
-    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any]) -> Any:
+    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> Any:
         graph = self.Functional(inputs, outputs, name=self._functional(old).name)
         new = graph
         if isinstance(old, self.Sequential):

@@ -18,6 +18,8 @@ def pool_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
     kind, role = MADE[to]
     require(pool.role is not role, f"{pool.label} already is what to='{to}' asks for")
     require_window(graph, pool)
+    dtype = graph.tensors[pool.inputs[0]].dtype
+    require("float" in dtype, f"{pool.label} pools {dtype}, and averages are taken of floating-point numbers only")
     return Replacement((pool.index,), {pool.index: (pool_layer(kind, pool.name, pool.windows, pool),)})
 
 

@@ -1,0 +1,174 @@
+"""Reads a model, and the models nested in it, into graphs, and keeps what is live beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from keras_downswap.dialects.describe import OTHER, Description, is_downsampling_class
+from keras_downswap.errors import UnreadableModel
+from keras_downswap.graph import POOLS, Call, Graph, Role, Shape, Tensor
+
+if TYPE_CHECKING:
+    from keras_downswap.dialects.base import Dialect
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The live side of one graph: the model, and its nodes and symbolic tensors by the graph's numbers."""
+
+    model: Any
+    graph: Graph
+    nodes: tuple[Any, ...]
+    tensors: tuple[Any, ...]
+
+
+@dataclass
+class Reading:
+    """A model and everything that was read from it.
+
+    Attributes:
+        dialect: The Keras it belongs to.
+        scopes: Every scope by number; 0 is the model itself.
+        layers: Every layer by number.
+    """
+
+    dialect: Dialect
+    scopes: dict[int, Scope] = field(default_factory=dict)
+    layers: list[Any] = field(default_factory=list)
+    scope_of: dict[int, int] = field(default_factory=dict)
+    number_of: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the model itself."""
+        return self.scopes[0].graph
+
+    @property
+    def model(self) -> Any:
+        """The model itself."""
+        return self.scopes[0].model
+
+    def number(self, layer: Any) -> int:
+        """Return the number of a layer, giving it one if it has none yet."""
+        if id(layer) not in self.number_of:
+            self.number_of[id(layer)] = len(self.layers)
+            self.layers.append(layer)
+        return self.number_of[id(layer)]
+
+
+def read(dialect: Dialect, model: Any) -> Reading:
+    """Read a model, and every model nested in it, into graphs.
+
+    Raises:
+        UnreadableModel: If the model has no graph.
+    """
+    if not dialect.has_graph(model):
+        raise UnreadableModel(
+            f"{type(model).__name__} '{getattr(model, 'name', '?')}' has no graph of layers to read: expected a "
+            "functional model, or a Sequential model that knows its input shape; received a subclassed or unbuilt "
+            "model. Build it (call it once, or add an Input), or wrap its parts in a functional model."
+        )
+    reading = Reading(dialect)
+    read_scope(model, reading)
+    return reading
+
+
+def read_scope(model: Any, reading: Reading) -> Graph:
+    """Read one model into a reading, unless it is there already, and return its graph."""
+    if id(model) in reading.scope_of:
+        return reading.scopes[reading.scope_of[id(model)]].graph
+    dialect, number = reading.dialect, len(reading.scope_of)
+    reading.scope_of[id(model)] = number
+    nodes = _in_call_order(dialect, dialect.nodes(model))
+    tensors: list[Any] = []
+    facts: list[Tensor] = []
+    known: dict[int, int] = {}
+    calls = []
+    for index, node in enumerate(nodes):
+        args, kwargs = dialect.node_arguments(node)
+        inputs = tuple(known[id(t)] for t in dialect.flatten((args, kwargs)) if dialect.is_tensor(t))
+        produced = dialect.flatten(dialect.node_outputs(node))
+        for tensor in produced:
+            known[id(tensor)] = len(tensors)
+            tensors.append(tensor)
+            facts.append(Tensor(dialect.shape(tensor), dialect.dtype(tensor), index))
+        outputs = tuple(known[id(t)] for t in produced)
+        given = {key: value for key, value in kwargs.items() if value is not None}
+        plain = len(inputs) == 1 and len(args) == 1 and dialect.is_tensor(args[0]) and not set(given) - {"training"}
+        shape = facts[inputs[0]].shape if inputs else ()
+        calls.append(_call(reading, index, node, inputs, outputs, given, shape if plain else None))
+    ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
+    graph = Graph(number, str(model.name), tuple(calls), tuple(facts), *ends)
+    reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
+    return graph
+
+
+def _in_call_order(dialect: Dialect, nodes: list[Any]) -> list[Any]:
+    """Sort nodes so that producers come first and the calls of each shared layer in the order they were made."""
+    calls: dict[int, list[int]] = {}
+    for i, node in enumerate(nodes):
+        calls.setdefault(id(dialect.node_layer(node)), []).append(i)
+    shared = [indices for indices in calls.values() if len(indices) > 1]
+    if not shared:
+        return nodes
+    made_by = {id(t): i for i, node in enumerate(nodes) for t in dialect.flatten(dialect.node_outputs(node))}
+    after: list[set[int]] = []
+    for node in nodes:
+        after.append({made_by[id(t)] for t in dialect.flatten(dialect.node_arguments(node)) if id(t) in made_by})
+    for indices in shared:
+        made = {id(node): at for at, node in enumerate(dialect.node_layer(nodes[indices[0]])._inbound_nodes)}
+        for first, second in pairwise(sorted(indices, key=lambda i, made=made: made[id(nodes[i])])):  # type: ignore[misc]
+            after[second].add(first)
+    return [nodes[i] for i in TopologicalSorter(dict(enumerate(after))).static_order()]
+
+
+def _call(
+    reading: Reading,
+    index: int,
+    node: Any,
+    inputs: tuple[int, ...],
+    outputs: tuple[int, ...],
+    given: Mapping[str, Any],
+    shape: Shape | None,
+) -> Call:
+    """Picture one call; `shape` is that of its input where it takes one tensor and nothing else."""
+    dialect = reading.dialect
+    layer = dialect.node_layer(node)
+    nested = read_scope(layer, reading) if dialect.has_graph(layer) else None
+    facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
+    if inputs and nested is None and (shape is not None or hasattr(layer, "symbol")):
+        facts = _facts(dialect, layer, len(shape or ()))
+    hidden = () if nested or facts.role is not Role.OTHER else _hidden(dialect, layer)
+    frozen = given.get("training")
+    return Call(
+        index, reading.number(layer), str(layer.name), type(layer).__name__, facts.role, inputs, outputs,
+        facts.windows, facts.channels_last, facts.settings, facts.obstacle,
+        frozen if isinstance(frozen, bool) else None, nested, hidden,
+    )  # fmt: skip
+
+
+def _facts(dialect: Dialect, layer: Any, rank: int) -> Description:
+    """Describe a stock layer; of a subclass of a pool or convolution, that it is one and stays."""
+    if dialect.stock_class(layer):
+        return dialect.describe(layer, rank)
+    for base in type(layer).__mro__:
+        if dialect.is_stock(base) and is_downsampling_class(base.__name__):
+            try:
+                facts = dialect.describe(layer, rank, base.__name__)
+            except (AttributeError, TypeError, ValueError):
+                return OTHER
+            return replace(facts, obstacle=f"is a subclass of {base.__name__}, which may compute something else")
+    return OTHER
+
+
+def _hidden(dialect: Dialect, layer: Any) -> tuple[tuple[str, str], ...]:
+    found = []
+    for inner in dialect.sublayers(layer):
+        facts = dialect.describe(inner, 4)
+        if facts.role in POOLS or any(w.stride > 1 for w in facts.windows):
+            found.append((str(inner.name), type(inner).__name__))
+    return tuple(found)
