@@ -37,7 +37,7 @@ def refit(
     return (new,) if chosen else (*_in_front(conv, fits), new)
 
 
-def conv_settings(windows: Sequence[Window], padding: str) -> dict[str, Any]:
+def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> dict[str, Any]:
     """Return the constructor arguments that hold a convolution's geometry."""
     return {
         "kernel_size": tuple(w.size for w in windows),

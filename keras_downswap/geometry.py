@@ -52,13 +52,13 @@ class Window:
         size: Number of taps (kernel size or pool size).
         stride: Step between two windows, in input cells.
         dilation: Step between two taps, in input cells.
-        padding: TensorFlow's `valid`, `same` or `causal`.
+        padding: TensorFlow's `valid`, `same` or `causal`, or explicit cells (before, after), negative ones cut.
     """
 
     size: int
     stride: int = 1
     dilation: int = 1
-    padding: Padding = "valid"
+    padding: Padding | tuple[int, int] = "valid"
 
     @property
     def span(self) -> int:
@@ -68,10 +68,14 @@ class Window:
     @property
     def law(self) -> SizeMap:
         """The length law of this window."""
+        if isinstance(self.padding, tuple):
+            return SizeMap(self.stride - self.span + sum(self.padding), self.stride)
         return SizeMap(self.stride - (self.span if self.padding == "valid" else 1), self.stride)
 
     def total_padding(self, n: int) -> int:
-        """Cells that `same` adds to an input of length `n`; 0 for `valid`, span - 1 for `causal`."""
+        """Cells added in all to an input of length `n`: 0 for `valid`, span - 1 for `causal`."""
+        if isinstance(self.padding, tuple):
+            return sum(self.padding)
         if self.padding == "valid":
             return 0
         if self.padding == "causal":
@@ -89,6 +93,8 @@ class Window:
         Returns:
             The lead, or None where n is unknown and the lead depends on it.
         """
+        if isinstance(self.padding, tuple):
+            return self.padding[0]
         if self.padding == "valid":
             return 0
         if self.padding == "causal":

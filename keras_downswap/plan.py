@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from keras_downswap.compose import advanced, after, pool_follows
 from keras_downswap.errors import BadRequest
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.rule import Make, Promise, Refused, Replacement, Rule
@@ -79,15 +80,42 @@ def find_sites(
     serving = [r for r in rules if to in r.targets]
     open_to = [r for r in serving if _admits(method, r)]
     wanted, unwanted = _selector("include", include, graph), _selector("exclude", exclude, graph)
-    sites = []
+    sites: list[Site] = []
     for prefix, scope in graph.scopes():
         covered: set[int] = set()
+        now = scope
         for call in _anchors(scope, serving):
-            sites.append(_decide(scope, prefix, call, serving, open_to, to, wanted, unwanted))
-            covered.update(sites[-1].calls if sites[-1].status == "swapped" else ())
+            site = _decide(now, prefix, now.calls[call.index], serving, open_to, to, wanted, unwanted)
+            answer = site.replacement
+            if answer is not None:
+                site = _joined(site, sites)
+                covered.update(site.calls)
+                now = advanced(now, answer) if pool_follows(now, call) else now
+            sites.append(site)
         sites += [_already(scope, prefix, c, to) for c in _leftover(scope, serving, covered)]
         sites += [_hidden(scope, prefix, c, hidden) for c in scope.calls for hidden in c.hidden]
     return _in_order(_settle(graph, sites))
+
+
+def _joined(site: Site, sites: list[Site]) -> Site:
+    """Take an earlier site whose calls a new one spans into the new one, and out of the list."""
+    for earlier in [s for s in sites if s.replacement is not None and s.scope == site.scope]:
+        if earlier.replacement is None or site.replacement is None or set(earlier.calls).isdisjoint(site.calls):
+            continue
+        sites.remove(earlier)
+        both = after(earlier.replacement, site.replacement)
+        fresh = [name for name in site.layers if name not in earlier.layers]
+        exact = earlier.promise == site.promise == "exact"
+        site = replace(
+            site,
+            layers=(*earlier.layers, *fresh),
+            promise="exact" if exact else "approximate",
+            rule=f"{earlier.rule} + {site.rule}",
+            reason="; ".join(filter(None, (earlier.reason, site.reason))),
+            calls=both.chain,
+            replacement=both,
+        )
+    return site
 
 
 def _admits(method: Method, rule: Rule) -> bool:

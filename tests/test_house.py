@@ -13,8 +13,8 @@ import keras_downswap
 
 HOUSE = Path(keras_downswap.__file__).parent
 ORDER = [
-    "errors", "geometry", "graph", "kernels", "rule", "match", "emit", "rules", "plan", "cost", "dialects", "rewrite",
-    "verify", "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
+    "errors", "geometry", "graph", "kernels", "rule", "match", "emit", "rules", "compose", "plan", "cost", "dialects",
+    "rewrite", "verify", "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 

@@ -1,0 +1,94 @@
+"""Pools behind pools: one site, one convolution, and nothing left for a second run."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import laws
+import pytest
+
+from keras_downswap import NothingSwapped, Report, swap_downsampling
+
+
+def stack(K: Any, n: int | None, *layers: Any) -> Any:
+    inputs = x = K.Input((n, 3))
+    for layer in layers:
+        x = layer(x)
+    return K.Model(inputs, x)
+
+
+def swap(model: Any, **options: Any) -> tuple[Any, Report]:
+    return swap_downsampling(model, return_report=True, **options)
+
+
+def assert_second_run_changes_nothing(model: Any, **options: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NothingSwapped)
+        with pytest.raises(NothingSwapped):
+            swap_downsampling(model, **options)
+
+
+@pytest.mark.parametrize("n", [33, 40, None])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("second", [(2, 2), (3, 2), (2, 3), (1, 2)])
+def test_average_pools_in_a_row_are_one_exact_convolution(K: Any, n: int | None, padding: str, second: Any) -> None:
+    L = K.layers
+    norm = L.BatchNormalization(moving_mean_initializer="ones", gamma_initializer="random_normal")
+    conv = L.Conv1D(4, 3, padding=padding, name="conv")
+    old = stack(K, n, conv, L.AveragePooling1D(3, 2), norm, L.AveragePooling1D(*second), L.AveragePooling1D(2))
+    new, report = swap(old, method="exact")
+    (site,) = report.sites
+    assert (site.status, site.promise, len(site.layers)) == ("swapped", "exact", 5)
+    kinds = [type(layer).__name__ for layer in new.layers]
+    assert not {"AveragePooling1D"} & set(kinds)
+    assert kinds.count("ZeroPadding1D") <= 1
+    for length in (33, 40) if n is None else (n,):
+        laws.assert_same_values(old, new, laws.sample_for(old, length=length), rtol=1e-5)
+    assert_second_run_changes_nothing(new)
+
+
+def test_the_promise_of_a_chain_is_that_of_its_weakest_swap(K: Any) -> None:
+    L = K.layers
+    old = stack(
+        K, 41, L.Conv1D(4, 3, padding="same", name="conv"), L.AveragePooling1D(2), L.MaxPooling1D(2, name="max")
+    )
+    new, report = swap(old)
+    (site,) = report.sites
+    assert (site.promise, site.rule) == ("approximate", "average_pool_into_kernel + pool_into_stride")
+    assert "takes maxima" in site.reason
+    assert new.get_layer("conv").kernel_size == (4,)
+    assert new.output_shape == old.output_shape
+    assert_second_run_changes_nothing(new)
+
+
+def test_a_pool_that_must_stay_ends_the_chain(K: Any) -> None:
+    L = K.layers
+    layers = (L.Conv1D(4, 3, name="conv"), L.AveragePooling1D(2, name="mean"), L.MaxPooling1D(2, name="max"))
+    old = stack(K, 41, *layers)
+    for options in ({"method": "exact"}, {"exclude": ["max"]}):
+        new, report = swap(old, **options)
+        assert [site.status for site in report.sites] == ["swapped", "kept"]
+        assert report.sites[0].layers == ("conv", "mean")
+        laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
+    new, report = swap(old, exclude=["mean"])
+    assert [site.status for site in report.sites] == ["kept", "kept"]
+    assert "upstream is AveragePooling1D 'mean'" in report.sites[1].reason
+
+
+def test_lengths_hold_at_every_size(K: Any) -> None:
+    L = K.layers
+    old = stack(
+        K,
+        None,
+        L.Conv1D(4, 5, 2, padding="same"),
+        L.MaxPooling1D(3, 2),
+        L.ReLU(),
+        L.MaxPooling1D(2, 1),
+        L.MaxPooling1D(2),
+    )
+    new, report = swap(old)
+    assert len(report.sites) == 1
+    for length in range(24, 40):
+        x = laws.sample_for(old, length=length)
+        assert [y.shape for y in laws.values(new, x)] == [y.shape for y in laws.values(old, x)]
