@@ -100,7 +100,7 @@ def convert(
     if dry_run:
         new, account = None, Report(plan.to, plan.method, plan.sites, (), ("dry run: nothing was built",))
     else:
-        new, account = plan.apply()
+        new, account = plan.apply(return_report=True)
         files.save(new, target, overwrite=overwrite)
     if report is not None:
         files.write_text(report, account.to_json() + "\n", overwrite=overwrite)

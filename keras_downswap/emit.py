@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_downswap.geometry import Fit, Window
+from keras_downswap.geometry import Fit, Window, fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array
-from keras_downswap.rule import Make, Step, require
+from keras_downswap.rule import Make, Replacement, Step, require
 
 
 def refit(
@@ -35,6 +35,34 @@ def refit(
         "Conv", len(windows), conv.name, conv_settings(windows, chosen or "valid"), conv.layer, conv.layer, kernel
     )
     return (new,) if chosen else (*_in_front(conv, fits), new)
+
+
+def in_one(
+    graph: Graph,
+    chain: Sequence[Call],
+    windows: Sequence[Window],
+    leads: Sequence[int | tuple[int, ...]],
+    kernel: Callable[[Array], Array] | None = None,
+) -> Replacement:
+    """Return one convolution in place of a convolution, elementwise calls, and the pool that ends the chain.
+
+    Args:
+        graph: The graph.
+        chain: The convolution, the calls between, and the pool.
+        windows: The convolution's new windows, one per axis.
+        leads: Its lead, or wishes for it, one per axis; see `geometry.fit`.
+        kernel: Makes the new kernel from the old one; None moves it verbatim.
+
+    Raises:
+        Refused: If a layer in front is needed and this Keras has none for the data format.
+    """
+    conv, pool = chain[0], chain[-1]
+    fits = [
+        fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
+        for window, c, p, n, lead in zip(windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True)
+    ]
+    steps = {conv.index: refit(conv, windows, fits, kernel), pool.index: without(graph, pool)}
+    return Replacement(tuple(call.index for call in chain), steps)
 
 
 def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> dict[str, Any]:

@@ -56,16 +56,24 @@ class Plan:
         """Return the plan in words, a line a site."""
         return describe_sites(self.to, self.method, self.sites)
 
-    def apply(self) -> tuple[Any, Report]:
+    @overload
+    def apply(self, return_report: Literal[False] = ...) -> Any: ...
+    @overload
+    def apply(self, return_report: Literal[True]) -> tuple[Any, Report]: ...
+    def apply(self, return_report: bool = False) -> Any:
         """Build the new model and check it.
 
+        Args:
+            return_report: Whether to return the report as well.
+
         Returns:
-            The new model, which shares no variable with the old one, and the report.
+            The new model, which shares no variable with the old one; with `return_report`, the model and a `Report`.
 
         Raises:
             BrokenPromise: If a check fails; no model is returned then.
         """
-        return self._apply(stacklevel=3)
+        new, report = self._apply(stacklevel=3)
+        return (new, report) if return_report else new
 
     def _apply(self, stacklevel: int) -> tuple[Any, Report]:
         dialect, old = self._reading.dialect, self._reading.model

@@ -31,7 +31,7 @@ def demonstrate(out: Console) -> None:
     for title, method in wishes:
         plan = plan_swaps(model, method=method)
         out.print(str(plan), markup=False, soft_wrap=True)
-        new, report = plan.apply()
+        new, report = plan.apply(return_report=True)
         out.print(f"  {len(report.checks)} checks held\n", markup=False)
         promises = ", ".join(str(site.promise) for site in plan.swaps)
         _row(table, title, promises, new, _macs(plan, after=True), images, labels)

@@ -8,8 +8,8 @@ so they may stand between. Where the pool pads, its divisor changes from window 
 
 from functools import partial
 
-from keras_downswap.emit import refit, without
-from keras_downswap.geometry import Window, fit
+from keras_downswap.emit import in_one
+from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, averaged, dilated
 from keras_downswap.match import conv_behind, is_pool, known_leads, reach, require_position_free
@@ -37,20 +37,13 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
         Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride)
         for c, p in zip(conv.windows, pool.windows, strict=True)
     ]
-    fits = [
-        fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
-        for window, c, p, n, lead in zip(
-            windows, conv.windows, pool.windows, graph.sizes(conv), known_leads(graph, conv), strict=True
-        )
-    ]
     kernel = partial(
         _composed,
         dilation=tuple(w.dilation for w in conv.windows),
         pool=tuple(w.size for w in pool.windows),
         stride=tuple(w.stride for w in conv.windows),
     )
-    chain = (conv.index, *(call.index for call in between), pool.index)
-    return Replacement(chain, {conv.index: refit(conv, windows, fits, kernel), pool.index: without(graph, pool)})
+    return in_one(graph, (conv, *between, pool), windows, known_leads(graph, conv), kernel)
 
 
 def _composed(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:

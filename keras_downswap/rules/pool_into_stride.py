@@ -6,8 +6,7 @@ The lengths agree, the values do not: one sample stands for the window's maximum
 crop anyway, o is the window's middle (the earlier of two); else it is what plain `same` or `valid` samples.
 """
 
-from keras_downswap.emit import refit, without
-from keras_downswap.geometry import fit
+from keras_downswap.emit import in_one
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import composed_stride, conv_behind, is_pool, reach, sampled_leads
 from keras_downswap.rule import Promise, Replacement, Rule
@@ -16,13 +15,9 @@ from keras_downswap.rule import Promise, Replacement, Rule
 def pool_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolution, elementwise calls and pool for one strided convolution with the same weights."""
     conv, between = conv_behind(graph, pool)
-    windows = composed_stride(conv, pool)
-    fits = [
-        fit(window, c.law.then(p.law), n, sampled_leads(c, p, n), causal=len(windows) == 1)
-        for window, c, p, n in zip(windows, conv.windows, pool.windows, graph.sizes(conv), strict=True)
-    ]
-    chain = (conv.index, *(call.index for call in between), pool.index)
-    return Replacement(chain, {conv.index: refit(conv, windows, fits), pool.index: without(graph, pool)})
+    axes = zip(conv.windows, pool.windows, graph.sizes(conv), strict=True)
+    wishes = [sampled_leads(c, p, n) for c, p, n in axes]
+    return in_one(graph, (conv, *between, pool), composed_stride(conv, pool), wishes)
 
 
 RULE = Rule(

@@ -6,8 +6,7 @@ whatever elementwise maps stand between, provided that both convolutions start a
 stride starts elsewhere for some lengths, so the lead is held, by explicit padding where nothing else will do.
 """
 
-from keras_downswap.emit import refit, without
-from keras_downswap.geometry import fit
+from keras_downswap.emit import in_one
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import composed_stride, conv_behind, is_pool, known_leads, reach, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, require
@@ -18,14 +17,8 @@ def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     conv, between = conv_behind(graph, pool)
     require(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
     require_position_free(conv, between)
-    windows = composed_stride(conv, pool)
-    leads = known_leads(graph, conv)
-    fits = [
-        fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
-        for window, c, p, n, lead in zip(windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True)
-    ]
-    chain = (conv.index, *(call.index for call in between), pool.index)
-    return Replacement(chain, {conv.index: refit(conv, windows, fits), pool.index: without(graph, pool)})
+    chain = (conv, *between, pool)
+    return in_one(graph, chain, composed_stride(conv, pool), known_leads(graph, conv))
 
 
 RULE = Rule(
