@@ -201,13 +201,17 @@ class Graphs:
     def own_settings(K: Any, L: Any) -> Any:
         factor, i = 0.25, K.Input(SQUARE)
 
-        def by_factor(w: Any) -> Any:
-            return K.regularizers.L2(0.5)(w) * factor
+        class ByFactor(K.regularizers.Regularizer):  # type: ignore[misc]
+            def __call__(self, w: Any) -> Any:
+                return K.regularizers.L2(0.5)(w) * factor
+
+            def get_config(self) -> dict[str, Any]:
+                return {}
 
         def constant(shape: Any, dtype: Any = None) -> Any:
             return np.full(shape, factor, "float32")
 
-        conv = L.Conv2D(4, 3, kernel_regularizer=by_factor, kernel_constraint="non_neg", kernel_initializer=constant)
+        conv = L.Conv2D(4, 3, kernel_regularizer=ByFactor(), kernel_constraint="non_neg", kernel_initializer=constant)
         return i, L.MaxPooling2D(2)(L.ActivityRegularization(0.1)(conv(i)))
 
 
