@@ -234,7 +234,9 @@ class Dialect(ABC):
 
     def _settings_of(self, layer: Any, twins: Twins) -> dict[str, Any]:
         """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
-        config = {key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what serialization would lose: nothing is serialized here
+            config = {key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")}
         for key in config:
             if key.endswith(("_regularizer", "_constraint")) or key == "activation":
                 config[key] = twins.copy(getattr(layer, key))

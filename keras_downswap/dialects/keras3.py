@@ -97,7 +97,7 @@ class Keras3(Dialect):
         return layer(self.module("src.backend").convert_to_tensor(value))
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
-        return np.asarray(self.module("src.backend").convert_to_numpy(value))
+        return np.asarray(value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value))
 
     def node_count(self, layer: Any) -> tuple[int, int]:
         return len(layer._inbound_nodes), len(layer._outbound_nodes)
