@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from model_zoo import ZOO
 
-from keras_downswap import plan_swaps, swap_downsampling
+from keras_downswap import NothingSwapped, plan_swaps, swap_downsampling
 from keras_downswap.dialects import dialect_of
 from keras_downswap.rewrite import rewrite
 
