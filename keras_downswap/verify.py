@@ -42,7 +42,9 @@ def traces(reading: Reading) -> tuple[tuple[int, int], ...]:
     return tuple(reading.dialect.node_count(layer) for layer in reading.layers)
 
 
-def verify(reading: Reading, before: object, sites: Sequence[Site], new: Rewritten) -> tuple[Check, ...]:
+def verify(
+    reading: Reading, before: Sequence[tuple[int, int]], sites: Sequence[Site], new: Rewritten
+) -> tuple[Check, ...]:
     """Check a new model against the old one.
 
     Args:
@@ -57,7 +59,7 @@ def verify(reading: Reading, before: object, sites: Sequence[Site], new: Rewritt
     Raises:
         BrokenPromise: At the first check that does not hold.
     """
-    _demand(traces(reading)[: len(before)] == before, "the original model's layers grew or lost nodes")  # type: ignore[arg-type]
+    _demand(traces(reading)[: len(before)] == tuple(before), "the original model's layers grew or lost nodes")
     checks = [Check("original", "model", "no layer of the original gained or lost a node")]
     checks.append(_boundary(reading, new))
     for site in sites:

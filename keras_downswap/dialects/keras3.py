@@ -176,6 +176,9 @@ class Keras3(Dialect):
         return layer.dtype_policy
 
     def assign(self, target: Any, value: Any) -> None:
+        """Assign a copy: on JAX an assignment shares the buffer, which training then takes away from both."""
+        if self.is_variable(value) and not self.tensorflow:
+            value = np.array(self.array(value))
         target.assign(value)
 
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
