@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +41,16 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
         stride: The convolution's stride per tap axis.
 
     Returns:
-        Shape (*(taps + (p - 1) * s), in, out), summed in float64 and rounded once.
+        Shape (*(taps + (p - 1) * s), in, out), summed in float64 where copies overlap, and rounded once.
     """
-    result = kernel.astype(np.float64)
+    overlap = any(p > 1 and s < taps for taps, p, s in zip(kernel.shape, pool, stride, strict=False))
+    result: Any = kernel.astype(np.float64) if overlap else kernel
     for axis, (p, s) in enumerate(zip(pool, stride, strict=True)):
         taps = result.shape[axis]
-        wide = np.zeros((*result.shape[:axis], taps + (p - 1) * s, *result.shape[axis + 1 :]))
+        wide = np.zeros((*result.shape[:axis], taps + (p - 1) * s, *result.shape[axis + 1 :]), result.dtype)
         view = np.moveaxis(wide, axis, 0)
         for j in range(p):
             view[j * s : j * s + taps] += np.moveaxis(result, axis, 0)
-        wide /= p
         result = wide
-    return result.astype(kernel.dtype)
+    mean: Array = (result / prod(pool)).astype(kernel.dtype, copy=False)
+    return mean
