@@ -88,7 +88,7 @@ def find_sites(
             site = _decide(now, prefix, now.calls[call.index], serving, open_to, to, wanted, unwanted)
             answer = site.replacement
             if answer is not None:
-                site = _joined(site, sites)
+                site = site if covered.isdisjoint(site.calls) else _joined(site, sites)
                 covered.update(site.calls)
                 now = advanced(now, answer) if pool_follows(now, call) else now
             sites.append(site)
