@@ -3,7 +3,7 @@
 from keras_downswap.errors import BadRequest, BrokenPromise, DownswapError, FileRefused, UnreadableModel
 from keras_downswap.plan import Site
 from keras_downswap.report import Report
-from keras_downswap.swap import NothingSwapped, Plan, plan_swaps, swap_downsampling
+from keras_downswap.swap import NothingSwapped, Plan, SomethingLost, plan_swaps, swap_downsampling
 
 __all__ = [
     "BadRequest",
@@ -14,6 +14,7 @@ __all__ = [
     "Plan",
     "Report",
     "Site",
+    "SomethingLost",
     "UnreadableModel",
     "plan_swaps",
     "swap_downsampling",

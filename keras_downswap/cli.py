@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from keras_downswap import files
+from keras_downswap import __version__, files
 from keras_downswap.cost import site_cost
 from keras_downswap.dialects.start import start
-from keras_downswap.errors import DownswapError
+from keras_downswap.errors import BadRequest, DownswapError
 from keras_downswap.graph import Shape
 from keras_downswap.plan import METHODS
 from keras_downswap.report import Report
 from keras_downswap.rules import TARGETS
-from keras_downswap.swap import NothingSwapped, Plan, plan_swaps
+from keras_downswap.swap import NothingSwapped, Plan, SomethingLost, plan_swaps
 
 app = typer.Typer(
     help="Change how a Keras model downsamples.",
@@ -32,8 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-out = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(width=None if sys.stdout.isatty() else 120, highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 In = Annotated[Path, typer.Argument(help="A .keras or .h5 file of either Keras, or a SavedModel folder of tf_keras.")]
 To = Annotated[str, typer.Option(help=f"What downsamples afterwards: {', '.join(TARGETS)}.")]
@@ -62,7 +62,7 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
     finally:
         for warning in caught:
-            if issubclass(warning.category, NothingSwapped) or "keras_downswap" in warning.filename:
+            if issubclass(warning.category, NothingSwapped | SomethingLost) or "keras_downswap" in warning.filename:
                 err.print(f"warning: {escape(str(warning.message))}")
 
 
@@ -73,6 +73,20 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             command(*args, **kwargs)
 
     return run
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"keras-downswap {__version__}", markup=False)
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)]
+
+
+@app.callback()
+def _options(version: Version = False) -> None:
+    pass
 
 
 @app.command()
@@ -91,6 +105,7 @@ def convert(
 ) -> None:
     """Swap the downsampling of a saved model, check the result, and save it."""
     origin = files.identify(source)
+    _own_path(report, IN=source, OUT=target)
     if not dry_run:
         files.check_target(target, overwrite, origin.keras)
     if report is not None:
@@ -98,7 +113,7 @@ def convert(
     plan = _plan(origin, to, method, include, exclude, trust)
     out.print(str(plan), markup=False, soft_wrap=True)
     if dry_run:
-        new, account = None, Report(plan.to, plan.method, plan.sites, (), ("dry run: nothing was built",))
+        new, account = None, Report(plan.to, plan.method, plan.sites, (), ())
     else:
         new, account = plan.apply(return_report=True)
         files.save(new, target, overwrite=overwrite)
@@ -121,7 +136,7 @@ def inspect(
     origin = files.identify(source)
     plan = _plan(origin, to, method, include, exclude, trust)
     out.print(f"{source}: {origin.keras} {origin.version}, {origin.format}", markup=False)
-    out.print(site_table(plan))
+    out.print(site_table(plan) if plan.sites else "The model has no pool and no strided convolution.")
 
 
 @app.command()
@@ -140,13 +155,20 @@ def _plan(origin: files.Origin, to: str, method: str, include: str | None, exclu
     return plan_swaps(files.load(origin.path, trust=trust), to, chosen, include, exclude)
 
 
+def _own_path(report: Path | None, **others: Path) -> None:
+    """Refuse to write a report over a model."""
+    for name, path in others.items():
+        if report is not None and report.resolve() == path.resolve():
+            raise BadRequest(f"{report}: --report and {name} are one path; give the report its own")
+
+
 def _closing(plan: Plan, account: Report, target: Path | None) -> str:
     exact = sum(site.promise == "exact" for site in plan.swaps)
     near = len(plan.swaps) - exact
     lines = [
         f"{exact} exact and {near} approximate swaps, {len(plan.refusals)} kept; {len(account.checks)} checks held"
     ]
-    if near:
+    if near and target:
         lines.append("Approximate swaps keep shapes and weights, not values: fine-tune the model before you use it.")
     lines += [f"note: {note}" for note in account.notes]
     lines += [f"wrote {target}"] if target else []

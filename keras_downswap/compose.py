@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from keras_downswap.emit import cells, made_windows
 from keras_downswap.geometry import Window
 from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.kernels import Array
@@ -55,15 +56,11 @@ def advanced(graph: Graph, answer: Replacement) -> Graph:
 def _windows(steps: tuple[Step, ...]) -> tuple[Window, ...]:
     """Return the windows of a made convolution, with the layers in front of it as explicit padding."""
     *front, conv = (step for step in steps if isinstance(step, Make))
-    s = conv.settings
-    cells = [(0, 0)] * conv.rank
+    around = [(0, 0)] * conv.rank
     for layer in front:
-        amount = layer.settings["padding" if layer.kind == "ZeroPadding" else "cropping"]
-        sign = 1 if layer.kind == "ZeroPadding" else -1
-        pairs = [amount] if conv.rank == 1 else amount
-        cells = [(b + sign * x, a + sign * y) for (b, a), (x, y) in zip(cells, pairs, strict=True)]
-    axes = zip(s["kernel_size"], s["strides"], s["dilation_rate"], cells, strict=True)
-    return tuple(Window(k, q, d, around if front else s["padding"]) for k, q, d, around in axes)
+        around = [(b + x, a + y) for (b, a), (x, y) in zip(around, cells(layer), strict=True)]
+    windows = made_windows(conv)
+    return tuple(replace(w, padding=p) for w, p in zip(windows, around, strict=True)) if front else windows
 
 
 def after(first: Replacement, second: Replacement) -> Replacement:

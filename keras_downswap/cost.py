@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from keras_downswap.emit import cells, made_windows
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role, Shape, channels, spatial
 from keras_downswap.plan import Site
@@ -17,14 +18,14 @@ from keras_downswap.rule import Make
 
 @dataclass(frozen=True)
 class Cost:
-    """What a site costs; MACs are None where a length is unknown.
+    """What a site costs; None where it is not known.
 
     Attributes:
-        parameters: Weight values of its Conv1D, Conv2D and Conv3D layers.
+        parameters: Weight values of its convolutions; None where one is no Conv1D, Conv2D or Conv3D.
         macs: Multiply-accumulates for one sample.
     """
 
-    parameters: int
+    parameters: int | None
     macs: int | None
 
 
@@ -56,6 +57,8 @@ def site_cost(graph: Graph, site: Site) -> SiteCost:
 
 def _conv(graph: Graph, call: Call, windows: tuple[Window, ...], out: Shape) -> Cost:
     depth = channels(graph.input_shape(call), call.channels_last)
+    if call.role is Role.OTHER_CONV:
+        return Cost(None, None)
     if call.role is not Role.CONV or depth is None:
         return Cost(0, 0)
     weights = prod(w.size for w in windows) * (depth // call.settings["groups"]) * call.settings["filters"]
@@ -73,28 +76,18 @@ def _made(graph: Graph, calls: list[Call], steps: list[Make]) -> list[Cost]:
         lengths = list(graph.sizes(conv))
         for step in steps:
             if step.kind in ("ZeroPadding", "Cropping"):
-                lengths = _resized(lengths, step)
+                lengths = [None if n is None else n + sum(pair) for n, pair in zip(lengths, cells(step), strict=True)]
             elif step.like == conv.layer:
-                windows = _windows(step)
+                windows = made_windows(step)
                 out = tuple(None if n is None else w.law(n) for n, w in zip(lengths, windows, strict=True))
                 costs.append(_conv(graph, conv, windows, out))
     return costs
 
 
-def _resized(lengths: list[int | None], step: Make) -> list[int | None]:
-    cells = step.settings["padding" if step.kind == "ZeroPadding" else "cropping"]
-    sign = 1 if step.kind == "ZeroPadding" else -1
-    pairs = [cells] if isinstance(cells[0], int) else cells
-    return [None if n is None else n + sign * sum(pair) for n, pair in zip(lengths, pairs, strict=True)]
-
-
-def _windows(step: Make) -> tuple[Window, ...]:
-    s = step.settings
-    axes = zip(s["kernel_size"], s["strides"], s["dilation_rate"], strict=True)
-    return tuple(Window(k, stride, d, s["padding"]) for k, stride, d in axes)
-
-
 def _total(costs: list[Cost]) -> Cost:
-    macs = [c.macs for c in costs]
-    known = None if None in macs else sum(m for m in macs if m is not None)
-    return Cost(sum(c.parameters for c in costs), known)
+    return Cost(_sum([c.parameters for c in costs]), _sum([c.macs for c in costs]))
+
+
+def _sum(values: list[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None

@@ -79,17 +79,31 @@ def _in_front(conv: Call, fits: Sequence[Fit]) -> tuple[Make, ...]:
     pads = tuple((max(f.before, 0), max(f.after, 0)) for f in fits)
     crops = tuple((max(-f.before, 0), max(-f.after, 0)) for f in fits)
     made = []
-    for kind, argument, suffix, cells in (
+    for kind, argument, suffix, around in (
         ("ZeroPadding", "padding", "pad", pads),
         ("Cropping", "cropping", "crop", crops),
     ):
-        if any(any(pair) for pair in cells):
-            missing = f"{conv.label} would need {kind}{len(cells)}D, which this Keras has not for channels_first"
+        if any(any(pair) for pair in around):
+            missing = f"{conv.label} would need {kind}{len(around)}D, which this Keras has not for channels_first"
             require(kind in conv.settings["layers_in_front"], missing)
-            amount = cells if len(cells) > 1 else cells[0]
+            amount = around if len(around) > 1 else around[0]
             settings = {argument: amount, **data_format(conv)}
-            made.append(Make(kind, len(cells), f"{conv.name}_{suffix}", settings, conv.layer))
+            made.append(Make(kind, len(around), f"{conv.name}_{suffix}", settings, conv.layer))
     return tuple(made)
+
+
+def cells(step: Make) -> list[tuple[int, int]]:
+    """Return how many cells a padding layer adds (a cropping layer: cuts, negative) on each side of each axis."""
+    sign, argument = (1, "padding") if step.kind == "ZeroPadding" else (-1, "cropping")
+    amount = step.settings[argument]
+    return [(sign * before, sign * after) for before, after in ([amount] if step.rank == 1 else amount)]
+
+
+def made_windows(step: Make) -> tuple[Window, ...]:
+    """Return the windows of a convolution to be made."""
+    s = step.settings
+    axes = zip(s["kernel_size"], s["strides"], s["dilation_rate"], strict=True)
+    return tuple(Window(size, stride, dilation, s["padding"]) for size, stride, dilation in axes)
 
 
 def data_format(call: Call) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose."""
+"""Every error that leaves this package on purpose."""
 
 
 class DownswapError(Exception):

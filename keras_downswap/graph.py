@@ -60,6 +60,7 @@ class Call:
         frozen_training: The value of `training=` if the call froze it, else None.
         inner: The graph of a nested model.
         hidden: Downsampling layers inside an opaque layer, as (name, class), which no rule can reach.
+        inside: Numbers of all layers inside an opaque layer, which calls them where no rule can see it.
     """
 
     index: int
@@ -76,6 +77,7 @@ class Call:
     frozen_training: bool | None = None
     inner: Graph | None = None
     hidden: tuple[tuple[str, str], ...] = ()
+    inside: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:

@@ -40,18 +40,17 @@ def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
     Returns:
         The convolution, the calls between, and the pool; the pool alone where no convolution stands behind it.
     """
+    chain = _walk(graph, pool)
+    found = chain[0].role in (Role.CONV, Role.OTHER_CONV) and pool.role is not Role.GLOBAL_POOL
+    return chain if found else (pool,)
+
+
+def _walk(graph: Graph, pool: Call) -> tuple[Call, ...]:
+    """Return the first call upstream that is not elementwise, the calls between, and the pool."""
     chain = [graph.producer(pool), pool]
     while is_elementwise(graph, chain[0], pool.channels_last):
         chain.insert(0, graph.producer(chain[0]))
-    found = chain[0].role in (Role.CONV, Role.OTHER_CONV) and pool.role is not Role.GLOBAL_POOL
-    return tuple(chain) if found else (pool,)
-
-
-def _upstream(graph: Graph, pool: Call) -> Call:
-    call = graph.producer(pool)
-    while is_elementwise(graph, call, pool.channels_last):
-        call = graph.producer(call)
-    return call
+    return tuple(chain)
 
 
 def conv_behind(graph: Graph, pool: Call) -> tuple[Call, tuple[Call, ...]]:
@@ -64,7 +63,7 @@ def conv_behind(graph: Graph, pool: Call) -> tuple[Call, tuple[Call, ...]]:
     require_window(graph, pool)
     chain = reach(graph, pool)
     conv = chain[0]
-    found = _upstream(graph, pool).label
+    found = _walk(graph, pool)[0].label
     require(conv is not pool, f"no convolution stands behind {pool.label}: upstream is {found}")
     require_conv(conv)
     for call, after in pairwise(chain):

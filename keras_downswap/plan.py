@@ -10,7 +10,7 @@ from typing import Literal
 from keras_downswap.compose import advanced, after, pool_follows
 from keras_downswap.errors import BadRequest
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.rule import Make, Promise, Refused, Replacement, Rule
+from keras_downswap.rule import Elsewhere, Make, Promise, Refused, Replacement, Rule
 
 Method = Literal["auto", "exact", "copy"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
@@ -141,21 +141,21 @@ def _decide(
     wanted: Callable[[Site], bool],
     unwanted: Callable[[Site], bool],
 ) -> Site:
-    reason = ""
+    refusals: list[Refused] = []
     for rule in open_to:
         if not rule.anchors(call):
             continue
         try:
             answer = rule.apply(graph, call, to)
         except Refused as refusal:
-            reason = str(refusal)
+            refusals.append(refusal)
             continue
         chosen = replace(
             _site(graph, prefix, [graph.calls[i] for i in answer.chain]),
             status="swapped",
             promise=rule.promise.value,
             rule=rule.name,
-            reason="" if rule.promise is Promise.EXACT else reason,
+            reason="" if rule.promise is Promise.EXACT else _reason(refusals),
             replacement=answer,
         )
         if not wanted(chosen) or unwanted(chosen):
@@ -163,7 +163,13 @@ def _decide(
         return chosen
     spans = next(rule.spans for rule in serving if rule.anchors(call))
     site = _site(graph, prefix, spans(graph, call))
-    return site.kept(reason or f"no rule for to='{to}' that this method admits starts at {call.label}")
+    return site.kept(_reason(refusals) or f"no rule for to='{to}' that this method admits starts at {call.label}")
+
+
+def _reason(refusals: Sequence[Refused]) -> str:
+    """Return the last reason of a rule that is for such calls; failing that, the last of any."""
+    ours = [refusal for refusal in refusals if not isinstance(refusal, Elsewhere)]
+    return str((ours or refusals)[-1]) if refusals else ""
 
 
 def _site(graph: Graph, prefix: str, calls: Sequence[Call]) -> Site:
@@ -193,23 +199,26 @@ def _settle(graph: Graph, sites: list[Site]) -> list[Site]:
     for scope in graphs.values():
         for call in scope.calls:
             calls_of.setdefault(call.layer, []).append((scope.scope, call.index))
+            for layer in call.inside:
+                calls_of.setdefault(layer, []).append((scope.scope, call.index))
     while True:
-        made = _made(sites)
+        made = _made(sites, graphs)
         settled = [_checked(site, graphs, calls_of, made) for site in sites]
         if settled == sites:
             return sites
         sites = settled
 
 
-def _made(sites: Iterable[Site]) -> Mapping[tuple[int, int], Make]:
-    """Return, for each call whose layer a swap changes, what it is made into."""
+def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[tuple[int, int], Make]:
+    """Return, for each call whose layer lends a new one its weights or the name of an output, what it is made into."""
     return {
         (site.scope, index): step
         for site in sites
         if site.replacement is not None
         for index, steps in site.replacement.steps.items()
         for step in steps
-        if isinstance(step, Make) and step.like is not None
+        if isinstance(step, Make)
+        if step.like is not None or (step.kind == "Activation" and step.name == graphs[site.scope].calls[index].name)
     }
 
 
@@ -228,9 +237,9 @@ def _checked(
         call = graphs[site.scope].calls[index]
         others = [made.get(where) for where in calls_of[call.layer]]
         if any(other is None for other in others):
-            return site.kept(f"{call.label} is called {len(others)} times, and not every call can be swapped")
+            return site.kept(f"{call.label} is used in {len(others)} places, and not each of them can be swapped")
         if any(_form(other) != _form(mine) for other in others if other is not None):
-            return site.kept(f"{call.label} is called {len(others)} times, and its calls would need different swaps")
+            return site.kept(f"{call.label} is used in {len(others)} places, which would need different swaps")
     return site
 
 

@@ -67,6 +67,8 @@ class _Replay:
         self.steps = steps
         self.twins = Twins(self.dialect, self.scope)
         self.result = Rewritten()
+        self.grafted: dict[tuple[int, tuple[int, ...]], Any] = {}
+        self.grafted_nodes: set[int] = set()
         self.remade: dict[tuple[int, str, str], Any] = {}
         self.surviving = {
             call.layer
@@ -109,7 +111,7 @@ class _Replay:
         args, kwargs = self.dialect.map(partial(self._argument, tensors), self.dialect.node_arguments(node))
         steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
         made = self.result.made.setdefault((scope.graph.scope, call.index), []) if steps != (KEEP,) else []
-        new = args[0] if args else None
+        new = next((v for v in self.dialect.flatten((args, kwargs)) if self.dialect.is_tensor(v)), None)
         for step in steps:
             if isinstance(step, Make):
                 layer = self._made(call, step, names)
@@ -119,7 +121,7 @@ class _Replay:
             else:
                 layer, new = self._kept(scope, call, tensors, args, kwargs)
             layers.append(layer)
-            nodes.append(layer._inbound_nodes[-1])
+            nodes.append(self.dialect.maker(self.dialect.flatten(new)[0]))
         for number, before, after in zip(
             call.outputs, self.dialect.flatten(old), self.dialect.flatten(new), strict=True
         ):
@@ -132,14 +134,23 @@ class _Replay:
         return self.twins.copy(value) if self.dialect.is_variable(value) else value
 
     def _kept(self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called."""
+        """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called.
+
+        A node may belong to several scopes; on the same new inputs it is grafted once.
+        """
         layer = self._twin(call)
         olds = [scope.tensors[t] for t in call.inputs]
         if not all(self._same(old, tensors[id(old)]) for old in olds):
             return layer, layer(*args, **kwargs)
-        outputs = self.dialect.map(self.twins.copy, self.dialect.node_outputs(scope.nodes[call.index]))
-        self.dialect.graft(layer, args, kwargs, outputs)
-        return layer, outputs
+        node = scope.nodes[call.index]
+        inputs = tuple(id(tensors[id(old)]) for old in olds)
+        if (id(node), inputs) not in self.grafted:
+            seen = id(node) in self.grafted_nodes
+            outputs = self.dialect.map(self.dialect.fresh if seen else self.twins.copy, self.dialect.node_outputs(node))
+            self.dialect.graft(layer, args, kwargs, outputs)
+            self.grafted[id(node), inputs] = outputs
+            self.grafted_nodes.add(id(node))
+        return layer, self.grafted[id(node), inputs]
 
     def _same(self, old: Any, new: Any) -> bool:
         return self.dialect.shape(old) == self.dialect.shape(new) and self.dialect.dtype(old) == self.dialect.dtype(new)

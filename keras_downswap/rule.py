@@ -22,6 +22,24 @@ class Refused(Exception):
     """Raised by `require`: this rule does not fit this call, with the reason as one sentence."""
 
 
+class Elsewhere(Refused):
+    """Raised by `applies`: the rule is for calls of another kind, so its reason counts only where no other is given."""
+
+
+def applies(condition: bool, reason: str) -> None:
+    """Pass over a call that a rule is not about at all.
+
+    Args:
+        condition: What makes it the rule's kind of call.
+        reason: A sentence that says what kind of call it is instead.
+
+    Raises:
+        Elsewhere: If the condition does not hold.
+    """
+    if not condition:
+        raise Elsewhere(reason)
+
+
 def require(condition: bool, reason: str) -> None:
     """Refuse the site unless `condition` holds; the only way in which a rule says no.
 

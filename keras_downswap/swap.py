@@ -16,11 +16,15 @@ from keras_downswap.plan import Method, Selector, Site, find_sites
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rewrite import rewrite
 from keras_downswap.rules import RULES
-from keras_downswap.verify import traces, verify
+from keras_downswap.verify import Check, traces, verify
 
 
 class NothingSwapped(UserWarning):
     """The swap changed nothing: the model has no site that the request could swap."""
+
+
+class SomethingLost(UserWarning):
+    """The new model lacks something of the original that no copy could carry; the report's notes say it too."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,22 @@ class Plan:
             checks = verify(self._reading, before, self.sites, new)
         if not self.swaps:
             warnings.warn(self._nothing(), NothingSwapped, stacklevel=stacklevel)
-        notes = [*new.notes, *self._renamed(new.model), dialect.recompile(old, new.model)]
-        return new.model, Report(self.to, self.method, self.sites, checks, tuple(filter(None, notes)))
+        compiled, lost = dialect.recompile(old, new.model)
+        losses = (*new.notes, *lost)
+        for loss in losses:
+            warnings.warn(loss, SomethingLost, stacklevel=stacklevel)
+        notes = (*losses, *compiled, *self._renamed(new.model), *self._limits(checks))
+        return new.model, Report(self.to, self.method, self.sites, checks, notes)
+
+    def _limits(self, checks: tuple[Check, ...]) -> Iterator[str]:
+        """Say what the checks leave open: sizes that nothing enforces, and values that could not be compared."""
+        sites = dict.fromkeys(check.where for check in checks if check.what == "length")
+        if sites and self._reading.dialect.is_sequential(self._reading.model):
+            yield (
+                f"{', '.join(sites)}: the lengths agree at the size that the model states, and a Sequential model lets "
+                "itself be called at others, at which they may not; Input sizes of None would have them agree at all"
+            )
+        yield from (f"{check.where}: {check.detail}" for check in checks if check.what == "not run")
 
     def _renamed(self, new: Any) -> Iterator[str]:
         dialect, old = self._reading.dialect, self._reading.model
@@ -194,6 +212,7 @@ def swap_downsampling(
 
     Warns:
         NothingSwapped: If no site was swapped; the model returned is a faithful copy.
+        SomethingLost: If the new model's class, compile state or own weights could not be carried over.
     """
     plan = plan_swaps(model, to, method, include, exclude)
     new, report = plan._apply(stacklevel=3)

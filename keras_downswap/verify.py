@@ -27,7 +27,8 @@ class Check:
     """One thing that was checked and held.
 
     Attributes:
-        what: `shape`, `law`, `weights`, `values`, `boundary` or `original`.
+        what: `shape`, `law` (for every length), `length` (at the stated one alone), `weights`, `values`, `not run`,
+            `boundary` or `original`.
         where: The site or layer, or `model`.
         detail: What was compared, with the numbers.
     """
@@ -104,8 +105,9 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
     laws = _laws(olds), _new_laws(reading, news, len(old.shape))
     for axis, (n, a, b) in enumerate(zip(graph.sizes(olds[0]), *laws, strict=True)):
         _demand(a.agrees(b, n), f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})")
-        known = f"at length {n}" if n is not None else "for every length"
-        yield Check("law", where, f"axis {axis}: (n + {a.offset}) // {a.stride} {known}")
+        every = a == b
+        known = "for every length" if every else f"at length {n} alone"
+        yield Check("law" if every else "length", where, f"axis {axis}: (n + {a.offset}) // {a.stride} {known}")
     yield from _moved(reading, site, new)
     if site.promise == "exact":
         yield _values(reading, graph, site, [reading.layers[c.layer] for c in olds], news)
@@ -155,14 +157,14 @@ def _values(reading: Reading, graph: Graph, site: Site, olds: Sequence[Any], new
             stages.append(dialect.run(layer, stages[-1]))
     except Exception as error:  # noqa: BLE001 (the framework's own limits on this machine)
         return Check(
-            "values", where, f"not compared: this machine cannot run the original site ({type(error).__name__})"
+            "not run", where, f"values not compared: this machine cannot run the original site ({type(error).__name__})"
         )
     value: Any = x
     for layer in news:
         value = dialect.run(layer, value)
     a, b = (dialect.result(v).astype(np.float64) for v in (stages[-1], value))
-    scale = _largest(a) + _gain(dialect, olds[1:], stages[0]) * _largest(dialect.result(stages[0]))
-    eps = EPSILON[reading.dialect.dtype(reading.scopes[site.scope].tensors[first.outputs[0]])]
+    scale = _scale(dialect, olds, [dialect.result(stage) for stage in stages])
+    eps = max(EPSILON[graph.tensors[graph.calls[i].outputs[0]].dtype] for i in site.calls)
     _demand(a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}")
     _demand(bool((np.isnan(a) == np.isnan(b)).all()), f"{where}: exact values are not numbers at different places")
     numbers = np.isfinite(a) & np.isfinite(b)
@@ -172,14 +174,20 @@ def _values(reading: Reading, graph: Graph, site: Site, olds: Sequence[Any], new
     return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shape} input")
 
 
+def _scale(dialect: Any, layers: Sequence[Any], stages: Sequence[np.ndarray[Any, Any]]) -> float:
+    """Return the scale at which a chain rounds: the largest values on its way, and means that it takes off and adds."""
+    means = [_largest(dialect.array(layer.moving_mean)) for layer in layers if hasattr(layer, "moving_mean")]
+    return max(1.0, _gain(dialect, layers[1:], stages[0])) * (sum(map(_largest, stages)) + sum(means))
+
+
 def _largest(values: np.ndarray[Any, Any]) -> float:
     wide = np.abs(values.astype(np.float64))
     return float(wide.max(where=np.isfinite(wide), initial=0))
 
 
-def _gain(dialect: Any, layers: Sequence[Any], like: Any) -> float:
+def _gain(dialect: Any, layers: Sequence[Any], like: np.ndarray[Any, Any]) -> float:
     """Return by how much the elementwise affine layers enlarge a difference."""
-    one = np.ones(dialect.result(like).shape, np.float32)
+    one = np.ones(like.shape, np.float32)
     low, high = one * 0, one
     for layer in layers:
         low, high = dialect.run(layer, low), dialect.run(layer, high)

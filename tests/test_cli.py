@@ -99,6 +99,23 @@ def test_a_failure_in_the_middle_is_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_report_is_not_written_over_a_model(tmp_path: Path) -> None:
+    source = Path(shutil.copy(DEMO, tmp_path / "in.keras"))
+    before = source.read_bytes()
+    for path in (tmp_path / "out.keras", source):
+        done = run("convert", source, tmp_path / "out.keras", "--report", path, "--overwrite")
+        assert done.exit_code == 1
+        assert "are one path" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["in.keras"]
+    assert source.read_bytes() == before
+
+
+def test_names_are_printed_as_they_are_and_the_version_too(tmp_path: Path) -> None:
+    assert "wrote" in (done := run("convert", DEMO, tmp_path / "y:tada:.keras")).stdout
+    assert "y:tada:.keras" in done.stdout
+    assert run("--version").stdout.startswith("keras-downswap ")
+
+
 def test_existing_files_are_replaced_only_on_request(tmp_path: Path) -> None:
     target = shutil.copy(DEMO, tmp_path / "out.keras")
     before = Path(target).read_bytes()

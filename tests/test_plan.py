@@ -172,10 +172,10 @@ def test_a_shared_convolution_is_swapped_where_all_its_calls_agree() -> None:
 @pytest.mark.parametrize(
     ("second", "facts", "words"),
     [
-        ("relu", {}, "is called 2 times, and not every call can be swapped"),
-        ("pool", {"size": 30}, "is called 2 times, and not every call can be swapped"),
-        ("pool", {"stride": 3}, "is called 2 times, and its calls would need different swaps"),
-        ("pool", {"kind": "Average"}, "is called 2 times, and its calls would need different swaps"),
+        ("relu", {}, "is used in 2 places, and not each of them can be swapped"),
+        ("pool", {"size": 30}, "is used in 2 places, and not each of them can be swapped"),
+        ("pool", {"stride": 3}, "is used in 2 places, which would need different swaps"),
+        ("pool", {"kind": "Average"}, "is used in 2 places, which would need different swaps"),
     ],
 )
 def test_a_shared_convolution_is_kept_where_they_do_not(second: str, facts: dict[str, Any], words: str) -> None:
@@ -194,7 +194,7 @@ def test_leaving_out_one_call_keeps_the_other_calls_of_its_layer() -> None:
     assert [site.status for site in plan(sketch.graph(*ends))] == ["kept", "swapped", "swapped"]
     left_out = plan(sketch.graph(*ends), exclude=["p3"])
     assert [site.status for site in left_out] == ["kept"] * 3
-    assert "not every call can be swapped" in left_out[1].reason
+    assert "not each of them can be swapped" in left_out[1].reason
 
 
 def test_calls_of_a_shared_convolution_in_two_scopes_are_weighed_together() -> None:
@@ -252,7 +252,7 @@ def test_calls_of_a_layer_must_agree_on_its_kernel_too() -> None:
     assert {site.status for site in find_sites(graph, (pairs_of_layers({}),), "pairs")} == {"swapped"}
     (one, two) = find_sites(graph, (pairs_of_layers({2: np.negative}),), "pairs")
     assert (one.status, two.status) == ("kept", "kept")
-    assert "its calls would need different swaps" in one.reason
+    assert "which would need different swaps" in one.reason
 
 
 OPERATIONS = ["conv", "strided", "again", "Max", "Max", "Average", "one", "relu", "bn", "spatial", "depthwise", "hide"]

@@ -20,7 +20,6 @@ from keras_downswap.rule import Make
 class Dialect(ABC):
     """One Keras. Everything that knows its internals is a method here or in a subclass."""
 
-    name: str
     root: str
 
     def module(self, path: str) -> Any:
@@ -49,21 +48,27 @@ class Dialect(ABC):
     def has_graph(self, layer: Any) -> bool:
         """Tell whether a layer is a model that runs a graph which can be walked; its own `call` would hide it."""
 
-    def recompile(self, old: Any, new: Any) -> str:
+    def recompile(self, old: Any, new: Any) -> tuple[list[str], list[str]]:
         """Compile a new model like the old one.
 
         Returns:
-            What the user must know of it; empty where the old one was not compiled.
+            What the user may know of it, and what was lost; both empty where the old one was not compiled.
         """
         if not self.is_compiled(old):
-            return ""
+            return [], []
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 new.compile_from_config(old.get_compile_config())
         except Exception as error:  # noqa: BLE001 (losses and metrics may be anything)
-            return f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"
-        return "the new model is compiled like the original, with a fresh optimizer state"
+            return [], [
+                f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"
+            ]
+        return ["the new model is compiled like the original, with a fresh optimizer state"], []
+
+    @abstractmethod
+    def is_sequential(self, model: Any) -> bool:
+        """Tell whether a model is Sequential, and so takes inputs of other sizes than it states."""
 
     @abstractmethod
     def output_layers(self, model: Any) -> list[str]:
@@ -184,6 +189,10 @@ class Dialect(ABC):
     @abstractmethod
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         """Record a call of a layer that made the given fresh tensors, without running it."""
+
+    @abstractmethod
+    def maker(self, tensor: Any) -> Any:
+        """Return the node that made a symbolic tensor."""
 
     def fresh(self, tensor: Any) -> Any:
         """Return a new symbolic tensor of the same spec and name, made by no layer yet."""

@@ -113,7 +113,8 @@ def _other_conv(layer: Any, last: bool) -> Description:
 def _elementwise(layer: Any, class_name: str, rank: int) -> tuple[Role, int | None]:
     """Return the role, and the axis along which the map mixes or differs (None where it does neither)."""
     if NOISE.fullmatch(class_name):
-        return Role.LINEAR, None
+        shape = list(getattr(layer, "noise_shape", None) or ())
+        return (Role.OTHER if any(n not in (None, 1) for n in shape[1:-1]) else Role.LINEAR), None
     if class_name == "Activation":
         name = activation_name(layer.activation)
         role = Role.LINEAR if name == "linear" else Role.POINTWISE

@@ -16,7 +16,6 @@ from keras_downswap.dialects.twin import Twins
 class Keras2(Dialect):
     """The dialect of `tf_keras`, tested with the versions that pyproject.toml names."""
 
-    name = "tf_keras"
     root = "tf_keras"
     without_data_format = frozenset({"Cropping1D", "ZeroPadding1D"})
 
@@ -50,6 +49,9 @@ class Keras2(Dialect):
 
     def output_layers(self, model: Any) -> list[str]:
         return [str(t._keras_history.layer.name) for t in model.outputs]
+
+    def is_sequential(self, model: Any) -> bool:
+        return isinstance(model, self.Sequential)
 
     def is_compiled(self, model: Any) -> bool:
         return bool(model._is_compiled)
@@ -127,6 +129,9 @@ class Keras2(Dialect):
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
+
+    def maker(self, tensor: Any) -> Any:
+        return tensor.node
 
     def clone_from_config(self, layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config())

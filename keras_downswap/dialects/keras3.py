@@ -16,7 +16,6 @@ from keras_downswap.dialects.twin import Twins
 class Keras3(Dialect):
     """The dialect of `keras`, tested with the versions that pyproject.toml names."""
 
-    name = "keras"
     root = "keras"
     without_data_format = frozenset({"Cropping1D"})
 
@@ -57,6 +56,9 @@ class Keras3(Dialect):
     def output_layers(self, model: Any) -> list[str]:
         return [str(t._keras_history.operation.name) for t in self._functional(model).outputs]
 
+    def is_sequential(self, model: Any) -> bool:
+        return isinstance(model, self.Sequential)
+
     def is_compiled(self, model: Any) -> bool:
         return bool(model.compiled)
 
@@ -94,7 +96,14 @@ class Keras3(Dialect):
         return list(layer._flatten_layers(include_self=False)) if getattr(layer, "_layers", None) else []
 
     def run(self, layer: Any, value: Any) -> Any:
-        return layer(self.module("src.backend").convert_to_tensor(value))
+        """Call a layer, and take back what the call adds to the losses that `model.losses` shows."""
+        losses, known = list(getattr(layer, "_losses", ())), set(getattr(layer, "_loss_ids", ()))
+        result = layer(self.module("src.backend").convert_to_tensor(value))
+        if isinstance(layer, self.Layer):
+            layer._losses[:] = losses
+            layer._loss_ids.clear()
+            layer._loss_ids.update(known)
+        return result
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value))
@@ -148,6 +157,10 @@ class Keras3(Dialect):
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
+
+    def maker(self, tensor: Any) -> Any:
+        operation, index, _ = tensor._keras_history
+        return operation._inbound_nodes[index]
 
     def clone_from_config(self, layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config())

@@ -98,7 +98,8 @@ def read_scope(model: Any, reading: Reading) -> Graph:
             facts.append(Tensor(dialect.shape(tensor), dialect.dtype(tensor), index))
         outputs = tuple(known[id(t)] for t in produced)
         given = {key: value for key, value in kwargs.items() if value is not None}
-        plain = len(inputs) == 1 and len(args) == 1 and dialect.is_tensor(args[0]) and not set(given) - {"training"}
+        rest = (*args, *(value for key, value in given.items() if key != "training"))
+        plain = len(inputs) == 1 and all(dialect.is_tensor(value) for value in rest)
         shape = facts[inputs[0]].shape if inputs else ()
         calls.append(_call(reading, index, node, inputs, outputs, given, shape if plain else None))
     ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
@@ -142,12 +143,14 @@ def _call(
     facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
     if inputs and nested is None and (shape is not None or hasattr(layer, "symbol")):
         facts = _facts(dialect, layer, len(shape or ()))
-    hidden = () if nested or facts.role is not Role.OTHER else _hidden(dialect, layer)
+    opaque = () if nested or facts.role is not Role.OTHER else dialect.sublayers(layer)
+    hidden = tuple((str(inner.name), type(inner).__name__) for inner in opaque if _downsamples(dialect, inner))
+    inside = tuple(reading.number(inner) for inner in opaque)
     frozen = given.get("training")
     return Call(
         index, reading.number(layer), str(layer.name), type(layer).__name__, facts.role, inputs, outputs,
         facts.windows, facts.channels_last, facts.settings, facts.obstacle,
-        frozen if isinstance(frozen, bool) else None, nested, hidden,
+        frozen if isinstance(frozen, bool) else None, nested, hidden, inside,
     )  # fmt: skip
 
 
@@ -165,10 +168,6 @@ def _facts(dialect: Dialect, layer: Any, rank: int) -> Description:
     return OTHER
 
 
-def _hidden(dialect: Dialect, layer: Any) -> tuple[tuple[str, str], ...]:
-    found = []
-    for inner in dialect.sublayers(layer):
-        facts = dialect.describe(inner, 4)
-        if facts.role in POOLS or any(w.stride > 1 for w in facts.windows):
-            found.append((str(inner.name), type(inner).__name__))
-    return tuple(found)
+def _downsamples(dialect: Dialect, layer: Any) -> bool:
+    facts = _facts(dialect, layer, 4)
+    return facts.role in POOLS or facts.role is Role.GLOBAL_POOL or any(w.stride > 1 for w in facts.windows)

@@ -171,7 +171,7 @@ def save_model(model: Any, path: Path, saved_as: Format) -> None:
     Raises:
         Exception: Whatever the saver raises.
     """
-    with _without_hdf5_advice():
+    with _without_advice():
         if saved_as == "savedmodel":
             model.save(str(path), save_format="tf")
         else:
@@ -179,11 +179,12 @@ def save_model(model: Any, path: Path, saved_as: Format) -> None:
 
 
 @contextlib.contextmanager
-def _without_hdf5_advice() -> Iterator[None]:
-    """Silence the advice against HDF5, which the user chose, and the name of the temporary folder."""
+def _without_advice() -> Iterator[None]:
+    """Silence the advice against HDF5, which the user chose, the temporary folder's name, and talk of metrics."""
 
     def wanted(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(("You are saving your model as an HDF5", "Assets written to"))
+        noise = ("You are saving your model as an HDF5", "Assets written to", "Compiled the loaded model, but")
+        return not record.getMessage().startswith(noise)
 
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
     with warnings.catch_warnings():

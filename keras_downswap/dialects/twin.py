@@ -197,9 +197,10 @@ class Twins:
 
 def _filled(cell: Any) -> bool:
     try:
-        return cell.cell_contents is not None or True
+        cell.cell_contents  # noqa: B018 (reading an empty cell raises)
     except ValueError:
         return False
+    return True
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -13,13 +13,14 @@ from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, averaged, dilated
 from keras_downswap.match import conv_behind, is_pool, known_leads, reach, require_position_free
-from keras_downswap.rule import Promise, Replacement, Rule, require
+from keras_downswap.rule import Promise, Replacement, Rule, applies, require
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolution, affine calls and average pool for one strided convolution with the composed kernel."""
     conv, between = conv_behind(graph, pool)
-    require(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima, which no single convolution computes")
+    averages = pool.role is Role.AVERAGE_POOL or all(w.size == 1 for w in pool.windows)
+    applies(averages, f"{pool.label} takes maxima, which no single convolution computes")
     activation = conv.settings["activation"]
     require(
         activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"

@@ -5,13 +5,13 @@ max_{i<1} x[j*q + i] = mean_{i<1} x[j*q + i] = x[j*q]
 
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import is_pool
-from keras_downswap.rule import Promise, Replacement, Rule, require
+from keras_downswap.rule import Promise, Replacement, Rule, applies
 from keras_downswap.rules.pool_into_pool import MADE, pool_into_pool
 
 
 def pool_of_one_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap a pool of size 1 for one of the other kind under the same name."""
-    require(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1")
+    applies(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1")
     return pool_into_pool(graph, pool, to)
 
 

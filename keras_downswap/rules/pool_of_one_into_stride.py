@@ -9,13 +9,13 @@ stride starts elsewhere for some lengths, so the lead is held, by explicit paddi
 from keras_downswap.emit import in_one
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import composed_stride, conv_behind, is_pool, known_leads, reach, require_position_free
-from keras_downswap.rule import Promise, Replacement, Rule, require
+from keras_downswap.rule import Promise, Replacement, Rule, applies
 
 
 def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolution, elementwise calls and a pool of size 1 for one strided convolution with the same weights."""
     conv, between = conv_behind(graph, pool)
-    require(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
+    applies(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
     require_position_free(conv, between)
     chain = (conv, *between, pool)
     return in_one(graph, chain, composed_stride(conv, pool), known_leads(graph, conv))

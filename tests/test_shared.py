@@ -1,0 +1,152 @@
+"""What several places hold at once: nodes of two scopes, layers inside opaque layers, pools of several outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import laws
+import numpy as np
+import pytest
+
+from keras_downswap import Report, SomethingLost, swap_downsampling
+
+
+def swap(model: Any, **options: Any) -> tuple[Any, Report]:
+    return swap_downsampling(model, return_report=True, **options)
+
+
+def pair(K: Any, **conv: Any) -> tuple[Any, Any]:
+    inputs = K.Input((16, 16, 3))
+    return inputs, K.layers.MaxPooling2D(2, name="pool")(K.layers.Conv2D(4, 3, name="conv", **conv)(inputs))
+
+
+def test_a_nested_model_may_stand_on_the_same_input_as_the_model(K: Any, tmp_path: Any) -> None:
+    inputs, features = pair(K)
+    encoder = K.Model(inputs, features, name="encoder")
+    old = K.Model(inputs, K.layers.Flatten()(encoder(inputs)))
+    for to in ("strided_conv", "average_pool"):
+        new, report = swap(old, to=to)
+        assert [site.status for site in report.sites] == ["swapped"]
+        laws.assert_same_boundary(old, new)
+        laws.assert_nothing_shared(old, new)
+        new.get_config()
+
+
+def test_two_nested_models_may_share_nodes(K: Any) -> None:
+    inputs, features = pair(K)
+    one, two = K.Model(inputs, features, name="one"), K.Model(inputs, K.layers.Flatten()(features), name="two")
+    image = K.Input((16, 16, 3))
+    old = K.Model(image, [one(image), two(image)])
+    for to in ("strided_conv", "average_pool", "max_pool"):
+        if to == "max_pool":
+            with pytest.warns(UserWarning, match="nothing was swapped"):
+                new, report = swap(old, to=to)
+            laws.assert_same_values(old, new, laws.sample_for(old), rtol=0)
+        else:
+            new, report = swap(old, to=to)
+            assert {site.status for site in report.sites} == {"swapped"}
+        assert len(new.weights) == len(old.weights)
+        new.get_config()
+
+
+def test_a_convolution_that_an_opaque_layer_calls_too_stays(K: Any) -> None:
+    L = K.layers
+    conv = L.Conv2D(4, 3, strides=2, name="conv")
+    image, video = K.Input((16, 16, 3)), K.Input((3, 16, 16, 3))
+    old = K.Model([image, video], [L.Flatten()(conv(image)), L.TimeDistributed(conv)(video)])
+    with pytest.warns(UserWarning, match="nothing was swapped"):
+        new, report = swap(old, to="max_pool")
+    assert len(new.weights) == len(old.weights) == 2
+    assert "used in 2 places" in report.sites[0].reason
+    assert report.sites[1].layers[0].endswith("/conv")
+
+
+def test_a_pool_that_makes_two_outputs_is_swapped_in_both_or_in_none(K: Any) -> None:
+    L = K.layers
+    pool, inputs = L.AveragePooling2D(2, name="pool"), K.Input((16, 16, 3))
+    old = K.Model(inputs, [pool(L.Conv2D(4, 3)(inputs)), pool(inputs)])
+    with pytest.warns(UserWarning, match="nothing was swapped"):
+        new, report = swap(old)
+    assert {site.status for site in report.sites} == {"kept"}
+    laws.assert_same_boundary(old, new)
+
+
+def test_tensors_may_come_by_keyword(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((16, 16, 3))
+    old = K.Model(inputs, L.Flatten()(L.MaxPooling2D(2)(inputs=L.Conv2D(4, 3)(inputs=inputs))))
+    new, report = swap(old)
+    assert [site.status for site in report.sites] == ["swapped"]
+    assert new.output_shape == old.output_shape
+
+
+def test_the_checks_leave_no_losses_behind(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((16, 16, 3))
+    old = K.Model(inputs, L.AveragePooling2D(2)(L.Conv2D(4, 3, activity_regularizer="l2")(inputs)))
+    before = len(old.losses)
+    new, _ = swap(old)
+    assert len(old.losses) == len(new.losses) == before
+
+
+def test_an_exact_site_is_judged_by_its_coarsest_dtype_and_largest_stage(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((16, 16, 3))
+    x = L.Activation("linear", dtype="float16")(L.Conv2D(4, 3)(inputs))
+    coarse = K.Model(inputs, L.AveragePooling2D(2, dtype="float16")(x))
+    x = L.Rescaling(1, 1000.0)(L.Rescaling(1, -1000.0)(L.Conv2D(4, 3)(inputs)))
+    large = K.Model(inputs, L.AveragePooling2D(2)(x))
+    norm = L.BatchNormalization(moving_mean_initializer=K.initializers.Constant(1000.0),
+                                beta_initializer=K.initializers.Constant(1000.0))  # fmt: skip
+    shifted = K.Model(inputs, L.AveragePooling2D(2)(norm(L.Conv2D(4, 3)(inputs))))
+    for old in (coarse, large, shifted):
+        assert swap(old)[1].sites[0].promise == "exact"
+
+
+def test_dropout_of_a_fixed_spatial_shape_is_not_passed(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((16, 16, 3))
+    x = L.Dropout(0.5, noise_shape=(None, 16, 16, 1))(L.Conv2D(4, 3, padding="same")(inputs))
+    old = K.Model(inputs, L.MaxPooling2D(2)(x))
+    with pytest.warns(UserWarning, match="nothing was swapped"):
+        _, report = swap(old)
+    assert "upstream is Dropout" in report.sites[0].reason
+
+
+def test_a_sequential_model_that_takes_other_sizes_is_noted(K: Any) -> None:
+    L = K.layers
+    old = K.Sequential([K.Input((16, 16, 3)), L.Conv2D(4, 3, padding="same"), L.MaxPooling2D(2)])
+    assert any("Sequential model lets itself be called at others" in note for note in swap(old)[1].notes)
+    free = K.Sequential([K.Input((None, None, 3)), L.Conv2D(4, 3, padding="same"), L.MaxPooling2D(2)])
+    new, report = swap(free)
+    assert not any("Sequential" in note for note in report.notes)
+    for n in (16, 17):
+        x = np.zeros((1, n, n, 3), "float32")
+        assert tuple(free(x).shape) == tuple(new(x).shape)
+
+
+def test_compile_arguments_that_do_not_rebuild_are_not_lost_in_silence(K: Any) -> None:
+    inputs, features = pair(K)
+    old = K.Model(inputs, features)
+    old.compile("sgd", loss=lambda a, b: (a - b) ** 2)
+    with pytest.warns(SomethingLost, match="not compiled"):
+        swap(old)
+
+
+def test_reasons_come_from_the_rule_that_is_for_the_call(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((None, None, 3))
+    conv = L.Conv2D(4, 3, strides=2, padding="same")(inputs)
+    (site,) = swap(K.Model(inputs, L.MaxPooling2D(1, strides=2)(conv)))[1].sites
+    assert site.promise == "approximate"
+    assert "where its first tap lies depends on that length" in site.reason
+
+
+def test_a_dilated_convolution_subsampled_is_exact_through_its_dense_kernel(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((16, 16, 3))
+    old = K.Model(inputs, L.MaxPooling2D(1, strides=2)(L.Conv2D(4, 3, dilation_rate=2, name="conv")(inputs)))
+    new, report = swap(old)
+    assert report.sites[0].promise == "exact"
+    assert new.get_layer("conv").kernel_size == (5, 5)
+    laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
