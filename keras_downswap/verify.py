@@ -66,7 +66,7 @@ def verify(
     for site in sites:
         if site.replacement is not None:
             checks += _site_checks(reading, site, new)
-    checks.append(_weights(reading, new))
+    checks.append(_weights(reading, sites, new))
     return tuple(checks)
 
 
@@ -216,18 +216,38 @@ def probe_shape(shape: Shape, channels_last: bool, windows: Sequence[Sequence[Wi
     return (batch, *lengths, depth or 1) if channels_last else (batch, depth or 1, *lengths)
 
 
-def _weights(reading: Reading, new: Rewritten) -> Check:
+def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
     dialect, compared = reading.dialect, 0
     weights = {i: dialect.weights(layer) for i, layer in enumerate(reading.layers) if not dialect.has_graph(layer)}
     old_ids = {id(variable) for owned in weights.values() for variable in owned}
+    stands_for: dict[int, int] = {}
     for number, layer in new.layers.items():
-        old = reading.layers[number]
+        name = reading.layers[number].name
         for a, b in zip(weights[number], dialect.weights(layer), strict=True) if number in weights else ():
-            _demand(dialect.same_bits(a, b), f"layer '{old.name}': a weight that no swap concerns changed")
+            _demand(dialect.same_bits(a, b), f"layer '{name}': a weight that no swap concerns changed")
             shares = id(b) in old_ids and number not in new.sharing
-            _demand(not shares, f"layer '{old.name}' shares a variable with the original")
+            _demand(not shares, f"layer '{name}' shares a variable with the original")
+            _demand(
+                stands_for.setdefault(id(a), id(b)) == id(b), f"layer '{name}': a weight tied to another came apart"
+            )
             compared += 1
+    for old, made in _remade(reading, sites, new):
+        for a, b in zip(dialect.weights(old), dialect.weights(made), strict=True):
+            _demand(
+                stands_for.setdefault(id(a), id(b)) == id(b), f"layer '{old.name}': a weight tied to another came apart"
+            )
     return Check("weights", "model", f"{compared} weights of layers outside the swaps are bit-equal and not shared")
+
+
+def _remade(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Iterator[tuple[Any, Any]]:
+    """Yield each layer that lent its weights, and the layer that took them."""
+    for site in sites:
+        for index, steps in site.replacement.steps.items() if site.replacement else ():
+            made = iter(new.made.get((site.scope, index), ()))
+            for step in steps:
+                layer = next(made) if isinstance(step, Make) else None
+                if isinstance(step, Make) and step.like is not None:
+                    yield reading.layers[step.like], layer
 
 
 def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:

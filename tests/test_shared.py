@@ -8,7 +8,7 @@ import laws
 import numpy as np
 import pytest
 
-from keras_downswap import Report, SomethingLost, swap_downsampling
+from keras_downswap import BrokenPromise, Report, SomethingLost, swap_downsampling
 
 
 def swap(model: Any, **options: Any) -> tuple[Any, Report]:
@@ -59,6 +59,25 @@ def test_a_convolution_that_an_opaque_layer_calls_too_stays(K: Any) -> None:
     assert len(new.weights) == len(old.weights) == 2
     assert "used in 2 places" in report.sites[0].reason
     assert report.sites[1].layers[0].endswith("/conv")
+
+
+def test_a_kernel_that_another_layer_holds_is_not_untied_in_silence(K: Any) -> None:
+    class Holder(K.layers.Layer):  # type: ignore[misc]
+        def build(self, shape: Any) -> None:
+            self.kernel = conv.kernel
+            self.built = True
+
+        def call(self, x: Any) -> Any:
+            return x * K.backend.sum(self.kernel) if hasattr(K.backend, "sum") else x * K.ops.sum(self.kernel)
+
+    inputs = K.Input((16, 16, 3))
+    conv = K.layers.Conv2D(4, 3, strides=2, name="conv")
+    old = K.Model(inputs, Holder(name="holder")(K.layers.Flatten()(conv(inputs))))
+    with pytest.raises(BrokenPromise, match="a weight tied to another came apart"):
+        swap(old, to="max_pool")
+    with pytest.warns(UserWarning, match="nothing was swapped"):
+        new, _ = swap(old)
+    assert len(new.weights) == len(old.weights) == 2
 
 
 def test_a_pool_that_makes_two_outputs_is_swapped_in_both_or_in_none(K: Any) -> None:
