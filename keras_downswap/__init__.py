@@ -1,8 +1,8 @@
 """Change how a Keras model downsamples: pools into strides and back, weights moved, shapes proven equal."""
 
 from keras_downswap.errors import BadRequest, BrokenPromise, DownswapError, FileRefused, UnreadableModel
-from keras_downswap.plan import Site
 from keras_downswap.report import Report
+from keras_downswap.site import Site
 from keras_downswap.swap import NothingSwapped, Plan, SomethingLost, plan_swaps, swap_downsampling
 
 __all__ = [

@@ -12,8 +12,8 @@ from math import prod
 from keras_downswap.emit import cells, made_windows
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role, Shape, channels, spatial
-from keras_downswap.plan import Site
 from keras_downswap.rule import Make
+from keras_downswap.site import Site
 
 
 @dataclass(frozen=True)

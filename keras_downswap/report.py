@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_downswap.plan import Site
-from keras_downswap.verify import Check
+from keras_downswap.check import Check
+from keras_downswap.site import Site
 
 
 @dataclass(frozen=True)

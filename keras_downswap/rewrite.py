@@ -11,8 +11,8 @@ from typing import Any
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.dialects.twin import Twins, Uncopyable
 from keras_downswap.graph import Call
-from keras_downswap.plan import Site
 from keras_downswap.rule import KEEP, Make, Step
+from keras_downswap.site import Site
 
 
 @dataclass

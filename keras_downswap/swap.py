@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
 
+from keras_downswap.check import Check
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Graph
-from keras_downswap.plan import Method, Selector, Site, find_sites
+from keras_downswap.plan import Method, find_sites
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rewrite import rewrite
 from keras_downswap.rules import RULES
-from keras_downswap.verify import Check, traces, verify
+from keras_downswap.site import Selector, Site
+from keras_downswap.verify import traces, verify
 
 
 class NothingSwapped(UserWarning):

@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role, Shape, Tensor, spatial
-from keras_downswap.plan import Site
 from keras_downswap.rule import Make, Replacement
+from keras_downswap.site import Site
 
 Axes = int | Sequence[int]
 BOTH = frozenset({"ZeroPadding", "Cropping"})

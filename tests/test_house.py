@@ -12,10 +12,10 @@ import pytest
 import keras_downswap
 
 HOUSE = Path(keras_downswap.__file__).parent
-ORDER = [
-    "errors", "geometry", "graph", "kernels", "rule", "match", "emit", "rules", "compose", "plan", "cost", "dialects",
-    "rewrite", "verify", "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
-]  # fmt: skip
+ORDER = """
+    errors check geometry graph kernels rule match emit rules compose site settle plan cost dialects rewrite probe verify
+    report swap vetting files demo cli __init__ __main__
+""".split()
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from keras_downswap.errors import BadRequest
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.plan import METHODS, Method, Site, find_sites
+from keras_downswap.plan import METHODS, Method, find_sites
 from keras_downswap.rule import KEEP, Make, Promise, Replacement, Rule
 from keras_downswap.rules import RULES, TARGETS
+from keras_downswap.site import Site
 
 
 def plan(graph: Graph, to: str = "strided_conv", **options: Any) -> tuple[Site, ...]:

@@ -1,0 +1,64 @@
+"""Which swaps can stand together: a layer used in several places is swapped alike in all of them, or in none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from keras_downswap.graph import Graph
+from keras_downswap.rule import Make
+from keras_downswap.site import Site
+
+
+def settle(graph: Graph, sites: list[Site]) -> list[Site]:
+    """Keep every site whose shared layer is not swapped alike in all its calls: a swap would untie its weights."""
+    graphs = {scope.scope: scope for _, scope in graph.scopes()}
+    calls_of: dict[int, list[tuple[int, int]]] = {}
+    for scope in graphs.values():
+        for call in scope.calls:
+            calls_of.setdefault(call.layer, []).append((scope.scope, call.index))
+            for layer in call.inside:
+                calls_of.setdefault(layer, []).append((scope.scope, call.index))
+    while True:
+        made = _made(sites, graphs)
+        settled = [_checked(site, graphs, calls_of, made) for site in sites]
+        if settled == sites:
+            return sites
+        sites = settled
+
+
+def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[tuple[int, int], Make]:
+    """Return, for each call whose layer lends a new one its weights or the name of an output, what it is made into."""
+    return {
+        (site.scope, index): step
+        for site in sites
+        if site.replacement is not None
+        for index, steps in site.replacement.steps.items()
+        for step in steps
+        if isinstance(step, Make)
+        if step.like is not None or (step.kind == "Activation" and step.name == graphs[site.scope].calls[index].name)
+    }
+
+
+def _checked(
+    site: Site,
+    graphs: Mapping[int, Graph],
+    calls_of: Mapping[int, list[tuple[int, int]]],
+    made: Mapping[tuple[int, int], Make],
+) -> Site:
+    if site.replacement is None:
+        return site
+    for index in site.replacement.steps:
+        mine = made.get((site.scope, index))
+        if mine is None:
+            continue
+        call = graphs[site.scope].calls[index]
+        others = [made.get(where) for where in calls_of[call.layer]]
+        if any(other is None for other in others):
+            return site.kept(f"{call.label} is used in {len(others)} places, and not each of them can be swapped")
+        if any(_form(other) != _form(mine) for other in others if other is not None):
+            return site.kept(f"{call.label} is used in {len(others)} places, which would need different swaps")
+    return site
+
+
+def _form(make: Make) -> tuple[str, str]:
+    return make.kind, repr((sorted(make.settings.items()), make.kernel))
