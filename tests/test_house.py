@@ -12,10 +12,11 @@ import pytest
 import keras_downswap
 
 HOUSE = Path(keras_downswap.__file__).parent
-ORDER = """
-    errors check geometry graph kernels rule match emit rules compose site settle plan cost dialects rewrite probe verify
-    report swap vetting files demo cli __init__ __main__
-""".split()
+ORDER = [
+    "errors", "check", "geometry", "graph", "kernels", "rule", "match", "emit", "rules", "compose", "site", "settle",
+    "plan", "cost", "dialects", "rewrite", "probe", "verify", "report", "swap", "vetting", "files", "demo", "cli",
+    "__init__", "__main__",
+]  # fmt: skip
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 
 

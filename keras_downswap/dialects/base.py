@@ -173,6 +173,8 @@ class Dialect(ABC):
             return False
         if x.dtype.kind in "OSU" or x.dtype.itemsize not in (1, 2, 4, 8):
             return bool(x.tolist() == y.tolist())
+        if x.nbytes < 1 << 16:
+            return bool(x.tobytes() == y.tobytes())
         bits = f"u{x.dtype.itemsize}"
         return bool((np.ravel(x).view(bits) == np.ravel(y).view(bits)).all())
 

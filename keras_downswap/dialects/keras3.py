@@ -145,7 +145,8 @@ class Keras3(Dialect):
 
     def _tracked(self, old: Any, twins: Twins) -> Any:
         """Copy a tracking container from below, since its own methods refuse additions once a layer is built."""
-        new = twins.note(old, type(old)())
+        kind: Any = type(old)
+        new = twins.note(old, kind.__new__(kind))
         if isinstance(old, dict):
             dict.update(new, twins.items(old))
         elif isinstance(old, list):
