@@ -130,34 +130,28 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
             demand(not shares, f"layer '{name}' shares a variable with the original")
             demand(stands_for.setdefault(id(a), id(b)) == id(b), f"layer '{name}': a weight tied to another came apart")
             compared += 1
-    for old, made in _remade(reading, sites, new):
-        for a, b in zip(dialect.weights(old), dialect.weights(made), strict=True):
-            demand(
-                stands_for.setdefault(id(a), id(b)) == id(b), f"layer '{old.name}': a weight tied to another came apart"
-            )
+    for site in sites:
+        for _, old, made in _remade(reading, site, new):
+            for a, b in zip(dialect.weights(old), dialect.weights(made), strict=True):
+                tied = stands_for.setdefault(id(a), id(b)) == id(b)
+                demand(tied, f"layer '{old.name}': a weight tied to another came apart")
     return Check("weights", "model", f"{compared} weights of layers outside the swaps are bit-equal and not shared")
 
 
-def _remade(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Iterator[tuple[Any, Any]]:
-    """Yield each layer that lent its weights, and the layer that took them."""
-    for site in sites:
-        for index, steps in site.replacement.steps.items() if site.replacement else ():
-            made = iter(new.made.get((site.scope, index), ()))
-            for step in steps:
-                layer = next(made) if isinstance(step, Make) else None
-                if isinstance(step, Make) and step.like is not None:
-                    yield reading.layers[step.like], layer
+def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[Make, Any, Any]]:
+    """Yield each step of a site that made a layer from another, the layer that lent its weights, and the made one."""
+    for index, steps in site.replacement.steps.items() if site.replacement else ():
+        makes = [step for step in steps if isinstance(step, Make)]
+        for step, made in zip(makes, new.made.get((site.scope, index), ()), strict=True):
+            if step.like is not None:
+                yield step, reading.layers[step.like], made
 
 
 def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
     """Check the weights of the layers that a swap made from others."""
-    for index, steps in site.replacement.steps.items() if site.replacement else ():
-        for step, layer in zip(steps, new.made[site.scope, index], strict=False):
-            if not isinstance(step, Make) or step.like is None:
-                continue
-            old = reading.layers[step.like]
-            names = ["bias"] * old.use_bias + ["kernel"] * (step.kernel is None)
-            for name in names:
-                same = reading.dialect.same_bits(getattr(old, name), getattr(layer, name))
-                demand(same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs")
-            yield Check("weights", " + ".join(site.layers), f"{' and '.join(names) or 'no weight'} moved bit-equal")
+    for step, old, made in _remade(reading, site, new):
+        names = ["bias"] * old.use_bias + ["kernel"] * (step.kernel is None)
+        for name in names:
+            same = reading.dialect.same_bits(getattr(old, name), getattr(made, name))
+            demand(same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs")
+        yield Check("weights", " + ".join(site.layers), f"{' and '.join(names) or 'no weight'} moved bit-equal")
