@@ -62,7 +62,8 @@ def _conv(graph: Graph, call: Call, windows: tuple[Window, ...], out: Shape) -> 
     if call.role is not Role.CONV or depth is None:
         return Cost(0, 0)
     weights = prod(w.size for w in windows) * (depth // call.settings["groups"]) * call.settings["filters"]
-    positions = None if None in out else prod(n for n in out if n is not None)
+    every = (*out, graph.times(call))
+    positions = None if None in every else prod(n for n in every if n is not None)
     bias = call.settings["filters"] if call.settings["use_bias"] else 0
     return Cost(weights + bias, None if positions is None else positions * weights)
 

@@ -111,13 +111,21 @@ def data_format(call: Call) -> Mapping[str, str]:
     return {"data_format": "channels_last" if call.channels_last else "channels_first"}
 
 
-def pool_layer(kind: str, name: str, windows: Sequence[Window], beside: Call) -> Make:
-    """Return a pool of one kind (`MaxPooling` or `AveragePooling`) with the given windows."""
+def pool_layer(kind: str, name: str, windows: Sequence[Window], like: Call, beside: Call) -> Make:
+    """Return a pool of one kind (`MaxPooling` or `AveragePooling`) with the given windows.
+
+    Args:
+        kind: The kind.
+        name: Its wanted name.
+        windows: Its windows, one per axis.
+        like: The convolution or pool whose data format it takes.
+        beside: The call whose dtype policy it takes.
+    """
     settings = {
         "pool_size": tuple(w.size for w in windows),
         "strides": tuple(w.stride for w in windows),
         "padding": windows[0].padding,
-        **data_format(beside),
+        **data_format(like),
     }
     return Make(kind, len(windows), name, settings, beside.layer)
 

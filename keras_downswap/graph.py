@@ -60,7 +60,9 @@ class Call:
         frozen_training: The value of `training=` if the call froze it, else None.
         inner: The graph of a nested model.
         hidden: Downsampling layers inside an opaque layer, as (name, class), which no rule can reach.
-        inside: Numbers of all layers inside an opaque layer, which calls them where no rule can see it.
+        inside: Numbers of all layers inside another, which calls them where no rule can see it.
+        wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are that layer's, and
+            shapes are seen as it sees them, with time a part of the batch. None for any other layer.
     """
 
     index: int
@@ -78,11 +80,17 @@ class Call:
     inner: Graph | None = None
     hidden: tuple[tuple[str, str], ...] = ()
     inside: tuple[int, ...] = ()
+    wrapped: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The layer's name, and behind a slash that of the layer it wraps."""
+        return self.name if self.wrapped is None else f"{self.name}/{self.wrapped}"
 
     @property
     def label(self) -> str:
         """The layer in words: its class and name."""
-        return f"{self.class_name} '{self.name}'"
+        return f"{self.class_name} '{self.path}'"
 
     @property
     def strided(self) -> bool:
@@ -140,12 +148,20 @@ class Graph:
         return any(tensor in self.outputs for tensor in call.outputs)
 
     def input_shape(self, call: Call) -> Shape:
-        """Return the shape of the first input of `call`."""
-        return self.tensors[call.inputs[0]].shape
+        """Return the shape of the first input of `call`, without the axis of time that a wrapper takes off."""
+        return self._seen(call.inputs[0], call)
 
     def output_shape(self, call: Call) -> Shape:
-        """Return the shape of the first output of `call`."""
-        return self.tensors[call.outputs[0]].shape
+        """Return the shape of the first output of `call`, without the axis of time that a wrapper takes off."""
+        return self._seen(call.outputs[0], call)
+
+    def _seen(self, tensor: int, call: Call) -> Shape:
+        shape = self.tensors[tensor].shape
+        return shape if call.wrapped is None else (*shape[:1], *shape[2:])
+
+    def times(self, call: Call) -> int | None:
+        """Return how often `call` runs for one sample: the length of a wrapper's axis of time, else once."""
+        return 1 if call.wrapped is None else self.tensors[call.inputs[0]].shape[1]
 
     def sizes(self, call: Call) -> Shape:
         """Return the spatial sizes of the first input of `call`, None where unknown."""
@@ -161,7 +177,7 @@ class Graph:
                 continue
             seen.add(graph.scope)
             yield prefix, graph
-            todo[:0] = [(f"{prefix}{c.name}/", c.inner) for c in graph.calls if c.inner is not None]
+            todo[:0] = [(f"{prefix}{c.path}/", c.inner) for c in graph.calls if c.inner is not None]
 
     def __str__(self) -> str:
         """Draw the graph, a line a call."""

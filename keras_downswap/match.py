@@ -71,6 +71,10 @@ def conv_behind(graph: Graph, pool: Call) -> tuple[Call, tuple[Call, ...]]:
         others = [graph.calls[u].label for u in users if u != after.index] or ["itself a second time"]
         require(len(users) == 1, f"the output of {call.label} has a second consumer, {others[0]}")
         require(not graph.is_output(call), f"the output of {call.label} is also an output of the model")
+    require(
+        (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(pool.windows),
+        f"{conv.label} and {pool.label} slide over different axes",
+    )
     require(conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} differ in data_format")
     given, wanted = (graph.tensors[c.outputs[0]].dtype for c in (chain[-2], pool))
     require(given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose")
@@ -91,6 +95,21 @@ def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
         known = f"{call.label} has the activation {activation}, which is not known to treat every position alike here"
         require(activation in safe, known)
         require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed map")
+
+
+def require_bias_in_place(conv: Call, *widths: int | None) -> None:
+    """Refuse, for exact rules, a width at which this Keras adds a `channels_first` bias along the width.
+
+    Args:
+        conv: The convolution.
+        widths: The lengths of its last axis before and after the swap, None where unknown.
+    """
+    filters = conv.settings["filters"]
+    require(
+        not conv.settings.get("bias_goes_astray") or filters not in widths,
+        f"{conv.label} is channels_first and somewhere as wide as it has filters, {filters}: there this Keras adds the "
+        "bias along the width instead of the channels, so no swap keeps the values",
+    )
 
 
 def require_window(graph: Graph, pool: Call) -> None:
@@ -129,6 +148,8 @@ def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
     while True:
         call = graph.sole_consumer(run[-1])
         if call is None or not is_elementwise(graph, call, conv.channels_last):
+            return tuple(run)
+        if (call.wrapped is None) != (conv.wrapped is None):
             return tuple(run)
         if graph.scope == 0 and len(graph.outputs) > 1 and graph.is_output(call):
             return tuple(run)

@@ -142,7 +142,7 @@ def _reason(refusals: Sequence[Refused]) -> str:
 
 
 def _site(graph: Graph, prefix: str, calls: Sequence[Call]) -> Site:
-    names = tuple(prefix + call.name for call in calls)
+    names = tuple(prefix + call.path for call in calls)
     return Site(names, "kept", None, None, "", graph.scope, tuple(call.index for call in calls))
 
 

@@ -27,8 +27,10 @@ def compare_values(reading: Reading, graph: Graph, site: Site, olds: Sequence[An
     """
     dialect, where = reading.dialect, " + ".join(site.layers)
     first = graph.calls[site.calls[0]]
-    tensor = graph.tensors[first.inputs[0]]
-    shape = probe_shape(tensor.shape, first.channels_last, [graph.calls[i].windows for i in site.calls])
+    windows = [graph.calls[i].windows for i in site.calls]
+    shape = probe_shape(graph.input_shape(first), first.channels_last, windows)
+    if first.wrapped is not None:
+        shape = (shape[0], graph.times(first) or 2, *shape[1:])
     x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     try:
         stages = [dialect.run(olds[0], x)]

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from keras_downswap.dialects.dress import dress
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.dialects.twin import Twins, Uncopyable
 from keras_downswap.graph import Call
@@ -93,9 +94,9 @@ class _Replay:
         inputs, outputs = (
             self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
         )
-        if not self.dialect.stock_class(model):
-            self.result.notes.append(f"{type(model).__name__} '{model.name}' comes back as a plain functional model")
-        return self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))
+        new = self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))
+        self.result.notes.extend(dress(self.dialect, new, model, self.twins))
+        return new
 
     def _replay(
         self,

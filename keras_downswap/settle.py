@@ -52,10 +52,11 @@ def _checked(
         if mine is None:
             continue
         call = graphs[site.scope].calls[index]
-        others = [made.get(where) for where in calls_of[call.layer]]
+        places = [where for layer in (call.layer, *call.inside) for where in calls_of[layer]]
+        others = [made.get(where) for where in dict.fromkeys(places)]
         if any(other is None for other in others):
             return site.kept(f"{call.label} is used in {len(others)} places, and not each of them can be swapped")
-        if any(_form(other) != _form(mine) for other in others if other is not None):
+        if any(_form(other) != _form(mine) or other.like != mine.like for other in others if other is not None):
             return site.kept(f"{call.label} is used in {len(others)} places, which would need different swaps")
     return site
 

@@ -63,10 +63,11 @@ def selector_of(argument: str, selector: Selector, graph: Graph) -> Callable[[Si
             f"{argument} takes a regular expression, a list of layer names, or a callable on the site; "
             f"received {selector!r}"
         )
-    unknown = names - {prefix + call.name for prefix, scope in graph.scopes() for call in scope.calls}
+    known = {prefix + name for prefix, scope in graph.scopes() for c in scope.calls for name in (c.name, c.path)}
+    unknown = names - known
     if unknown:
         raise BadRequest(f"{argument} names no layer of the model: {', '.join(sorted(unknown))}")
-    return lambda site: not names.isdisjoint(site.layers)
+    return lambda site: any(layer == name or layer.startswith(f"{name}/") for layer in site.layers for name in names)
 
 
 def _pattern(argument: str, expression: str | re.Pattern[str]) -> re.Pattern[str]:

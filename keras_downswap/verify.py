@@ -74,7 +74,7 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
     yield Check("shape", where, f"{shape} {dtype}")
     olds = [graph.calls[i] for i in site.calls]
     news = list(_new_layers(site, olds, new))
-    laws = _laws(olds), _new_laws(reading, news, len(old.shape))
+    laws = _laws(olds), _new_laws(reading, news, len(graph.output_shape(last)))
     for axis, (n, a, b) in enumerate(zip(graph.sizes(olds[0]), *laws, strict=True)):
         demand(a.agrees(b, n), f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})")
         every = a == b
@@ -140,11 +140,12 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
 
 def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[Make, Any, Any]]:
     """Yield each step of a site that made a layer from another, the layer that lent its weights, and the made one."""
+    dialect = reading.dialect
     for index, steps in site.replacement.steps.items() if site.replacement else ():
         makes = [step for step in steps if isinstance(step, Make)]
         for step, made in zip(makes, new.made.get((site.scope, index), ()), strict=True):
             if step.like is not None:
-                yield step, reading.layers[step.like], made
+                yield step, dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
 
 
 def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:

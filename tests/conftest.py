@@ -21,7 +21,31 @@ settings.register_profile("long", deadline=None, max_examples=2000, suppress_hea
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
-@pytest.fixture(params=["tf_keras", "keras"])
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+KERASES = ["tf_keras", "keras"] if BACKEND == "tensorflow" else ["keras"]
+ON_ANY_BACKEND = (
+    "test_rewrite.py", "test_swap.py", "test_shared.py", "test_compose.py", "test_random_models.py",
+)  # fmt: skip
+if BACKEND != "tensorflow":
+    folder = Path(__file__).parent
+    collect_ignore = [str(p) for p in folder.rglob("test_*.py") if p.name not in ON_ANY_BACKEND]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the models of the zoo that one Keras, or one backend, cannot have."""
+    from model_zoo import ZOO
+
+    def possible(item: pytest.Item) -> bool:
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        trap = ZOO.get(given.get("name", ""))
+        only = trap.only if trap else None
+        return only in (None, given.get("K")) and (trap is None or BACKEND in trap.backends)
+
+    config.hook.pytest_deselected(items=[item for item in items if not possible(item)])
+    items[:] = [item for item in items if possible(item)]
+
+
+@pytest.fixture(params=KERASES)
 def K(request: pytest.FixtureRequest) -> Iterator[Any]:  # noqa: N802 (as Keras itself is abbreviated)
     """Each Keras in turn, imported on demand; automatic names start anew after each test."""
     module = importlib.import_module(request.param)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
 import types
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ POOLS = frozenset(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for ran
 GLOBAL_POOLS = frozenset(f"Global{pool}" for pool in POOLS)
 CONVS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
 STRIDED = CONVS | {"DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"}
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 OWNED = frozenset({"Layer", "Operation", "Node", "KerasVariable"})
 
 
@@ -33,15 +36,27 @@ def root_of(value: Any) -> str:
 def parts(model: Any) -> Iterator[tuple[str, Any]]:
     """Yield (path, layer) of every layer that is not itself a model with layers, nested ones as `outer/inner`."""
     for layer in model.layers:
-        if hasattr(layer, "layers") and hasattr(layer, "inputs"):
-            yield from ((f"{layer.name}/{path}", inner) for path, inner in parts(layer))
+        held = unwrapped(layer)
+        path = layer.name if held is layer else f"{layer.name}/{held.name}"
+        if hasattr(held, "layers") and hasattr(held, "inputs"):
+            yield from ((f"{path}/{below}", inner) for below, inner in parts(held))
         else:
-            yield layer.name, layer
+            yield path, layer
 
 
-def array(variable: Any) -> np.ndarray[Any, Any]:
-    """Return the value of a variable or tensor."""
-    return np.asarray(variable.numpy())
+def unwrapped(layer: Any) -> Any:
+    """Return what a TimeDistributed layer wraps; any other layer itself."""
+    return layer.layer if type(layer).__name__ == "TimeDistributed" else layer
+
+
+def is_sequential(model: Any) -> bool:
+    """Tell whether a model is Sequential, and so has no structure of inputs and outputs."""
+    return any(cls.__name__ == "Sequential" for cls in type(model).__mro__)
+
+
+def array(value: Any) -> np.ndarray[Any, Any]:
+    """Return the value of a variable or tensor of any backend."""
+    return np.asarray(value.numpy() if hasattr(value, "numpy") else value)
 
 
 def sample_for(model: Any, batch: int = 2, length: int = 20, seed: int = 0) -> Any:
@@ -54,17 +69,24 @@ def sample_for(model: Any, batch: int = 2, length: int = 20, seed: int = 0) -> A
         dtype = getattr(tensor.dtype, "name", tensor.dtype)
         if dtype == "string":
             return tf.constant(rng.choice(["a", "b", "z"], shape))
-        if "int" in dtype:
-            return tf.constant(rng.integers(0, 8, shape), dtype)
-        return tf.constant(rng.uniform(-1, 1, shape), dtype)
+        drawn = rng.integers(0, 8, shape) if "int" in dtype else rng.uniform(-1, 1, shape)
+        if dtype == "bool":
+            drawn = drawn > 0
+        if BACKEND != "tensorflow":
+            return np.asarray(drawn, dtype)
+        dense = tf.constant(drawn, dtype)
+        kind = type(getattr(tensor, "type_spec", None)).__name__
+        if kind == "SparseTensorSpec" or getattr(tensor, "sparse", False) is True:
+            return tf.sparse.from_dense(dense)
+        return tf.RaggedTensor.from_tensor(dense) if kind == "RaggedTensorSpec" else dense
 
-    structure = model.inputs[0] if type(model).__name__ == "Sequential" else model.input
+    structure = model.inputs[0] if is_sequential(model) else model.input
     return tf.nest.map_structure(one, structure)
 
 
 def boundary(model: Any) -> Any:
     """Return names, structure, shapes and dtypes of inputs and outputs."""
-    plain = type(model).__name__ == "Sequential"
+    plain = is_sequential(model)
     given, made = (model.inputs, model.outputs) if plain else (model.input, model.output)
     facts = tf.nest.map_structure(lambda t: str((tuple(t.shape), getattr(t.dtype, "name", t.dtype))), (given, made))
     names = list(getattr(model, "output_names", ())), [t.name.split("/")[0] for t in model.inputs]
@@ -76,7 +98,10 @@ def assert_same_boundary(old: Any, new: Any) -> None:
     assert boundary(new) == boundary(old)
 
 
-def _bits(variable: Any) -> tuple[Any, ...]:
+def bits(variable: Any) -> tuple[Any, ...]:
+    """Return the bits of a variable, or the words of a vocabulary that stands among a layer's weights."""
+    if hasattr(variable, "get_tensors"):
+        return tuple(array(tensor).tolist() for tensor in variable.get_tensors())
     value = array(variable)
     return value.shape, value.dtype, value.tobytes()
 
@@ -89,7 +114,7 @@ def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> Non
     for path, weights in olds.items():
         assert len(news[path]) == len(weights), f"{path}: number of weights"
         for one, two in zip(weights, news[path], strict=True):
-            assert _bits(one) == _bits(two), f"{path}: {one.name} changed"
+            assert bits(one) == bits(two), f"{path}: {getattr(one, 'name', 'vocabulary')} changed"
 
 
 def _reached(value: Any) -> Iterator[Any]:
@@ -139,7 +164,7 @@ class Snapshot:
     """All that a rewrite must leave alone in a model."""
 
     config: str
-    weights: tuple[tuple[int, bytes], ...]
+    weights: tuple[tuple[int, tuple[Any, ...]], ...]
     nodes: tuple[tuple[str, int, int], ...]
     flags: tuple[bool, ...]
 
@@ -149,7 +174,7 @@ def snapshot_of(model: Any) -> Snapshot:
     layers = [model, *(lay for _, lay in parts(model)), *getattr(model, "operations", ())]
     return Snapshot(
         _config(model),
-        tuple((id(w), array(w).tobytes()) for w in model.weights),
+        tuple((id(w), bits(w)) for w in model.weights),
         tuple((lay.name, len(lay._inbound_nodes), len(lay._outbound_nodes)) for lay in layers),
         tuple(bool(getattr(lay, "trainable", False)) for lay in layers),
     )
@@ -170,9 +195,22 @@ def assert_untouched(before: Snapshot, model: Any) -> None:
     assert snapshot_of(model) == before
 
 
+@contextmanager
+def at_rest(model: Any) -> Iterator[None]:
+    """Give a model back the state (of stateful layers, of statistics and seeds) that it had before a run."""
+    states = [getattr(layer, "states", None) for _, layer in (parts(model) if hasattr(model, "layers") else ())]
+    moving = [*getattr(model, "variables", ()), *(v for v in tf.nest.flatten(states) if hasattr(v, "assign"))]
+    before = [(variable, array(variable).copy()) for variable in moving if hasattr(variable, "assign")]
+    yield
+    for variable, value in before:
+        if array(variable).tobytes() != value.tobytes():
+            variable.assign(value)
+
+
 def values(model: Any, x: Any) -> list[np.ndarray[Any, Any]]:
-    """Return all outputs of a model at inference."""
-    return [array(y) for y in tf.nest.flatten(model(x, training=False))]
+    """Return all outputs of a model at inference, and leave its state as it was."""
+    with at_rest(model):
+        return [array(y) for y in tf.nest.flatten(model(x, training=False))]
 
 
 def assert_same_values(old: Any, new: Any, x: Any, rtol: float) -> None:
@@ -206,15 +244,19 @@ def owed(model: Any) -> list[set[tuple[str, ...]]]:
     """
     entries: dict[tuple[int, bool], set[tuple[str, ...]]] = {}
     for path, outer in parts(model):
-        inside = outer._flatten_layers(include_self=False)
-        for name, layer in [(path, outer), *((f"{path}/{lay.name}", lay) for lay in inside)]:
+        wrapped, before = unwrapped(outer), _producer(outer)
+        inside = [lay for lay in outer._flatten_layers(include_self=False) if lay is not wrapped]
+        for name, layer in [(path, wrapped), *((f"{path}/{lay.name}", lay) for lay in inside)]:
             kind = type(layer).__name__
             strides = getattr(layer, "strides", 1)
             strided = strides > 1 if isinstance(strides, int) else max(strides) > 1
             if kind in POOLS | GLOBAL_POOLS or (kind in STRIDED and strided):
                 entries.setdefault((id(layer), False), set()).add((name,))
-            if kind in POOLS and layer is outer and type(before := _producer(layer)).__name__ in CONVS:
-                entries.setdefault((id(layer), True), set()).add((path[: -len(layer.name)] + before.name, name))
+            conv = unwrapped(before) if layer is wrapped and (outer is wrapped or type(before) is type(outer)) else None
+            if kind in POOLS and type(conv).__name__ in CONVS:
+                folder = path.removesuffix(wrapped.name).removesuffix(f"{outer.name}/" if outer is not wrapped else "")
+                behind = before.name if conv is before else f"{before.name}/{conv.name}"
+                entries.setdefault((id(layer), True), set()).add((folder + behind, name))
     return list(entries.values())
 
 

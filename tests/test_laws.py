@@ -138,8 +138,12 @@ def test_accounted_fails_where_a_pool_lacks_its_convolution_or_a_reason(K: Any) 
 
 
 def test_accounted_sees_into_wrappers_and_nested_models(K: Any) -> None:
-    hidden = laws.owed(ZOO["hidden_in_time"](K))
-    assert [name.split("/")[0] for names in hidden for (name,) in names] == ["time_distributed"] * 2
+    wrapped = [together for names in laws.owed(ZOO["convolution_and_pool_in_time"](K)) for together in names]
+    assert wrapped == [("pools/pool",), ("convs/conv", "pools/pool")]
+    hidden = [together for names in laws.owed(ZOO["hidden_in_a_layer"](K)) for together in names]
+    assert sorted(hidden) == [("block/conv",), ("block/pool",)]
+    inside = [together for names in laws.owed(ZOO["model_in_time"](K)) for together in names]
+    assert all(path.startswith("time_distributed/sequential/") for together in inside for path in together)
     folders = [{together[-1].rpartition("/")[0] for together in names} for names in laws.owed(ZOO["nested"](K))]
     assert sorted(map(sorted, folders)) == [["block", "deep/block"], ["block", "deep/block"], ["deep"]]
 

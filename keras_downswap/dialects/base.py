@@ -14,6 +14,7 @@ import numpy as np
 from keras_downswap.dialects.describe import Description, describe
 from keras_downswap.dialects.reading import Reading, read
 from keras_downswap.dialects.twin import NODES, Twins
+from keras_downswap.graph import Role
 from keras_downswap.rule import Make
 
 
@@ -64,6 +65,8 @@ class Dialect(ABC):
             return [], [
                 f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"
             ]
+        if not self.is_compiled(new):
+            return [], ["the new model is not compiled, since its class has a `compile` of its own: call that again"]
         return ["the new model is compiled like the original, with a fresh optimizer state"], []
 
     @abstractmethod
@@ -120,6 +123,10 @@ class Dialect(ABC):
     def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
         """Return which of `ZeroPadding` and `Cropping` exist for a rank and data format."""
 
+    def unwrapped(self, layer: Any) -> Any:
+        """Return the layer that a stock TimeDistributed layer calls at each step; any other layer itself."""
+        return layer.layer if self.stock_class(layer) == "TimeDistributed" else layer
+
     @abstractmethod
     def sublayers(self, layer: Any) -> Sequence[Any]:
         """Return all layers inside an opaque layer."""
@@ -133,7 +140,22 @@ class Dialect(ABC):
         return read(self, model)
 
     def describe(self, layer: Any, rank: int, class_name: str | None = None) -> Description:
-        """Describe a layer, as if of a stock class, called on one tensor of a rank (batch and channels counted)."""
+        """Describe a layer, as if of a stock class, called on one tensor of a rank (batch and channels counted).
+
+        Of a TimeDistributed layer, what it wraps is described, and the rank is what that sees.
+        """
+        layer = self.unwrapped(layer)
+        facts = self._describe(layer, rank, class_name)
+        if facts.role is Role.CONV and layer.use_bias and not facts.channels_last and self.bias_goes_astray:
+            facts.settings["bias_goes_astray"] = True
+        return facts
+
+    @property
+    def bias_goes_astray(self) -> bool:
+        """Whether a bias of shape (1, channels, 1, 1) is added along the last axis where that is as long."""
+        return False
+
+    def _describe(self, layer: Any, rank: int, class_name: str | None) -> Description:
         last = getattr(layer, "data_format", "channels_last") == "channels_last"
         return describe(layer, class_name or self.stock_class(layer), rank, self.layers_in_front(rank - 2, last))
 
@@ -218,6 +240,10 @@ class Dialect(ABC):
         """Return a new model of the old one's kind from new tensors; `layers` and their `nodes` in call order."""
 
     @abstractmethod
+    def takes_a_graph(self, cls: type) -> bool:
+        """Tell whether a model class has the constructor of a functional model, by which Keras saves and loads it."""
+
+    @abstractmethod
     def policy(self, layer: Any) -> Any:
         """Return the dtype policy of a layer."""
 
@@ -230,12 +256,21 @@ class Dialect(ABC):
         """Return the value of a variable."""
 
     def make(self, step: Make, name: str, reading: Reading, twins: Twins) -> Any:
-        """Make the layer that a rule asked for; its weights follow with `fill` once it is built."""
+        """Make the layer that a rule asked for, wrapped as that beside it; weights follow with `fill` once built."""
+        beside = reading.layers[step.beside]
+        inner = self.unwrapped(beside)
+        if inner is beside:
+            return self._make(step, name, inner, reading, twins)
+        own = name if step.like is None else self.unwrapped(reading.layers[step.like]).name
+        flags = {"dtype": self.policy(beside), "trainable": beside.trainable}
+        return type(beside)(self._make(step, str(own), inner, reading, twins), name=name, **flags)
+
+    def _make(self, step: Make, name: str, beside: Any, reading: Reading, twins: Twins) -> Any:
         layers = self.module("src.layers")
         cls = getattr(layers, f"{step.kind}{step.rank}D" if step.rank else step.kind)
-        settings: dict[str, Any] = {"name": name, "dtype": self.policy(reading.layers[step.beside])}
+        settings: dict[str, Any] = {"name": name, "dtype": self.policy(beside)}
         if step.like is not None:
-            settings |= self._settings_of(reading.layers[step.like], twins)
+            settings |= self._settings_of(self.unwrapped(reading.layers[step.like]), twins)
         settings |= step.settings
         if "data_format" in settings and f"{step.kind}{step.rank}D" in self.without_data_format:
             del settings["data_format"]
@@ -259,7 +294,7 @@ class Dialect(ABC):
         """Move the weights of the layer that a new one stands for, and its initializers."""
         if step.like is None:
             return
-        old = reading.layers[step.like]
+        old, new = self.unwrapped(reading.layers[step.like]), self.unwrapped(new)
         for key in ("kernel_initializer", "bias_initializer"):
             setattr(new, key, twins.copy(getattr(old, key)))
         self.assign(new.kernel, old.kernel if step.kernel is None else step.kernel(self.array(old.kernel)))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects import tf_variable
+from keras_downswap.dialects import tf_state
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.twin import Twins
+from keras_downswap.dialects.twin import Twins, Uncopyable
 
 
 class Keras2(Dialect):
@@ -23,6 +24,7 @@ class Keras2(Dialect):
         self.tf = sys.modules["tensorflow"]
         self.Layer = self.module("src.engine.base_layer").Layer
         self.Functional = self.module("src.engine.functional").Functional
+        self.functional_like = self.module("src.engine.functional").has_functional_like_constructor
         self.Sequential = self.module("src.engine.sequential").Sequential
         self.KerasTensor = self.module("src.engine.keras_tensor").KerasTensor
         self.Node = self.module("src.engine.node").Node
@@ -100,12 +102,13 @@ class Keras2(Dialect):
         return list(model.input_names), list(model.output_names), made, structure
 
     def weights(self, layer: Any) -> list[Any]:
-        return list(layer.weights)
+        """Leave out the vocabularies that preprocessing layers list among their weights."""
+        return [weight for weight in layer.weights if self.is_variable(weight)]
 
     def copy_variable(self, variable: Any, twins: Twins) -> Any:
         if isinstance(variable, self.AutoCastVariable):
             return self.autocast(twins.copy(variable._variable))
-        new = tf_variable.copied(variable)
+        new = tf_state.copied(variable)
         for key, value in vars(variable).items():
             if key.startswith("_keras") or key not in vars(new):
                 new.__dict__[key] = value
@@ -119,12 +122,16 @@ class Keras2(Dialect):
             return lambda old: twins.note(old, type(old)(twins.copy(old.__wrapped__)))
         if name == "ObjectIdentityDictionary":
             return lambda old: self._identities(old, twins)
+        if tf_state.is_mutable_table(value):
+            return lambda old: twins.note(old, tf_state.copied_table(old))
         return None
 
     def _identities(self, old: Any, twins: Twins) -> Any:
+        """Copy a layer's counts of references; what cannot be copied is dropped by the layer itself, or stops it."""
         new = twins.note(old, type(old)())
         for key in old:
-            new[twins.copy(key)] = twins.copy(old[key])
+            with contextlib.suppress(Uncopyable), twins.all_or_nothing():
+                new[twins.copy(key)] = old[key]
         return new
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
@@ -154,22 +161,28 @@ class Keras2(Dialect):
             new._graph_initialized = True
         else:
             new = self.Functional(inputs, outputs, name=old.name)
-        self._insert_losses(new, layers, nodes)
+        self._insert_losses(old, new, layers, nodes)
         new.__dict__["_trainable"] = old._trainable
         new._set_dtype_policy(old._dtype_policy)
         new.output_names = list(old.output_names)
         return new
 
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
-        return tf_variable.array(variable)
+        return tf_state.array(variable)
 
-    def _insert_losses(self, new: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> None:
+    def _insert_losses(self, old: Any, new: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> None:
         """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs."""
         inside = {id(node) for depth in new._nodes_by_depth.values() for node in depth}
         beside = [node for node in nodes if id(node) not in inside]
         if beside:
-            added = {id(layer): layer for layer in layers if layer not in new.layers}
-            new._insert_layers(list(added.values()), relevant_nodes=beside)
+            known = {id(layer) for layer in new.layers}
+            added = {id(layer): layer for layer in layers if id(layer) not in known}
+            place = {layer.name: at for at, layer in enumerate(old.layers)}
+            in_order = sorted(added.values(), key=lambda layer: place.get(layer.name, len(place)))
+            new._insert_layers(in_order, relevant_nodes=beside)
+
+    def takes_a_graph(self, cls: type) -> bool:
+        return bool(self.functional_like(cls))
 
     def policy(self, layer: Any) -> Any:
         return layer._dtype_policy

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects import tf_variable
+from keras_downswap.dialects import tf_state
 from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.twin import Twins
 
@@ -23,6 +24,7 @@ class Keras3(Dialect):
         self.Operation = self.module("src.ops.operation").Operation
         self.Layer = self.module("src.layers.layer").Layer
         self.Functional = self.module("src.models.functional").Functional
+        self.functional_like = self.module("src.models.functional").functional_like_constructor
         self.Sequential = self.module("src.models.sequential").Sequential
         self.KerasTensor = self.module("src.backend.common.keras_tensor").KerasTensor
         self.Node = self.module("src.ops.node").Node
@@ -32,6 +34,13 @@ class Keras3(Dialect):
         tracking = self.module("src.utils.tracking")
         self.Tracker = tracking.Tracker
         self.tracked = (tracking.TrackedList, tracking.TrackedDict, tracking.TrackedSet)
+
+    @cached_property
+    def bias_goes_astray(self) -> bool:
+        """Keras 3.15 on TensorFlow takes whatever squeezes to a vector for the bias of a `channels_last` map."""
+        ops = self.module("src.backend").numpy
+        bias = np.array([1.0, 2.0], "float32").reshape(1, 2, 1, 1)
+        return bool(np.any(self.result(ops.add(np.zeros((1, 2, 1, 2), "float32"), bias))[0, 0] != 1))
 
     def is_layer(self, value: Any) -> bool:
         return isinstance(value, self.Operation)
@@ -126,7 +135,7 @@ class Keras3(Dialect):
         own = dict(vars(variable))
         value = own.pop("_value", None)
         new.__dict__.update(
-            twins.items(own), _value=tf_variable.copied(value) if self.tensorflow else copy.deepcopy(value)
+            twins.items(own), _value=tf_state.copied(value) if self.tensorflow else copy.deepcopy(value)
         )
         return new
 
@@ -135,6 +144,8 @@ class Keras3(Dialect):
             return lambda tracker: self._tracker(tracker, twins)
         if isinstance(value, self.tracked):
             return lambda tracked: self._tracked(tracked, twins)
+        if tf_state.is_mutable_table(value):
+            return lambda table: twins.note(table, tf_state.copied_table(table))
         return None
 
     def _tracker(self, old: Any, twins: Twins) -> Any:
@@ -186,6 +197,9 @@ class Keras3(Dialect):
         graph.output_names = list(self._functional(old).output_names)
         return new
 
+    def takes_a_graph(self, cls: type) -> bool:
+        return bool(self.functional_like(cls))
+
     def policy(self, layer: Any) -> Any:
         return layer.dtype_policy
 
@@ -197,7 +211,7 @@ class Keras3(Dialect):
 
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         value = variable._value
-        return tf_variable.array(value) if self.tensorflow else self.result(value)
+        return tf_state.array(value) if self.tensorflow else self.result(value)
 
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})

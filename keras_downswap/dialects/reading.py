@@ -139,18 +139,22 @@ def _call(
     """Picture one call; `shape` is that of its input where it takes one tensor and nothing else."""
     dialect = reading.dialect
     layer = dialect.node_layer(node)
-    nested = read_scope(layer, reading) if dialect.has_graph(layer) else None
+    inner = dialect.unwrapped(layer) if shape else layer
+    nested = read_scope(inner, reading) if dialect.has_graph(inner) else None
     facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
     if inputs and nested is None and (shape is not None or hasattr(layer, "symbol")):
-        facts = _facts(dialect, layer, len(shape or ()))
-    opaque = () if nested or facts.role is not Role.OTHER else dialect.sublayers(layer)
-    hidden = tuple((str(inner.name), type(inner).__name__) for inner in opaque if _downsamples(dialect, inner))
-    inside = tuple(reading.number(inner) for inner in opaque)
+        facts = _facts(dialect, inner, len(shape or ()) - (inner is not layer))
+    wrapped = str(inner.name) if inner is not layer and facts.role is not Role.OTHER else None
+    opaque = () if nested or (facts.role is not Role.OTHER and wrapped is None) else dialect.sublayers(layer)
+    hidden = tuple(
+        (str(part.name), type(part).__name__) for part in opaque if wrapped is None and _downsamples(dialect, part)
+    )
+    inside = tuple(reading.number(part) for part in opaque)
     frozen = given.get("training")
     return Call(
-        index, reading.number(layer), str(layer.name), type(layer).__name__, facts.role, inputs, outputs,
-        facts.windows, facts.channels_last, facts.settings, facts.obstacle,
-        frozen if isinstance(frozen, bool) else None, nested, hidden, inside,
+        index, reading.number(layer), str(layer.name), type(inner if wrapped else layer).__name__, facts.role, inputs,
+        outputs, facts.windows, facts.channels_last, facts.settings, facts.obstacle,
+        frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped,
     )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ import inspect
 import threading
 import types
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 PLAIN = frozenset({type(None), bool, int, float, str, type, types.BuiltinFunctionType, inspect.Signature})
@@ -27,6 +28,12 @@ EMPTIED: dict[str, Callable[[], Any]] = {
     **RESTORING,
 }
 """Attributes that start anew: nodes, compiled functions, and checkpoint restorations still to come."""
+
+TRACKED: dict[str, Callable[[Any], Any]] = {
+    "_self_unconditional_checkpoint_dependencies": lambda refs: [ref for ref in refs if ref.name not in COMPILED],
+    "_self_unconditional_dependency_names": lambda refs: {k: v for k, v in refs.items() if k not in COMPILED},
+}
+"""Attributes that list others of the same object: compiled functions start anew in them too."""
 
 FRAMEWORKS = ("keras.", "tf_keras.", "tensorflow.", "jax", "torch", "numpy", "builtins")
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
@@ -71,21 +78,32 @@ class Twins:
             return self.memo[id(old)]
         if self.dialect.has_graph(old):
             return self.note(old, self.rebuild(old))
+        with self.all_or_nothing():
+            new = self.note(old, object.__new__(type(old)))
+            try:
+                for key, value in vars(old).items():
+                    if key in EMPTIED:
+                        new.__dict__[key] = EMPTIED[key]()
+                    elif key in TRACKED:
+                        new.__dict__[key] = self.copy(TRACKED[key](value))
+                    else:
+                        new.__dict__[key] = value if type(value) in PLAIN else self.copy(value)
+            except Uncopyable:
+                raise
+            except Exception as error:
+                raise Uncopyable(f"{type(old).__name__} '{old.name}' cannot be copied: {error}") from error
+        return new
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Forget every copy that was begun inside, should it fail: a half-made copy must not be found later."""
         before = len(self.originals)
-        new = self.note(old, object.__new__(type(old)))
         try:
-            for key, value in vars(old).items():
-                if key in EMPTIED:
-                    new.__dict__[key] = EMPTIED[key]()
-                else:
-                    new.__dict__[key] = value if type(value) in PLAIN else self.copy(value)
-        except Exception as error:
+            yield
+        except Exception:
             for forgotten in self.originals[before:]:
                 self.memo.pop(id(forgotten), None)
-            if isinstance(error, Uncopyable):
-                raise
-            raise Uncopyable(f"{type(old).__name__} '{old.name}' cannot be copied: {error}") from error
-        return new
+            raise
 
     def copy(self, old: Any) -> Any:
         """Return the copy of any attribute value."""
@@ -109,7 +127,7 @@ class Twins:
         if dialect.is_layer(old):
             return self.layer
         if isinstance(old, types.MethodType):
-            return lambda m: types.MethodType(m.__func__, self.copy(m.__self__))
+            return lambda m: types.MethodType(self.copy(m.__func__), self.copy(m.__self__))
         if isinstance(old, functools.partial):
             return lambda p: functools.partial(self.copy(p.func), *self.copy(p.args), **self.copy(p.keywords))
         if isinstance(old, types.FunctionType):
@@ -210,7 +228,7 @@ def _parts(value: Any) -> Iterable[Any]:
         own = any(value.__globals__.get("__name__", "").startswith(root) for root in FRAMEWORKS)
         return cells if own else [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
     if isinstance(value, types.MethodType):
-        return (value.__self__,)
+        return (value.__func__, value.__self__)
     if isinstance(value, functools.partial):
         return (value.func, *value.args, *value.keywords.values())
     if isinstance(value, weakref.ref):

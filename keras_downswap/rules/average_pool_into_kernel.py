@@ -12,7 +12,7 @@ from keras_downswap.emit import in_one
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import conv_behind, is_pool, known_leads, reach, require_position_free
+from keras_downswap.match import conv_behind, is_pool, known_leads, reach, require_bias_in_place, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, applies, require
 
 
@@ -26,6 +26,7 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
         activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
     )
     require_position_free(conv, between)
+    require_bias_in_place(conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     for call in between:
         require(call.role is Role.LINEAR, f"{call.label} stands between and is not linear")
     lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]

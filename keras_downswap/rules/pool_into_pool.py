@@ -20,7 +20,7 @@ def pool_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
     require_window(graph, pool)
     dtype = graph.tensors[pool.inputs[0]].dtype
     require("float" in dtype, f"{pool.label} pools {dtype}, and averages are taken of floating-point numbers only")
-    return Replacement((pool.index,), {pool.index: (pool_layer(kind, pool.name, pool.windows, pool),)})
+    return Replacement((pool.index,), {pool.index: (pool_layer(kind, pool.name, pool.windows, pool, pool),)})
 
 
 RULE = Rule(

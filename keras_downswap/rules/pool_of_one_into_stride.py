@@ -8,7 +8,15 @@ stride starts elsewhere for some lengths, so the lead is held, by explicit paddi
 
 from keras_downswap.emit import in_one
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import composed_stride, conv_behind, is_pool, known_leads, reach, require_position_free
+from keras_downswap.match import (
+    composed_stride,
+    conv_behind,
+    is_pool,
+    known_leads,
+    reach,
+    require_bias_in_place,
+    require_position_free,
+)
 from keras_downswap.rule import Promise, Replacement, Rule, applies
 
 
@@ -17,6 +25,7 @@ def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     conv, between = conv_behind(graph, pool)
     applies(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
     require_position_free(conv, between)
+    require_bias_in_place(conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     chain = (conv, *between, pool)
     return in_one(graph, chain, composed_stride(conv, pool), known_leads(graph, conv))
 

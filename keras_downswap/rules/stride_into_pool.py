@@ -27,7 +27,7 @@ def stride_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
     padding: Padding = "valid" if agrees else "same"
     pools = [Window(w.stride, w.stride, 1, padding) for w in conv.windows]
     new = Make("Conv", len(slow), conv.name, conv_settings(slow, conv.windows[0].padding), conv.layer, conv.layer)
-    pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, run[-1])
+    pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, conv, run[-1])
     last = run[-1]
     steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, pool)}
     if last is conv:

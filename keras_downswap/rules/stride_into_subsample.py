@@ -9,7 +9,14 @@ the stride-1 convolution pads (1, 1). So the strided convolution's lead is held,
 from keras_downswap.emit import pool_layer, refit
 from keras_downswap.geometry import SizeMap, Window, fit
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv, known_leads, require_conv, require_free_name, require_position_free
+from keras_downswap.match import (
+    is_strided_conv,
+    known_leads,
+    require_bias_in_place,
+    require_conv,
+    require_free_name,
+    require_position_free,
+)
 from keras_downswap.rule import Promise, Replacement, Rule
 
 
@@ -19,11 +26,15 @@ def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
     require_free_name(graph, conv)
     require_position_free(conv)
     windows = [Window(w.size, 1, w.dilation) for w in conv.windows]
+    laws = [SizeMap(w.law.offset - (w.stride - 1), 1) for w in conv.windows]
+    sizes = graph.sizes(conv)
+    wide = None if sizes[-1] is None else laws[-1](sizes[-1])
+    require_bias_in_place(conv, graph.output_shape(conv)[-1], wide)
     fits = [
-        fit(window, SizeMap(w.law.offset - (w.stride - 1), 1), n, lead, causal=len(windows) == 1)
-        for window, w, n, lead in zip(windows, conv.windows, graph.sizes(conv), known_leads(graph, conv), strict=True)
+        fit(window, law, n, lead, causal=len(windows) == 1)
+        for window, law, n, lead in zip(windows, laws, sizes, known_leads(graph, conv), strict=True)
     ]
-    pool = pool_layer("MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv)
+    pool = pool_layer("MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv)
     return Replacement((conv.index,), {conv.index: (*refit(conv, windows, fits), pool)})
 
 

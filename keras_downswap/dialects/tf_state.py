@@ -1,4 +1,4 @@
-"""TensorFlow variables, which both Kerases hold on the TensorFlow backend."""
+"""TensorFlow variables and lookup tables, which both Kerases hold on the TensorFlow backend."""
 
 from __future__ import annotations
 
@@ -31,6 +31,18 @@ def _with_new_handle(old: Any) -> Any:
     new.__dict__.update(kept, _handle=handle, _unique_id=unique)
     variables.gen_resource_variable_ops.assign_variable_op(handle, value)
     return new
+
+
+def copied_table(table: Any) -> Any:
+    """Return a table of one's own with the same entries: a copy of the Python object would share the entries."""
+    new = type(table)(table.key_dtype, table.value_dtype, table._default_value)
+    new.insert(*table.export())
+    return new
+
+
+def is_mutable_table(value: Any) -> bool:
+    """Tell whether a value is a lookup table that can be written to."""
+    return type(value).__name__ == "MutableHashTable" and type(value).__module__.startswith("tensorflow.")
 
 
 def array(variable: Any) -> np.ndarray[Any, Any]:
