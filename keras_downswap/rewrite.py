@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
@@ -57,8 +59,20 @@ def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
         for index, steps in site.replacement.steps.items()
     }
     replay = _Replay(reading, steps)
-    replay.result.model = replay.scope(reading.model)
+    with _stack_for(sum(len(scope.graph.calls) for scope in reading.scopes.values())):
+        replay.result.model = replay.scope(reading.model)
     return replay.result
+
+
+@contextmanager
+def _stack_for(calls: int) -> Iterator[None]:
+    """Raise the recursion limit by some frames a call: both Kerases walk a graph from its outputs by recursion."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(limit + 4 * calls)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 class _Replay:

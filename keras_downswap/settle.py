@@ -28,6 +28,7 @@ def settle(graph: Graph, sites: list[Site]) -> list[Site]:
 
 def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[tuple[int, int], Make]:
     """Return, for each call whose layer lends a new one its weights or the name of an output, what it is made into."""
+    naming = {call.layer for call in graphs[0].calls if graphs[0].is_output(call) and len(graphs[0].outputs) > 1}
     return {
         (site.scope, index): step
         for site in sites
@@ -35,7 +36,8 @@ def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[tuple[i
         for index, steps in site.replacement.steps.items()
         for step in steps
         if isinstance(step, Make)
-        if step.like is not None or (step.kind == "Activation" and step.name == graphs[site.scope].calls[index].name)
+        for call in (graphs[site.scope].calls[index],)
+        if step.like is not None or (step.name == call.name and call.layer in naming)
     }
 
 

@@ -212,6 +212,13 @@ def test_a_class_that_cannot_be_kept_is_not_lost_in_silence(K: Any) -> None:
     assert any("Network" in note for note in report.notes)
 
 
+def test_convolutions_and_pools_that_are_functions_are_reported(K: Any) -> None:
+    sites = swap(ZOO["pools_and_convolutions_as_functions"](K), "strided_conv")[1].sites
+    assert len(sites) == 3
+    assert {site.status for site in sites} == {"kept"}
+    assert all("operation" in site.reason or "already is a strided" in site.reason for site in sites)
+
+
 @pytest.mark.parametrize("kind", ["subclass", "operation"])
 def test_a_pool_that_no_rule_can_touch_is_reported(K: Any, kind: str) -> None:
     class OwnPool(K.layers.MaxPooling2D):  # type: ignore[misc]

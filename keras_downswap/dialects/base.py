@@ -34,6 +34,14 @@ class Dialect(ABC):
         """Tell whether a value is a layer (or, in Keras 3, another operation)."""
 
     @abstractmethod
+    def function_name(self, layer: Any) -> str:
+        """Return the name of the function that a node calls; empty where it calls a layer."""
+
+    @abstractmethod
+    def function_strides(self, node: Any) -> Any:
+        """Return the strides with which a node calls a convolution function, or None."""
+
+    @abstractmethod
     def is_variable(self, value: Any) -> bool:
         """Tell whether a value is a variable of any kind."""
 

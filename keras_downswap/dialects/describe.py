@@ -9,6 +9,7 @@ from typing import Any
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Role
 from keras_downswap.match import ALONG_LAST_AXIS
+from keras_downswap.match import ELEMENTWISE as ELEMENTWISE_NAMES
 
 CONV = re.compile(r"Conv[123]D")
 POOL = re.compile(r"(Max|Average)Pooling[123]D")
@@ -16,8 +17,12 @@ GLOBAL_POOL = re.compile(r"Global(Max|Average)Pooling[123]D")
 ADAPTIVE_POOL = re.compile(r"Adaptive(Max|Average)Pooling[123]D")
 OTHER_CONV = re.compile(r"(Depthwise|Separable)Conv[12]D|ConvLSTM[123]D|LocallyConnected[12]D")
 RESIZE = re.compile(r"(ZeroPadding|Cropping)[123]D")
-OPERATION = re.compile(r"nn\.(max_pool|avg_pool|pool)\w*|(Max|Average)Pool")
+FUNCTION_POOL = re.compile(r"(compat\.v1\.)?nn\.(max_pool|avg_pool|pool)\w*|(Adaptive)?(Max|Average)Pool")
+FUNCTION_CONV = re.compile(
+    r"(compat\.v1\.)?nn\.(depthwise_|separable_)?conv(olution|[123]d)|(Depthwise|Separable)?Conv"
+)
 NOISE = re.compile(r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity")
+PLAIN_NAMES = frozenset(name.replace("_", "") for name in ELEMENTWISE_NAMES)
 ELEMENTWISE = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
 
 
@@ -67,8 +72,6 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
         sign = 1 if found[1] == "ZeroPadding" else -1
         pairs = [cells] if isinstance(cells[0], int) else cells
         return Description(Role.RESIZE, (), last, {"cells": tuple((sign * a, sign * b) for a, b in pairs)})
-    if found := OPERATION.fullmatch(str(getattr(layer, "symbol", class_name))):
-        return operation(found[0])
     role, axis = _elementwise(layer, class_name, rank)
     settings: dict[str, Any] = {} if axis is None else {"axis": axis}
     if class_name == "Activation":
@@ -76,10 +79,23 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
     return Description(role, channels_last=last, settings=settings)
 
 
-def operation(name: str) -> Description:
-    """Describe a pool that is an operation of the graph: it is accounted for, and stays."""
-    role = Role.AVERAGE_POOL if "av" in name.lower() else Role.MAX_POOL
-    return Description(role, obstacle="is an operation, not a layer, and stays as it is")
+def describe_function(name: str, strides: Any, tensors: int) -> Description:
+    """Describe a function in the graph: a pool or a convolution is accounted for, and stays.
+
+    Args:
+        name: The function's name in its framework.
+        tensors: How many tensors it takes.
+        strides: The strides it was called with, or None.
+    """
+    stays = "is an operation, not a layer, and stays as it is"
+    if FUNCTION_POOL.fullmatch(name):
+        role = Role.AVERAGE_POOL if "av" in name.lower() else Role.MAX_POOL
+        return Description(role, obstacle=stays)
+    if FUNCTION_CONV.fullmatch(name):
+        steps = (strides,) if isinstance(strides, int) else tuple(strides or ())
+        return Description(Role.OTHER_CONV, tuple(Window(1, s) for s in steps), obstacle=stays)
+    plain = name.rpartition(".")[2].replace("_", "").lower()
+    return Description(Role.POINTWISE) if tensors == 1 and plain in PLAIN_NAMES else OTHER
 
 
 def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:

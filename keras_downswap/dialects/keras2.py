@@ -35,6 +35,13 @@ class Keras2(Dialect):
     def is_layer(self, value: Any) -> bool:
         return isinstance(value, self.Layer)
 
+    def function_name(self, layer: Any) -> str:
+        return str(getattr(layer, "symbol", "")) if self.stock_class(layer) == "TFOpLambda" else ""
+
+    def function_strides(self, node: Any) -> Any:
+        rest = dict(enumerate(node.call_args))
+        return node.call_kwargs.get("strides", rest.get(2))
+
     def is_variable(self, value: Any) -> bool:
         return isinstance(value, self.tf.Variable)
 

@@ -45,6 +45,12 @@ class Keras3(Dialect):
     def is_layer(self, value: Any) -> bool:
         return isinstance(value, self.Operation)
 
+    def function_name(self, layer: Any) -> str:
+        return "" if isinstance(layer, self.Layer) else self.stock_class(layer)
+
+    def function_strides(self, node: Any) -> Any:
+        return getattr(node.operation, "strides", None)
+
     def is_variable(self, value: Any) -> bool:
         return isinstance(value, self.KerasVariable)
 

@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from keras_downswap.dialects.describe import OTHER, Description, is_downsampling_class
+from keras_downswap.dialects.describe import OTHER, Description, describe_function, is_downsampling_class
 from keras_downswap.errors import UnreadableModel
 from keras_downswap.graph import POOLS, Call, Graph, Role, Shape, Tensor
 
@@ -142,8 +142,10 @@ def _call(
     inner = dialect.unwrapped(layer) if shape else layer
     nested = read_scope(inner, reading) if dialect.has_graph(inner) else None
     facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
-    if inputs and nested is None and (shape is not None or hasattr(layer, "symbol")):
-        facts = _facts(dialect, inner, len(shape or ()) - (inner is not layer))
+    if inputs and dialect.function_name(layer):
+        facts = describe_function(dialect.function_name(layer), dialect.function_strides(node), len(inputs))
+    elif inputs and nested is None and shape is not None:
+        facts = _facts(dialect, inner, len(shape) - (inner is not layer))
     wrapped = str(inner.name) if inner is not layer and facts.role is not Role.OTHER else None
     opaque = () if nested or (facts.role is not Role.OTHER and wrapped is None) else dialect.sublayers(layer)
     hidden = tuple(

@@ -121,10 +121,17 @@ def functions(K: Any, L: Any) -> Any:
     return i, K.ops.concatenate([x, x], -1) if hasattr(K, "ops") else tf.concat([x, x], -1)
 
 
-@trap()
+@trap(COPIED, COPIED)
 def functions_between(K: Any, L: Any) -> Any:
     i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
-    return i, L.MaxPooling2D(2)(function.relu(L.Conv2D(4, 3)(i)))
+    x = L.MaxPooling2D(2)(function.relu(L.Conv2D(4, 3)(i)))
+    return i, L.MaxPooling2D(2)(K.activations.gelu(function.leaky_relu(L.Conv2D(4, 3)(x), 0.3)))
+
+
+@trap()
+def functions_along_an_axis_between(K: Any, L: Any) -> Any:
+    i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
+    return i, L.MaxPooling2D(2)(function.softmax(L.Conv2D(4, 3)(i), 1))
 
 
 @trap()

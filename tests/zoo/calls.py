@@ -87,6 +87,13 @@ def shared_pool_outputs(K: Any, L: Any) -> Any:
     return i, [pool(L.Conv2D(4, 3)(i)), pool(L.Conv2D(4, 3)(i))]
 
 
+@trap()
+def shared_pool_that_makes_two_outputs(K: Any, L: Any) -> Any:
+    i, pool = K.Input((16, 4)), L.MaxPooling1D(4)
+    x = pool(i)
+    return i, [x, pool(x)]
+
+
 @trap(COPIED)
 def shared_pool_with_one_bare_call(K: Any, L: Any) -> Any:
     i, pool = K.Input(SQUARE), L.MaxPooling2D(2)
