@@ -186,7 +186,7 @@ def _config(model: Any) -> str:
         warnings.simplefilter("ignore")
         try:
             return str(model.get_config())
-        except (ValueError, NotImplementedError) as error:
+        except (ValueError, TypeError, NotImplementedError) as error:
             return str(error)
 
 

@@ -139,7 +139,7 @@ def pools_and_convolutions_as_functions(K: Any, L: Any) -> Any:
     i, kernel = K.Input(SQUARE), np.full((3, 3, 3, 4), 0.1, "float32")
     if hasattr(K, "ops"):
         x = K.ops.conv(i, kernel, strides=2, padding="valid")
-        return i, K.ops.average_pool(K.ops.max_pool(x, 2), 2)
+        return i, K.ops.average_pool(K.ops.max_pool(x, 2, strides=2), 2, strides=2)
     x = tf.nn.conv2d(i, kernel, 2, "VALID")
     return i, tf.nn.avg_pool2d(tf.nn.max_pool2d(x, 2, 2, "VALID"), 2, 2, "VALID")
 

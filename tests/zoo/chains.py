@@ -103,9 +103,10 @@ COPIES = (
 COMPOSITIONS = (
     "conv_average", "conv_norm_average", "odd_sizes_average", "channels_first_average", "groups",
     "strided_conv_then_average", "causal_average", "pool_strides_far", "pool_without_stride", "dilated_average",
-    "frozen", "half", "channels_first_as_wide_as_deep",
+    "frozen", "half",
 )  # fmt: skip
-RULES: dict[str, tuple[str, ...]] = {
+RULES: dict[str, tuple[str, ...] | None] = {
+    "channels_first_as_wide_as_deep": None,
     **dict.fromkeys(COPIES, (COPIED,)),
     **dict.fromkeys(COMPOSITIONS, (COMPOSED,)),
     **dict.fromkeys(("unknown_sizes", "volume"), (COPIED, COMPOSED)),
@@ -114,9 +115,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "subsampling_pool": ("pool_of_one_into_stride",),
 }
 
-RULES3 = {"channels_first_as_wide_as_deep": (COPIED,)}
-
 for name, parts in CHAINS.items():
-    TRAPS[name] = Trap(chain(*parts, sequential=False), RULES.get(name, ()), RULES3.get(name))
+    TRAPS[name] = Trap(chain(*parts, sequential=False), RULES.get(name, ()))
 for name in ("article_pair", "repeated_layer"):
     TRAPS[f"sequential_{name}"] = Trap(chain(*CHAINS[name], sequential=True), RULES.get(name, ()))

@@ -20,23 +20,17 @@ class Trap:
 
     Attributes:
         build: Makes the model, handed either Keras.
-        rules: The rules that take its sites under `to="strided_conv"`, in the report's order.
-        rules3: The same in Keras 3, where they differ.
+        rules: The rules that take its sites under `to="strided_conv"`; None where that depends on the backend.
         only: The one Keras that has the feature, where the other has not.
         backends: The Keras 3 backends on which the model can be built.
         loses: Whether the swap must warn that something could not be carried over.
     """
 
     build: Build
-    rules: tuple[str, ...] = ()
-    rules3: tuple[str, ...] | None = None
+    rules: tuple[str, ...] | None = ()
     only: str | None = None
     backends: tuple[str, ...] = ("tensorflow", "jax", "torch")
     loses: bool = False
-
-    def rules_in(self, K: Any) -> tuple[str, ...]:
-        """Return the rules that must take its sites in one Keras."""
-        return self.rules if self.rules3 is None or K.__name__ != "keras" else self.rules3
 
     def __call__(self, K: Any) -> Any:
         """Return the model, its weights moved by up to a half."""
