@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from keras_downswap.dialects.dress import dress
+from keras_downswap.dialects.make import fill, make
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.dialects.twin import Twins, Uncopyable
 from keras_downswap.graph import Call
@@ -29,6 +30,7 @@ class Rewritten:
         tensors: New symbolic tensor by (scope, number of the old one), for tensors that survive.
         sharing: Numbers of layers that could only be shared with the original.
         notes: What a user must know of layers that could not be copied.
+        untied: Names of swapped layers to whose old weights something else in the new model still refers.
     """
 
     model: Any = None
@@ -37,6 +39,7 @@ class Rewritten:
     tensors: dict[tuple[int, int], Any] = field(default_factory=dict)
     sharing: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    untied: list[str] = field(default_factory=list)
 
 
 def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
@@ -61,6 +64,7 @@ def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
     replay = _Replay(reading, steps)
     with _stack_for(sum(len(scope.graph.calls) for scope in reading.scopes.values())):
         replay.result.model = replay.scope(reading.model)
+    replay.result.untied += [name for name, weight in replay.recomposed if id(weight) in replay.twins.memo]
     return replay.result
 
 
@@ -85,6 +89,8 @@ class _Replay:
         self.grafted: dict[tuple[int, tuple[int, ...]], Any] = {}
         self.grafted_nodes: set[int] = set()
         self.remade: dict[tuple[int, str, str], Any] = {}
+        self.recomposed: list[tuple[str, Any]] = []
+        self.heirs: list[tuple[Any, Any]] = []
         self.surviving = {
             call.layer
             for scope in reading.scopes.values()
@@ -108,6 +114,9 @@ class _Replay:
         inputs, outputs = (
             self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
         )
+        while self.heirs:
+            old, made = self.heirs.pop()
+            self._note_heir(str(old.name), old, made)
         new = self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))
         self.result.notes.extend(dress(self.dialect, new, model, self.twins))
         return new
@@ -131,7 +140,8 @@ class _Replay:
             if isinstance(step, Make):
                 layer = self._made(call, step, names)
                 new = layer(self.dialect.flatten(new)[0])
-                self.dialect.fill(layer, step, self.reading, self.twins)
+                fill(layer, step, self.reading, self.twins)
+                self._succeeds(layer, step)
                 made.append(layer)
             else:
                 layer, new = self._kept(scope, call, tensors, args, kwargs)
@@ -142,6 +152,26 @@ class _Replay:
         ):
             tensors[id(before)] = after
             self.result.tensors[scope.graph.scope, number] = after
+
+    def _succeeds(self, made: Any, step: Make) -> None:
+        """Let the weights of a made layer stand for the old ones, whoever refers to them."""
+        if step.like is None:
+            return
+        old = self.reading.layers[step.like]
+        one, two = self.dialect.unwrapped(old), self.dialect.unwrapped(made)
+        self.heirs += [(old, made), (one, two)]
+        pairs = [(one.bias, two.bias)] if one.use_bias else []
+        if step.kernel is None:
+            pairs.append((one.kernel, two.kernel))
+        else:
+            self.recomposed.append((str(old.name), one.kernel))
+        for before, after in pairs:
+            self._note_heir(str(old.name), before, after)
+
+    def _note_heir(self, name: str, old: Any, new: Any) -> None:
+        if self.twins.memo.get(id(old), new) is not new:
+            self.result.untied.append(name)
+        self.twins.note(old, new)
 
     def _argument(self, tensors: dict[int, Any], value: Any) -> Any:
         if self.dialect.is_tensor(value):
@@ -199,7 +229,7 @@ class _Replay:
         bears_the_name = stands_for and call.layer not in self.surviving
         name = step.name if bears_the_name else _free(step.name, names)
         names.add(name)
-        layer = self.dialect.make(step, name, self.reading, self.twins)
+        layer = make(step, name, self.reading, self.twins)
         if stands_for:
             self.remade[key] = layer
             self.surviving.add(call.layer)

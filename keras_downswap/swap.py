@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 from keras_downswap.check import Check
 from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects.dress import recompile
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Graph
 from keras_downswap.plan import Method, find_sites
@@ -89,7 +90,7 @@ class Plan:
             checks = verify(self._reading, before, self.sites, new)
         if not self.swaps:
             warnings.warn(self._nothing(), NothingSwapped, stacklevel=stacklevel)
-        compiled, lost = dialect.recompile(old, new.model)
+        compiled, lost = recompile(dialect, old, new.model)
         losses = (*new.notes, *lost)
         for loss in losses:
             warnings.warn(loss, SomethingLost, stacklevel=stacklevel)

@@ -7,6 +7,7 @@ from typing import Any
 import laws
 import pytest
 import tensorflow as tf
+from looking import owed
 from model_zoo import ZOO
 
 from keras_downswap import NothingSwapped, plan_swaps, swap_downsampling
@@ -138,13 +139,13 @@ def test_accounted_fails_where_a_pool_lacks_its_convolution_or_a_reason(K: Any) 
 
 
 def test_accounted_sees_into_wrappers_and_nested_models(K: Any) -> None:
-    wrapped = [together for names in laws.owed(ZOO["convolution_and_pool_in_time"](K)) for together in names]
+    wrapped = [together for names in owed(ZOO["convolution_and_pool_in_time"](K)) for together in names]
     assert wrapped == [("pools/pool",), ("convs/conv", "pools/pool")]
-    hidden = [together for names in laws.owed(ZOO["hidden_in_a_layer"](K)) for together in names]
+    hidden = [together for names in owed(ZOO["hidden_in_a_layer"](K)) for together in names]
     assert sorted(hidden) == [("block/conv",), ("block/pool",)]
-    inside = [together for names in laws.owed(ZOO["model_in_time"](K)) for together in names]
+    inside = [together for names in owed(ZOO["model_in_time"](K)) for together in names]
     assert all(path.startswith("time_distributed/sequential/") for together in inside for path in together)
-    folders = [{together[-1].rpartition("/")[0] for together in names} for names in laws.owed(ZOO["nested"](K))]
+    folders = [{together[-1].rpartition("/")[0] for together in names} for names in owed(ZOO["nested"](K))]
     assert sorted(map(sorted, folders)) == [["block", "deep/block"], ["block", "deep/block"], ["deep"]]
 
 

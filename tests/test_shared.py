@@ -73,11 +73,38 @@ def test_a_kernel_that_another_layer_holds_is_not_untied_in_silence(K: Any) -> N
     inputs = K.Input((16, 16, 3))
     conv = K.layers.Conv2D(4, 3, strides=2, name="conv")
     old = K.Model(inputs, Holder(name="holder")(K.layers.Flatten()(conv(inputs))))
-    with pytest.raises(BrokenPromise, match="a weight tied to another came apart"):
-        swap(old, to="max_pool")
-    with pytest.warns(UserWarning, match="nothing was swapped"):
-        new, _ = swap(old)
-    assert len(new.weights) == len(old.weights) == 2
+    for to in ("max_pool", "strided_conv"):
+        with pytest.warns(UserWarning, match="nothing was swapped"):
+            new, report = swap(old, to=to)
+        assert len(new.weights) == len(old.weights) == 2
+        assert to != "max_pool" or "holds a weight that another layer or call holds too" in report.sites[0].reason
+
+
+def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_stops_the_swap(K: Any) -> None:
+    L, inputs = K.layers, K.Input((16, 16, 3))
+    conv = L.Conv2D(4, 3, name="conv")
+    features = conv(inputs)
+    bias, kernel, total = conv.bias, conv.kernel, K.ops.sum if K.__name__ == "keras" else K.backend.sum
+
+    class Shift(L.Layer):  # type: ignore[misc, name-defined]
+        def __init__(self, by: Any) -> None:
+            super().__init__()
+            self.by = by
+
+        def call(self, x: Any) -> Any:
+            return x + self.by()
+
+    for pool, by in ((L.MaxPooling2D, lambda: total(kernel)), (L.AveragePooling2D, lambda: total(bias))):
+        old = K.Model(inputs, Shift(by)(pool(2)(features)))
+        new = swap(old)[0]
+        made = new.get_layer("conv")
+        made.set_weights([w + 1 for w in made.get_weights()])
+        held = made.kernel if pool is L.MaxPooling2D else made.bias
+        value = laws.values(new, np.zeros((1, 16, 16, 3), "float32"))[0]
+        np.testing.assert_allclose(value, 1 + laws.array(held).sum(), rtol=1e-5)
+    for by in (lambda: total(kernel), lambda: total(conv.kernel)):
+        with pytest.raises(BrokenPromise, match="something besides layer 'conv' refers to its weights"):
+            swap(K.Model(inputs, Shift(by)(L.AveragePooling2D(2)(features))))
 
 
 def test_a_pool_that_makes_two_outputs_is_swapped_in_both_or_in_none(K: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import sys
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,13 +14,13 @@ from keras_downswap.dialects.describe import Description, describe
 from keras_downswap.dialects.reading import Reading, read
 from keras_downswap.dialects.twin import NODES, Twins
 from keras_downswap.graph import Role
-from keras_downswap.rule import Make
 
 
 class Dialect(ABC):
     """One Keras. Everything that knows its internals is a method here or in a subclass."""
 
     root: str
+    without_data_format: frozenset[str]
 
     def module(self, path: str) -> Any:
         """Return a module of this Keras that is already imported, by its path below the root."""
@@ -56,26 +55,6 @@ class Dialect(ABC):
     @abstractmethod
     def has_graph(self, layer: Any) -> bool:
         """Tell whether a layer is a model that runs a graph which can be walked; its own `call` would hide it."""
-
-    def recompile(self, old: Any, new: Any) -> tuple[list[str], list[str]]:
-        """Compile a new model like the old one.
-
-        Returns:
-            What the user may know of it, and what was lost; both empty where the old one was not compiled.
-        """
-        if not self.is_compiled(old):
-            return [], []
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                new.compile_from_config(old.get_compile_config())
-        except Exception as error:  # noqa: BLE001 (losses and metrics may be anything)
-            return [], [
-                f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"
-            ]
-        if not self.is_compiled(new):
-            return [], ["the new model is not compiled, since its class has a `compile` of its own: call that again"]
-        return ["the new model is compiled like the original, with a fresh optimizer state"], []
 
     @abstractmethod
     def is_sequential(self, model: Any) -> bool:
@@ -262,49 +241,3 @@ class Dialect(ABC):
     @abstractmethod
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         """Return the value of a variable."""
-
-    def make(self, step: Make, name: str, reading: Reading, twins: Twins) -> Any:
-        """Make the layer that a rule asked for, wrapped as that beside it; weights follow with `fill` once built."""
-        beside = reading.layers[step.beside]
-        inner = self.unwrapped(beside)
-        if inner is beside:
-            return self._make(step, name, inner, reading, twins)
-        own = name if step.like is None else self.unwrapped(reading.layers[step.like]).name
-        flags = {"dtype": self.policy(beside), "trainable": beside.trainable}
-        return type(beside)(self._make(step, str(own), inner, reading, twins), name=name, **flags)
-
-    def _make(self, step: Make, name: str, beside: Any, reading: Reading, twins: Twins) -> Any:
-        layers = self.module("src.layers")
-        cls = getattr(layers, f"{step.kind}{step.rank}D" if step.rank else step.kind)
-        settings: dict[str, Any] = {"name": name, "dtype": self.policy(beside)}
-        if step.like is not None:
-            settings |= self._settings_of(self.unwrapped(reading.layers[step.like]), twins)
-        settings |= step.settings
-        if "data_format" in settings and f"{step.kind}{step.rank}D" in self.without_data_format:
-            del settings["data_format"]
-        return cls(**settings)
-
-    without_data_format: frozenset[str]
-
-    def _settings_of(self, layer: Any, twins: Twins) -> dict[str, Any]:
-        """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what serialization would lose: nothing is serialized here
-            config = {key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")}
-        for key in config:
-            if key.endswith(("_regularizer", "_constraint")) or key == "activation":
-                config[key] = twins.copy(getattr(layer, key))
-            elif key.endswith("_initializer"):
-                config[key] = "zeros"
-        return config
-
-    def fill(self, new: Any, step: Make, reading: Reading, twins: Twins) -> None:
-        """Move the weights of the layer that a new one stands for, and its initializers."""
-        if step.like is None:
-            return
-        old, new = self.unwrapped(reading.layers[step.like]), self.unwrapped(new)
-        for key in ("kernel_initializer", "bias_initializer"):
-            setattr(new, key, twins.copy(getattr(old, key)))
-        self.assign(new.kernel, old.kernel if step.kernel is None else step.kernel(self.array(old.kernel)))
-        if old.use_bias:
-            self.assign(new.bias, old.bias)

@@ -1,15 +1,17 @@
-"""What makes a copied graph its owner's model again: the class, and attributes that the user gave it."""
+"""What makes a copied graph its owner's model again: the class, attributes of the user's own, and compile state."""
 
 from __future__ import annotations
 
 import dis
 import inspect
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from keras_downswap.dialects.anatomy import FRAMEWORKS
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.twin import FRAMEWORKS, Twins, Uncopyable
+from keras_downswap.dialects.twin import Twins, Uncopyable
 
 
 def dress(dialect: Dialect, new: Any, old: Any, twins: Twins) -> Iterator[str]:
@@ -35,6 +37,25 @@ def dress(dialect: Dialect, new: Any, old: Any, twins: Twins) -> Iterator[str]:
                 setattr(new, key, twins.copy(value))
         except Uncopyable as obstacle:
             yield f"{cls.__name__} '{old.name}' loses its attribute '{key}': {obstacle}"
+
+
+def recompile(dialect: Dialect, old: Any, new: Any) -> tuple[list[str], list[str]]:
+    """Compile a new model like the old one.
+
+    Returns:
+        What the user may know of it, and what was lost; both empty where the old one was not compiled.
+    """
+    if not dialect.is_compiled(old):
+        return [], []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            new.compile_from_config(old.get_compile_config())
+    except Exception as error:  # noqa: BLE001 (losses and metrics may be anything)
+        return [], [f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"]
+    if not dialect.is_compiled(new):
+        return [], ["the new model is not compiled, since its class has a `compile` of its own: call that again"]
+    return ["the new model is compiled like the original, with a fresh optimizer state"], []
 
 
 def _constructor_is_stock(dialect: Dialect, cls: type) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from itertools import pairwise
@@ -34,6 +34,7 @@ class Reading:
         dialect: The Keras it belongs to.
         scopes: Every scope by number; 0 is the model itself.
         layers: Every layer by number.
+        holders: How many layers and calls hold each variable as their own, by its identity.
     """
 
     dialect: Dialect
@@ -41,6 +42,7 @@ class Reading:
     layers: list[Any] = field(default_factory=list)
     scope_of: dict[int, int] = field(default_factory=dict)
     number_of: dict[int, int] = field(default_factory=dict)
+    holders: dict[int, int] = field(default_factory=dict)
 
     @property
     def graph(self) -> Graph:
@@ -73,6 +75,9 @@ def read(dialect: Dialect, model: Any) -> Reading:
             "model. Build it (call it once, or add an Input), or wrap its parts in a functional model."
         )
     reading = Reading(dialect)
+    for layer in dialect.sublayers(model):
+        below = {id(v) for part in dialect.sublayers(layer) for v in dialect.weights(part)}
+        _hold(reading, (v for v in dialect.weights(layer) if id(v) not in below))
     read_scope(model, reading)
     return reading
 
@@ -88,6 +93,8 @@ def read_scope(model: Any, reading: Reading) -> Graph:
     facts: list[Tensor] = []
     known: dict[int, int] = {}
     calls = []
+    for node in nodes:
+        _hold(reading, filter(dialect.is_variable, dialect.flatten(dialect.node_arguments(node))))
     for index, node in enumerate(nodes):
         args, kwargs = dialect.node_arguments(node)
         inputs = tuple(known[id(t)] for t in dialect.flatten((args, kwargs)) if dialect.is_tensor(t))
@@ -106,6 +113,11 @@ def read_scope(model: Any, reading: Reading) -> Graph:
     graph = Graph(number, str(model.name), tuple(calls), tuple(facts), *ends)
     reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
     return graph
+
+
+def _hold(reading: Reading, variables: Iterable[Any]) -> None:
+    for variable in variables:
+        reading.holders[id(variable)] = reading.holders.get(id(variable), 0) + 1
 
 
 def _in_call_order(dialect: Dialect, nodes: list[Any]) -> list[Any]:
@@ -146,6 +158,8 @@ def _call(
         facts = describe_function(dialect.function_name(layer), dialect.function_strides(node), len(inputs))
     elif inputs and nested is None and shape is not None:
         facts = _facts(dialect, inner, len(shape) - (inner is not layer))
+    if facts.role is Role.CONV and any(reading.holders.get(id(v), 0) > 1 for v in dialect.weights(inner)):
+        facts = replace(facts, obstacle="holds a weight that another layer or call holds too: a swap would untie them")
     wrapped = str(inner.name) if inner is not layer and facts.role is not Role.OTHER else None
     opaque = () if nested or (facts.role is not Role.OTHER and wrapped is None) else dialect.sublayers(layer)
     hidden = tuple(

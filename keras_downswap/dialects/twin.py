@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from keras_downswap.dialects.anatomy import LOCKS, filled, is_pure, new_lock, parts_of, slots_of
+
 PLAIN = frozenset({type(None), bool, int, float, str, type, types.BuiltinFunctionType, inspect.Signature})
 """The commonest of the types that are shared; looking here first halves the time of a copy."""
 
@@ -34,11 +36,6 @@ TRACKED: dict[str, Callable[[Any], Any]] = {
     "_self_unconditional_dependency_names": lambda refs: {k: v for k, v in refs.items() if k not in COMPILED},
 }
 """Attributes that list others of the same object: compiled functions start anew in them too."""
-
-FRAMEWORKS = ("keras.", "tf_keras.", "tensorflow.", "jax", "torch", "numpy", "builtins")
-LOCKS = (type(threading.Lock()), type(threading.RLock()))
-HEAP_TYPE = 1 << 9
-"""CPython's flag of classes made by a `class` statement."""
 
 Handler = Callable[[Any], Any] | None
 
@@ -135,7 +132,7 @@ class Twins:
         if isinstance(old, weakref.ref):
             return lambda r: self.note(r, r if r() is None else weakref.ref(self.copy(r())))
         if isinstance(old, (threading.local, *LOCKS)):
-            return lambda v: self.note(v, _new_lock(v))
+            return lambda v: self.note(v, new_lock(v))
         return dialect.special_handler(old, self) or self._plain_handler(old)
 
     def _plain_handler(self, old: Any) -> Handler:
@@ -148,8 +145,8 @@ class Twins:
         if isinstance(old, dict) and type(old).__module__ in ("builtins", "collections"):
             return self._dict
         ordinary = all(getattr(type(old), name) is getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
-        slots = _slots(type(old))
-        return (lambda v: self._object(v, slots)) if ordinary and _pure(type(old)) else self._foreign
+        slots = slots_of(type(old))
+        return (lambda v: self._object(v, slots)) if ordinary and is_pure(type(old)) else self._foreign
 
     def _list(self, old: list[Any]) -> Any:
         new = self.note(old, [])
@@ -181,7 +178,7 @@ class Twins:
         new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
         self.note(old, new)
         for cell, held in zip(cells or (), old.__closure__ or (), strict=True):
-            if _filled(held):
+            if filled(held):
                 cell.cell_contents = self.copy(held.cell_contents)
         new.__defaults__, new.__kwdefaults__ = self.copy(old.__defaults__), self.copy(old.__kwdefaults__)
         new.__qualname__, new.__module__, new.__doc__ = old.__qualname__, old.__module__, old.__doc__
@@ -195,7 +192,7 @@ class Twins:
         seen.add(id(value))
         if self.dialect.is_variable(value) or self.dialect.is_layer(value):
             return True
-        return any(self._holds(part, seen) for part in _parts(value))
+        return any(self._holds(part, seen) for part in parts_of(value))
 
     def _object(self, old: Any, slots: tuple[str, ...]) -> Any:
         new = self.note(old, object.__new__(type(old)))
@@ -211,57 +208,3 @@ class Twins:
             return self.note(old, copy.deepcopy(old))
         except Exception as error:
             raise Uncopyable(f"an attribute of type {type(old).__name__} cannot be copied") from error
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018 (reading an empty cell raises)
-    except ValueError:
-        return False
-    return True
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    """Return what a function, method, container or ordinary object holds directly."""
-    if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
-        own = any(value.__globals__.get("__name__", "").startswith(root) for root in FRAMEWORKS)
-        return cells if own else [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-    if isinstance(value, types.MethodType):
-        return (value.__func__, value.__self__)
-    if isinstance(value, functools.partial):
-        return (value.func, *value.args, *value.keywords.values())
-    if isinstance(value, weakref.ref):
-        return (value(),)
-    if isinstance(value, dict):
-        return value.values()
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    foreign = isinstance(value, type | types.ModuleType) or type(value).__module__.startswith(FRAMEWORKS)
-    return () if foreign or not hasattr(value, "__dict__") else vars(value).values()
-
-
-def _pure(kind: type) -> bool:
-    """Tell whether instances consist of a `__dict__` and slots alone, with no state in C."""
-    try:
-        object.__new__(kind)
-    except TypeError:
-        return False
-    return all(c is object or c.__flags__ & HEAP_TYPE for c in kind.__mro__)
-
-
-def _new_lock(old: Any) -> Any:
-    if isinstance(old, threading.local):
-        return threading.local()
-    return threading.Lock() if isinstance(old, LOCKS[0]) else threading.RLock()
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    """Return the names of a class's slots, mangled as Python stores private ones."""
-    found = []
-    for cls in kind.__mro__:
-        slots = vars(cls).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            private = name.startswith("__") and not name.endswith("__")
-            found.append(f"_{cls.__name__.lstrip('_')}{name}" if private else name)
-    return tuple(name for name in found if name not in ("__dict__", "__weakref__"))

@@ -1,0 +1,60 @@
+"""Makes the layers that a rule asked for, out of the settings and weights of the layers that they stand for."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.dialects.twin import Twins
+from keras_downswap.rule import Make
+
+
+def make(step: Make, name: str, reading: Reading, twins: Twins) -> Any:
+    """Make the layer that a rule asked for, wrapped as that beside it; weights follow with `fill` once it is built."""
+    dialect = reading.dialect
+    beside = reading.layers[step.beside]
+    inner = dialect.unwrapped(beside)
+    if inner is beside:
+        return _bare(step, name, inner, reading, twins)
+    own = name if step.like is None else dialect.unwrapped(reading.layers[step.like]).name
+    flags = {"dtype": dialect.policy(beside), "trainable": beside.trainable}
+    return type(beside)(_bare(step, str(own), inner, reading, twins), name=name, **flags)
+
+
+def _bare(step: Make, name: str, beside: Any, reading: Reading, twins: Twins) -> Any:
+    dialect = reading.dialect
+    kind = f"{step.kind}{step.rank}D" if step.rank else step.kind
+    settings: dict[str, Any] = {"name": name, "dtype": dialect.policy(beside)}
+    if step.like is not None:
+        settings |= _settings_of(dialect.unwrapped(reading.layers[step.like]), twins)
+    settings |= step.settings
+    if kind in dialect.without_data_format:
+        settings.pop("data_format", None)
+    return getattr(dialect.module("src.layers"), kind)(**settings)
+
+
+def _settings_of(layer: Any, twins: Twins) -> dict[str, Any]:
+    """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what serialization would lose: nothing is serialized here
+        config = {key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")}
+    for key in config:
+        if key.endswith(("_regularizer", "_constraint")) or key == "activation":
+            config[key] = twins.copy(getattr(layer, key))
+        elif key.endswith("_initializer"):
+            config[key] = "zeros"
+    return config
+
+
+def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
+    """Move the weights of the layer that a new one stands for, and its initializers."""
+    if step.like is None:
+        return
+    dialect = reading.dialect
+    old, new = dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
+    for key in ("kernel_initializer", "bias_initializer"):
+        setattr(new, key, twins.copy(getattr(old, key)))
+    dialect.assign(new.kernel, old.kernel if step.kernel is None else step.kernel(dialect.array(old.kernel)))
+    if old.use_bias:
+        dialect.assign(new.bias, old.bias)
