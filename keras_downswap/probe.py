@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
 
 from keras_downswap.check import Check, demand
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.geometry import Window
+from keras_downswap.geometry import SizeMap, Window
 from keras_downswap.graph import Graph, Shape, spatial
 from keras_downswap.site import Site
 
@@ -28,7 +29,8 @@ def compare_values(reading: Reading, graph: Graph, site: Site, olds: Sequence[An
     dialect, where = reading.dialect, " + ".join(site.layers)
     first = graph.calls[site.calls[0]]
     windows = [graph.calls[i].windows for i in site.calls]
-    shape = probe_shape(graph.input_shape(first), first.channels_last, windows)
+    avoid = first.settings["filters"] if first.settings.get("bias_goes_astray") else None
+    shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid)
     if first.wrapped is not None:
         shape = (shape[0], graph.times(first) or 2, *shape[1:])
     x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
@@ -77,11 +79,14 @@ def _gain(dialect: Any, layers: Sequence[Any], like: np.ndarray[Any, Any]) -> fl
     return _largest(dialect.result(high).astype(np.float64) - dialect.result(low).astype(np.float64))
 
 
-def probe_shape(shape: Shape, channels_last: bool, windows: Sequence[Sequence[Window]]) -> tuple[int, ...]:
+def probe_shape(
+    shape: Shape, channels_last: bool, windows: Sequence[Sequence[Window]], avoid: int | None = None
+) -> tuple[int, ...]:
     """Return a small concrete input shape on which a site behaves as on its own.
 
     What `same` pads depends on a length only modulo the strides, so a long axis is shortened by multiples of the
-    site's whole stride; an unknown one gets a length that fills a few windows.
+    site's whole stride; an unknown one gets a length that fills a few windows. `avoid` is a width that no convolution
+    of the site may make on the way (see `match.require_bias_in_place`).
     """
     stacked = [w for w in windows if w]
     lengths = []
@@ -91,7 +96,21 @@ def probe_shape(shape: Shape, channels_last: bool, windows: Sequence[Sequence[Wi
             reach += part[axis].span * stride
             stride *= part[axis].stride
         enough = reach + 3 * stride
-        lengths.append(enough if n is None else n - max(0, (n - enough) // stride) * stride)
+        start = enough if n is None else n - max(0, (n - enough) // stride) * stride
+        lengths.append(start)
+    if avoid is not None:
+        known = spatial(shape, channels_last)[-1]
+        tried = count(lengths[-1], stride) if known is None else range(lengths[-1], known + 1, stride)
+        lengths[-1] = next((n for n in tried if avoid not in _widths(n, stacked)), lengths[-1])
     batch = shape[0] or 1
     depth = shape[-1] if channels_last else shape[1]
     return (batch, *lengths, depth or 1) if channels_last else (batch, depth or 1, *lengths)
+
+
+def _widths(n: int, stacked: Sequence[Sequence[Window]]) -> Iterator[int]:
+    """Yield the lengths that a site's windows make of the last axis one after another, and the first without stride."""
+    law = stacked[0][-1].law
+    yield SizeMap(law.offset - law.stride + 1, 1)(n)
+    for windows in stacked:
+        n = windows[-1].law(n)
+        yield n

@@ -119,10 +119,8 @@ def _new_laws(reading: Reading, layers: Sequence[Any], rank: int) -> list[SizeMa
 
 def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
     dialect, compared = reading.dialect, 0
-    demand(
-        not new.untied,
-        f"something besides layer '{', '.join(dict.fromkeys(new.untied))}' refers to its weights, and was untied",
-    )
+    untied = ", ".join(dict.fromkeys(new.untied))
+    demand(not untied, f"something besides layer '{untied}' refers to its weights, and was untied")
     weights = {i: dialect.weights(layer) for i, layer in enumerate(reading.layers) if not dialect.has_graph(layer)}
     old_ids = {id(variable) for owned in weights.values() for variable in owned}
     stands_for: dict[int, int] = {}

@@ -230,9 +230,14 @@ class Dialect(ABC):
     def takes_a_graph(self, cls: type) -> bool:
         """Tell whether a model class has the constructor of a functional model, by which Keras saves and loads it."""
 
-    @abstractmethod
     def policy(self, layer: Any) -> Any:
-        """Return the dtype policy of a layer."""
+        """Return the dtype policy of a layer; of a function in the graph, which has none, the dtype that it makes."""
+        if self.function_name(layer):
+            return self.dtype(self.flatten(self.node_outputs(layer._inbound_nodes[0]))[0])
+        return self._policy(layer)
+
+    @abstractmethod
+    def _policy(self, layer: Any) -> Any: ...
 
     @abstractmethod
     def assign(self, target: Any, value: Any) -> None:

@@ -191,7 +191,7 @@ class Keras2(Dialect):
     def takes_a_graph(self, cls: type) -> bool:
         return bool(self.functional_like(cls))
 
-    def policy(self, layer: Any) -> Any:
+    def _policy(self, layer: Any) -> Any:
         return layer._dtype_policy
 
     def assign(self, target: Any, value: Any) -> None:

@@ -206,7 +206,7 @@ class Keras3(Dialect):
     def takes_a_graph(self, cls: type) -> bool:
         return bool(self.functional_like(cls))
 
-    def policy(self, layer: Any) -> Any:
+    def _policy(self, layer: Any) -> Any:
         return layer.dtype_policy
 
     def assign(self, target: Any, value: Any) -> None:

@@ -129,6 +129,13 @@ def functions_between(K: Any, L: Any) -> Any:
 
 
 @trap()
+def functions_behind_a_strided_conv(K: Any, L: Any) -> Any:
+    i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
+    x = function.relu(L.Conv2D(4, 3, 2)(i))
+    return i, function.relu(L.Conv2D(4, 3, 2, dtype="mixed_float16")(x))
+
+
+@trap()
 def functions_along_an_axis_between(K: Any, L: Any) -> Any:
     i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
     return i, L.MaxPooling2D(2)(function.softmax(L.Conv2D(4, 3)(i), 1))

@@ -40,6 +40,7 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
         (3, 8, 8),
         lambda L: [L.Conv2D(4, 3, padding="same", **CF), L.AveragePooling2D(2, **CF), L.Conv2D(2, 3, 2, "same", **CF)],
     ),
+    "channels_first_probed_as_wide_as_deep": ((3, 3, 16), lambda L: [L.Conv2D(4, (3, 2), (3, 2), **CF)]),
     "channels_first_row": ((4, 17), lambda L: [L.Conv1D(4, 3, padding="same", **CF), L.MaxPooling1D(2, **CF)]),
     "groups": ((16, 16, 4), lambda L: [L.Conv2D(8, 3, groups=2), L.AveragePooling2D(2)]),
     "strided_conv_then_pool": ((17, 17, 3), lambda L: [L.Conv2D(4, 5, 2, padding="same"), L.MaxPooling2D(2)]),
