@@ -7,6 +7,7 @@ from typing import Any
 import laws
 import numpy as np
 import pytest
+from model_zoo import ZOO, nesting
 
 from keras_downswap import BrokenPromise, Report, SomethingLost, plan_swaps, swap_downsampling
 
@@ -105,6 +106,35 @@ def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_sto
     for by in (lambda: total(kernel), lambda: total(conv.kernel)):
         with pytest.raises(BrokenPromise, match="something besides layer 'conv' refers to its weights"):
             swap(K.Model(inputs, Shift(by)(L.AveragePooling2D(2)(features))))
+
+
+def test_a_model_that_shares_layers_with_the_original_stays_as_it_was(K: Any) -> None:
+    old = ZOO["layers_of_a_living_model"](K)
+    living = nesting.LIVING[K.__name__]
+    before, x = laws.snapshot_of(living), laws.sample_for(living)
+    y = laws.values(living, x)
+    new, _ = swap(old)
+    new.set_weights([w + 1 for w in new.get_weights()])
+    laws.assert_nothing_shared(living, new)
+    laws.assert_untouched(before, living)
+    assert [v.tolist() for v in laws.values(living, x)] == [v.tolist() for v in y]
+
+
+def test_a_compiled_model_comes_back_compiled_alike(K: Any) -> None:
+    old = ZOO["compiled"](K)
+    x, y = laws.sample_for(old, batch=4), np.ones((4, 2), "float32")
+    old.fit(x, y, epochs=1, verbose=0)
+    new, report = swap(old)
+    assert "the new model is compiled like the original, with a fresh optimizer state" in report.notes
+    assert type(new.optimizer) is type(old.optimizer)
+    assert new.optimizer is not old.optimizer
+    assert str(new.optimizer.get_config()) == str(old.optimizer.get_config())
+    assert int(laws.array(new.optimizer.iterations)) == 0 < int(laws.array(old.optimizer.iterations))
+    assert new.get_compile_config() == old.get_compile_config()
+    before = laws.snapshot_of(old)
+    losses = new.fit(x, y, epochs=3, verbose=0).history
+    assert {"loss", "mae"} <= set(losses)
+    laws.assert_untouched(before, old)
 
 
 def test_a_pool_that_makes_two_outputs_is_swapped_in_both_or_in_none(K: Any) -> None:

@@ -258,7 +258,7 @@ def test_output_names_survive_the_removal_of_an_output_pool(K: Any, name: str, t
 
 
 @pytest.mark.parametrize("name", [
-    "subclass_with_the_stock_constructor", "attributes_of_the_users_own",
+    "subclass_with_the_stock_constructor", "attributes_of_the_users_own", "sequential_stays_sequential",
     "subclass_with_a_constructor_like_the_stock_one", "subclass_of_sequential",
 ])  # fmt: skip
 def test_a_class_that_a_graph_can_build_is_kept(K: Any, name: str) -> None:

@@ -55,6 +55,14 @@ def quantized(K: Any, L: Any) -> Any:
     return model
 
 
+@trap(only="keras")
+def low_rank_adapted(K: Any, L: Any) -> Any:
+    i = K.Input(SQUARE)
+    model = K.Model(i, pair(L, i, names=("conv", "pool")))
+    model.get_layer("conv").enable_lora(2)
+    return model
+
+
 @trap(COPIED)
 def convolution_and_pool_in_time(K: Any, L: Any) -> Any:
     i = K.Input(STEPS)
