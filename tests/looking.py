@@ -94,7 +94,7 @@ def _producer(layer: Any) -> Any:
     tensors = nodes[0].input_tensors if len(nodes) == 1 else ()
     if len(tf.nest.flatten(tensors)) != 1:
         return None
-    history = tf.nest.flatten(tensors)[0]._keras_history
+    history = getattr(tf.nest.flatten(tensors)[0], "_keras_history", None)
     return getattr(history, "operation", None) or getattr(history, "layer", None)
 
 

@@ -88,11 +88,9 @@ def uncut(K: Any, model: Any, x: Any) -> set[str]:
     names = set()
     for layer in model.layers:
         try:
-            part = K.Model(model.inputs, layer.output)
+            laws.values(K.Model(model.inputs, layer.output), tf.nest.flatten(x))
         except (AttributeError, KeyError, ValueError):
             names.add(layer.name)
-        else:
-            laws.values(part, tf.nest.flatten(x))
     return names
 
 

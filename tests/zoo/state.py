@@ -92,7 +92,7 @@ def own_settings(K: Any, L: Any) -> Any:
 @trap(COPIED, COMPOSED)
 def own_settings_under_an_average(K: Any, L: Any) -> Any:
     i, made = own_settings(K, L)
-    return i, L.AveragePooling2D(2)(L.Conv2D(4, 3, padding="same", bias_regularizer=lambda b: 0.1 * b[0] ** 2)(made))
+    return i, L.AveragePooling2D(2)(L.Conv2D(4, 3, padding="same", bias_regularizer=K.regularizers.L1(0.3))(made))
 
 
 @trap(COPIED)

@@ -1,0 +1,153 @@
+"""Random whole models keep every law under every target and method; see `random_models` for what is drawn."""
+
+from __future__ import annotations
+
+import gc
+import os
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import laws
+import numpy as np
+import pytest
+from hypothesis import event, given, note, settings
+from hypothesis import strategies as st
+from random_layers import Layer
+from random_models import models
+from random_recipe import Recipe
+
+from keras_downswap import NothingSwapped, Report, swap_downsampling
+
+TARGETS = ("strided_conv", "max_pool", "average_pool", "subsample")
+METHODS = ("auto", "exact", "copy")
+MODELS = int(os.environ.get("RANDOM_MODELS", 7 * settings().max_examples))
+"""Models per Keras: 420 in the profile `ci`, always the same; HYPOTHESIS_PROFILE=long draws others."""
+TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
+"""By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact swap rounds."""
+
+
+def coarsest(recipe: Recipe) -> str:
+    """Return the coarsest dtype in which a model computes."""
+    found = {step.layer.arguments.get("dtype") for _, step in recipe.flat() if isinstance(step.layer, Layer)}
+    if found and found <= {"float64"}:
+        return "float64"
+    return "float16" if "mixed_float16" in found else "float32"
+
+
+def assert_close(olds: list[Any], news: list[Any], tolerance: float) -> None:
+    """Outputs agree within a tolerance of the largest of them all, bit by bit where it is 0."""
+    scale = max([1.0, *(float(np.abs(y[np.isfinite(y)].astype(np.float64)).max(initial=0)) for y in olds)])
+    for number, (a, b) in enumerate(zip(olds, news, strict=True)):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if tolerance == 0:
+            assert a.tobytes() == b.tobytes(), f"output {number} is not the same, bit by bit"
+        np.testing.assert_allclose(b.astype(np.float64), a.astype(np.float64), rtol=0, atol=tolerance * scale)
+
+
+def composed(model: Any, report: Report) -> set[str]:
+    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact swaps composed."""
+    named = {site.layers[0] for site in report.sites if "average_pool_into_kernel" in str(site.rule)}
+    parts = list(laws.parts(model))
+    remade = {id(layer) for path, layer in parts if path in named}
+    return {path for path, layer in parts if id(layer) in remade}
+
+
+def assert_idempotent(model: Any, to: str, method: Any) -> None:
+    """A second swap like the first changes nothing and says so."""
+    with pytest.warns(NothingSwapped):
+        again, report = swap_downsampling(model, to, method, return_report=True)
+    assert all(site.status == "kept" for site in report.sites), str(report)
+    assert [(p, type(lay)) for p, lay in laws.parts(again)] == [(p, type(lay)) for p, lay in laws.parts(model)]
+    laws.assert_weights_kept(model, again, ())
+
+
+def assert_survives_as_the_original_does(old: Any, new: Any, folder: Path) -> None:
+    try:
+        laws.assert_survives_saving(new, folder)
+    except Exception:
+        try:
+            laws.assert_survives_saving(old, folder)
+        except Exception:  # noqa: BLE001 (Keras itself loses this model)
+            return
+        raise
+
+
+def assert_holds(K: Any, old: Any, recipe: Recipe, method: Any, folder: Path | None) -> list[Report]:
+    """Assert every law of one model for every target; return the reports."""
+    samples = recipe.samples(old)
+    reports = []
+    for to in TARGETS:
+        before = laws.snapshot_of(old)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NothingSwapped)
+            new, report = swap_downsampling(old, to, method, return_report=True)
+        note(str(report))
+        reports.append(report)
+        laws.assert_untouched(before, old)
+        laws.assert_same_boundary(old, new)
+        laws.assert_nothing_shared(old, new)
+        laws.assert_accounted(old, report)
+        laws.assert_weights_kept(old, new, composed(old, report))
+        wanted, made = ([laws.values(model, x) for x in samples] for model in (old, new))  # may move statistics alike
+        assert [[y.shape for y in ys] for ys in made] == [[y.shape for y in ys] for ys in wanted]
+        promises = {site.promise for site in report.sites if site.status == "swapped"}
+        if promises <= {"exact"}:
+            for olds, news in zip(wanted, made, strict=True):
+                assert_close(olds, news, TOLERANCE[coarsest(recipe)] if promises else 0)
+        assert_idempotent(new, to, method)
+        if folder is not None and to == TARGETS[len(recipe.steps) % len(TARGETS)]:
+            assert_survives_as_the_original_does(old, new, folder)
+    return reports
+
+
+def seen_in(recipe: Recipe, reports: list[Report]) -> Counter[str]:
+    """Count what a model has, and what the swaps made of it."""
+    sites = [site for report in reports for site in report.sites]
+    seen = Counter(str(site.promise or site.status) for site in sites)
+    seen.update(rule for site in sites if site.rule for rule in {*site.rule.split(" + ")})
+    seen["pools behind pools"] = sum(" + " in str(site.rule) for site in sites)
+    calls = Counter((depth, step.key) for depth, step in recipe.flat())
+    swapped = {name.split("/")[-1] for site in sites if site.status == "swapped" for name in site.layers}
+    seen["swaps inside nested models"] = sum("/" in site.layers[0] for site in sites if site.status == "swapped")
+    seen["swapped models with shared layers"] = bool(swapped) and any(n > 1 for n in calls.values())
+    seen["nested models"] = any(isinstance(step.layer, Recipe) for _, step in recipe.flat())
+    seen["models in nested models"] = any(
+        depth and isinstance(step.layer, Recipe) and not step.layer.cut for depth, step in recipe.flat()
+    )
+    seen["several outputs"] = len(recipe.outputs) > 1
+    seen["joins"] = any(len(step.on) > 1 for _, step in recipe.flat())
+    seen["unknown sizes"] = any(not spec.known for spec in recipe.inputs)
+    seen["models"] = 1
+    return seen
+
+
+FLOORS = {
+    "exact": 50, "approximate": 100, "kept": 400, "average_pool_into_kernel": 5, "pool_into_stride": 20,
+    "pool_of_one_into_stride": 5, "stride_into_pool": 20, "stride_into_subsample": 20, "pool_into_pool": 40,
+    "pools behind pools": 1, "swaps inside nested models": 30, "swapped models with shared layers": 20,
+    "nested models": 50, "models in nested models": 10, "several outputs": 50, "joins": 30, "unknown sizes": 10,
+}  # fmt: skip
+"""What 400 models must have shown at least; most show several times as much."""
+
+
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
+def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
+    seen: Counter[str] = Counter()
+    free = {"free_memory": False} if K.__name__ == "keras" else {}
+
+    @settings(max_examples=MODELS)
+    @given(recipe=models(), method=st.sampled_from(METHODS), saved=st.integers(0, 4))
+    def each_keeps_every_law(recipe: Recipe, method: Any, saved: int) -> None:
+        K.backend.clear_session(**free)
+        reports = assert_holds(K, recipe.build(K), recipe, method, tmp_path if saved == 0 else None)
+        seen.update(found := seen_in(recipe, reports))
+        for what in +found:
+            event(what)
+        if seen["models"] % 50 == 0:
+            gc.collect()
+
+    each_keeps_every_law()
+    missed = {what: seen[what] for what, floor in FLOORS.items() if seen[what] < floor * min(1, seen["models"] / 400)}
+    assert not missed, f"the models drawn show too few of {missed}: {seen}"
