@@ -14,14 +14,14 @@ from keras_downswap.emit import cells, made_windows
 from keras_downswap.geometry import Window
 from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.kernels import Array
-from keras_downswap.match import is_elementwise
+from keras_downswap.match import passes
 from keras_downswap.rule import Make, Replacement, Step
 
 
 def pool_follows(graph: Graph, pool: Call) -> bool:
-    """Tell whether behind a pool, past elementwise calls, another pool stands."""
+    """Tell whether behind a pool, past elementwise calls and joins, another pool stands."""
     call = graph.sole_consumer(pool)
-    while call is not None and is_elementwise(graph, call, pool.channels_last):
+    while call is not None and passes(graph, call, pool.channels_last):
         call = graph.sole_consumer(call)
     return call is not None and call.role in POOLS
 
@@ -31,24 +31,28 @@ def advanced(graph: Graph, answer: Replacement) -> Graph:
 
     Args:
         graph: The graph in which the rule answered.
-        answer: A replacement of a convolution by another and of the last call of its chain by nothing.
+        answer: A replacement of convolutions by others and of the last call of its chain by nothing.
 
     Returns:
         The graph as the next rule meets it; the graph itself where the answer is of another kind.
     """
-    conv, last, pool = (graph.calls[answer.chain[i]] for i in (0, -min(2, len(answer.chain)), -1))
-    if answer.steps.get(pool.index) != () or conv.role is not Role.CONV:
+    *chain, pool = (graph.calls[i] for i in answer.chain)
+    convs = [call for call in chain if answer.steps.get(call.index)]
+    if answer.steps.get(pool.index) != () or not convs or any(conv.role is not Role.CONV for conv in convs):
         return graph
     calls, tensors = list(graph.calls), list(graph.tensors)
-    calls[conv.index] = replace(conv, windows=_windows(answer.steps[conv.index]))
+    for conv in convs:
+        calls[conv.index] = replace(conv, windows=_windows(answer.steps[conv.index]))
     calls[pool.index] = replace(pool, role=Role.OTHER, inputs=(), windows=())
-    gone, stays = pool.outputs[0], last.outputs[0]
+    gone, stays = pool.outputs[0], pool.inputs[0]
     for user in graph.consumers.get(gone, ()):
         inputs = tuple(stays if t == gone else t for t in graph.calls[user].inputs)
         calls[user] = replace(calls[user], inputs=inputs)
-    for index in answer.chain:
-        for tensor in graph.calls[index].outputs:
-            tensors[tensor] = replace(tensors[tensor], shape=graph.tensors[gone].shape)
+    channel_axis = -1 if pool.channels_last else 1 + (pool.wrapped is not None)
+    for tensor in (t for call in chain for t in call.outputs):
+        shape = list(graph.tensors[gone].shape)
+        shape[channel_axis] = graph.tensors[tensor].shape[channel_axis]
+        tensors[tensor] = replace(tensors[tensor], shape=tuple(shape))
     outputs = tuple(stays if t == gone else t for t in graph.outputs)
     return replace(graph, calls=tuple(calls), tensors=tuple(tensors), outputs=outputs)
 
@@ -72,8 +76,7 @@ def after(first: Replacement, second: Replacement) -> Replacement:
             kernels = [s.kernel for s in (first.steps[index][-1], conv) if isinstance(s, Make) and s.kernel]
             if isinstance(conv, Make) and kernels:
                 steps[index] = (*front, replace(conv, kernel=partial(_in_turn, tuple(kernels))))
-    chain = tuple(dict.fromkeys((*first.chain, *second.chain)))
-    return Replacement(chain, steps)
+    return Replacement(tuple(sorted({*first.chain, *second.chain})), steps)
 
 
 def _in_turn(kernels: tuple[Callable[[Array], Array], ...], kernel: Array) -> Array:

@@ -12,7 +12,7 @@ from math import prod
 from keras_downswap.emit import cells, made_windows
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role, Shape, channels, spatial
-from keras_downswap.rule import Make
+from keras_downswap.rule import KEEP, Make, Replacement
 from keras_downswap.site import Site
 
 
@@ -50,8 +50,7 @@ def site_cost(graph: Graph, site: Site) -> SiteCost:
     before = _total([_conv(graph, c, c.windows, spatial(graph.output_shape(c), c.channels_last)) for c in calls])
     after = before
     if site.replacement is not None:
-        steps = [step for i in site.calls for step in site.replacement.steps.get(i, ()) if isinstance(step, Make)]
-        after = _total(_made(graph, calls, steps))
+        after = _total([cost for call in calls for cost in _made(graph, call, site.replacement)])
     return SiteCost(graph.input_shape(calls[0]), graph.output_shape(calls[-1]), before, after)
 
 
@@ -68,20 +67,19 @@ def _conv(graph: Graph, call: Call, windows: tuple[Window, ...], out: Shape) -> 
     return Cost(weights + bias, None if positions is None else positions * weights)
 
 
-def _made(graph: Graph, calls: list[Call], steps: list[Make]) -> list[Cost]:
-    """Follow the lengths through the made layers, and cost each convolution among them."""
-    costs = []
-    for conv in calls:
-        if conv.role is not Role.CONV:
-            continue
-        lengths = list(graph.sizes(conv))
-        for step in steps:
-            if step.kind in ("ZeroPadding", "Cropping"):
-                lengths = [None if n is None else n + sum(pair) for n, pair in zip(lengths, cells(step), strict=True)]
-            elif step.like == conv.layer:
-                windows = made_windows(step)
-                out = tuple(None if n is None else w.law(n) for n, w in zip(lengths, windows, strict=True))
-                costs.append(_conv(graph, conv, windows, out))
+def _made(graph: Graph, call: Call, replacement: Replacement) -> list[Cost]:
+    """Follow the lengths through the layers that stand for a call, and cost each convolution among them."""
+    steps = replacement.steps.get(call.index, (KEEP,))
+    if call.role is not Role.CONV or KEEP in steps:
+        return [_conv(graph, call, call.windows, spatial(graph.output_shape(call), call.channels_last))]
+    costs, lengths = [], list(graph.sizes(call))
+    for step in (step for step in steps if isinstance(step, Make)):
+        if step.kind in ("ZeroPadding", "Cropping"):
+            lengths = [None if n is None else n + sum(pair) for n, pair in zip(lengths, cells(step), strict=True)]
+        elif step.like is not None:
+            windows = made_windows(step)
+            out = tuple(None if n is None else w.law(n) for n, w in zip(lengths, windows, strict=True))
+            costs.append(_conv(graph, call, windows, out))
     return costs
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from keras_downswap.geometry import Fit, Window, fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array
+from keras_downswap.match import branches_behind, in_graph_order
 from keras_downswap.rule import Make, Replacement, Step, require
 
 
@@ -37,18 +38,40 @@ def refit(
     return (new,) if chosen else (*_in_front(conv, fits), new)
 
 
-def in_one(
-    graph: Graph,
-    chain: Sequence[Call],
-    windows: Sequence[Window],
-    leads: Sequence[int | tuple[int, ...]],
-    kernel: Callable[[Array], Array] | None = None,
+def in_each_branch(
+    graph: Graph, pool: Call, fuse: Callable[[Graph, Call, tuple[Call, ...], Call], tuple[Make, ...]]
 ) -> Replacement:
-    """Return one convolution in place of a convolution, elementwise calls, and the pool that ends the chain.
+    """Return a pool's work done by the convolutions of all branches that lead to it.
 
     Args:
         graph: The graph.
-        chain: The convolution, the calls between, and the pool.
+        pool: The pool, which goes.
+        fuse: Returns what takes the place of one branch's convolution, given the graph, the convolution, the calls
+            between, and the pool; refuses through `require`.
+
+    Raises:
+        Refused: If some branch cannot take it: then none does.
+    """
+    branches = branches_behind(graph, pool)
+    steps: dict[int, tuple[Step, ...]] = {conv.index: fuse(graph, conv, tuple(b), p) for conv, *b, p in branches}
+    steps[pool.index] = without(graph, pool)
+    return Replacement(tuple(call.index for call in in_graph_order(branches)), steps)
+
+
+def fused(
+    graph: Graph,
+    conv: Call,
+    pool: Call,
+    windows: Sequence[Window],
+    leads: Sequence[int | tuple[int, ...]],
+    kernel: Callable[[Array], Array] | None = None,
+) -> tuple[Make, ...]:
+    """Return one convolution, and the layers in front of it, that does a pool's work too.
+
+    Args:
+        graph: The graph.
+        conv: The convolution.
+        pool: The pool behind it.
         windows: The convolution's new windows, one per axis.
         leads: Its lead, or wishes for it, one per axis; see `geometry.fit`.
         kernel: Makes the new kernel from the old one; None moves it verbatim.
@@ -56,13 +79,11 @@ def in_one(
     Raises:
         Refused: If a layer in front is needed and this Keras has none for the data format.
     """
-    conv, pool = chain[0], chain[-1]
     fits = [
         fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
         for window, c, p, n, lead in zip(windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True)
     ]
-    steps = {conv.index: refit(conv, windows, fits, kernel), pool.index: without(graph, pool)}
-    return Replacement(tuple(call.index for call in chain), steps)
+    return refit(conv, windows, fits, kernel)
 
 
 def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> dict[str, Any]:

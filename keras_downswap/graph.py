@@ -23,6 +23,7 @@ class Role(Enum):
     GLOBAL_POOL = "global pooling"
     LINEAR = "per-channel affine map"
     POINTWISE = "elementwise non-linear map"
+    JOIN = "join of several tensors, position by position"
     OTHER_CONV = "convolution of another kind"
     RESIZE = "padding or cropping"
     MODEL = "nested model"
@@ -55,7 +56,8 @@ class Call:
         outputs: Tensors produced.
         windows: One `Window` per spatial axis, for convolutions and pools.
         channels_last: Whether the channel axis is the last one.
-        settings: Further facts by Keras' own argument names (`filters`, `groups`, `activation`, `use_bias`).
+        settings: Further facts by Keras' own argument names (`filters`, `groups`, `activation`, `use_bias`); of a join
+            whether it is `linear`, and its `axis`.
         obstacle: Why this call must stay as it is, whatever a rule says; None where nothing stands in the way.
         frozen_training: The value of `training=` if the call froze it, else None.
         inner: The graph of a nested model.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 from keras_downswap.geometry import Window, middle_first
@@ -34,51 +35,91 @@ def is_strided_conv(call: Call) -> bool:
     return call.strided and call.role in (Role.CONV, Role.OTHER_CONV)
 
 
-def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
-    """Walk from a pool upstream through elementwise calls to a convolution.
+def passes(graph: Graph, call: Call, channels_last: bool) -> bool:
+    """Tell whether a call treats every position alike, whatever the number of its inputs."""
+    if call.role is not Role.JOIN:
+        return is_elementwise(graph, call, channels_last)
+    shapes = [graph.tensors[t].shape for t in (*call.inputs, *call.outputs)]
+    channel_axis = len(shapes[-1]) - 1 if channels_last else 1
+    places = {tuple(n for axis, n in enumerate(shape) if axis != channel_axis) for shape in shapes}
+    return len(places) == 1 and bool(call.settings.get("axis", channel_axis) == channel_axis)
+
+
+def paths_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
+    """Walk from a pool upstream through elementwise calls and joins, along every branch.
 
     Returns:
-        The convolution, the calls between, and the pool; the pool alone where no convolution stands behind it.
+        For each branch, in graph order, the first call that is neither, the calls between, and the pool. Where branches
+        meet again upstream, one of them ends there: what they share has a second consumer anyway.
     """
-    chain = _walk(graph, pool)
-    found = chain[0].role in (Role.CONV, Role.OTHER_CONV) and pool.role is not Role.GLOBAL_POOL
-    return chain if found else (pool,)
+    seen = {pool.index}
+    ends: list[tuple[Call, ...]] = []
+    todo: list[tuple[Call, ...]] = [(pool,)]
+    while todo:
+        path = todo.pop()
+        for tensor in path[0].inputs:
+            up = graph.calls[graph.tensors[tensor].producer]
+            if up.index in seen:
+                continue
+            seen.add(up.index)
+            (todo if passes(graph, up, pool.channels_last) else ends).append((up, *path))
+    return sorted(ends, key=lambda path: path[0].index)
 
 
-def _walk(graph: Graph, pool: Call) -> tuple[Call, ...]:
-    """Return the first call upstream that is not elementwise, the calls between, and the pool."""
-    chain = [graph.producer(pool), pool]
-    while is_elementwise(graph, chain[0], pool.channels_last):
-        chain.insert(0, graph.producer(chain[0]))
-    return tuple(chain)
+def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
+    """Return what a pool reaches upstream, in graph order: convolutions, the calls between, and the pool.
+
+    Returns:
+        The pool alone where some branch ends in no convolution.
+    """
+    paths = paths_behind(graph, pool)
+    found = all(path[0].role in (Role.CONV, Role.OTHER_CONV) for path in paths) and pool.role is not Role.GLOBAL_POOL
+    return in_graph_order(paths) if found else (pool,)
 
 
-def conv_behind(graph: Graph, pool: Call) -> tuple[Call, tuple[Call, ...]]:
-    """Find the convolution behind a pool, and the elementwise calls between them.
+def in_graph_order(paths: Iterable[tuple[Call, ...]]) -> tuple[Call, ...]:
+    """Return all calls of several paths, each once, producers first."""
+    calls = {call.index: call for path in paths for call in path}
+    return tuple(calls[index] for index in sorted(calls))
+
+
+def branches_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
+    """Find the convolutions behind a pool, one for each branch that leads to it.
+
+    Returns:
+        For each branch the convolution, the calls between, and the pool.
 
     Raises:
-        Refused: If the pool is no downsampling site, no convolution stands behind it, or another consumer would see
+        Refused: If the pool is no downsampling site, some branch ends in no convolution, or another consumer would see
             the change.
     """
     require_window(graph, pool)
-    chain = reach(graph, pool)
-    conv = chain[0]
-    found = _walk(graph, pool)[0].label
-    require(conv is not pool, f"no convolution stands behind {pool.label}: upstream is {found}")
-    require_conv(conv)
-    for call, after in pairwise(chain):
-        users = graph.consumers[call.outputs[0]]
-        others = [graph.calls[u].label for u in users if u != after.index] or ["itself a second time"]
-        require(len(users) == 1, f"the output of {call.label} has a second consumer, {others[0]}")
-        require(not graph.is_output(call), f"the output of {call.label} is also an output of the model")
-    require(
-        (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(pool.windows),
-        f"{conv.label} and {pool.label} slide over different axes",
-    )
-    require(conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} differ in data_format")
-    given, wanted = (graph.tensors[c.outputs[0]].dtype for c in (chain[-2], pool))
-    require(given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose")
-    return conv, chain[1:-1]
+    paths = paths_behind(graph, pool)
+    for path in paths:
+        conv = path[0]
+        which = "" if len(paths) == 1 else f" along one of {len(paths)} branches"
+        require(
+            conv.role in (Role.CONV, Role.OTHER_CONV),
+            f"no convolution stands behind {pool.label}: upstream{which} is {conv.label}",
+        )
+        require_conv(conv)
+        for call, after in pairwise(path):
+            _require_sole_consumer(graph, call, after)
+        require(
+            (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(pool.windows),
+            f"{conv.label} and {pool.label} slide over different axes",
+        )
+        require(conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} differ in data_format")
+        given, wanted = (graph.tensors[c.outputs[0]].dtype for c in path[-2:])
+        require(given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose")
+    return paths
+
+
+def _require_sole_consumer(graph: Graph, call: Call, after: Call) -> None:
+    users = graph.consumers[call.outputs[0]]
+    others = [graph.calls[u].label for u in users if u != after.index] or ["itself a second time"]
+    require(len(users) == 1, f"the output of {call.label} has a second consumer, {others[0]}")
+    require(not graph.is_output(call), f"the output of {call.label} is also an output of the model")
 
 
 def require_conv(conv: Call) -> None:
@@ -106,9 +147,10 @@ def require_bias_in_place(conv: Call, *widths: int | None) -> None:
     """
     filters = conv.settings["filters"]
     require(
-        not conv.settings.get("bias_goes_astray") or filters not in widths,
-        f"{conv.label} is channels_first and somewhere as wide as it has filters, {filters}: there this Keras adds the "
-        "bias along the width instead of the channels, so no swap keeps the values",
+        not conv.settings.get("bias_goes_astray") or not {filters, None} & set(widths),
+        f"{conv.label} is channels_first and {'may be' if None in widths else 'is'} somewhere as wide as it has "
+        f"filters, {filters}: there this Keras adds the bias along the width instead of the channels, so no swap keeps "
+        "the values",
     )
 
 

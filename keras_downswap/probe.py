@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from keras_downswap.check import Check, demand
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import SizeMap, Window
-from keras_downswap.graph import Graph, Shape, spatial
+from keras_downswap.graph import Call, Graph, Role, Shape, spatial
 from keras_downswap.site import Site
 
 ROUNDINGS = 32
@@ -20,47 +20,92 @@ ROUNDINGS = 32
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
-def compare_values(reading: Reading, graph: Graph, site: Site, olds: Sequence[Any], news: Sequence[Any]) -> Check:
-    """Compare what the old and the new layers of an exact site compute.
+def paths_through(graph: Graph, site: Site) -> list[tuple[Call, ...]]:
+    """Return each way through a site, from a call that only tensors from outside feed to the site's last call."""
+    inside = {tensor for i in site.calls for tensor in graph.calls[i].outputs}
+    starts = [i for i in site.calls if inside.isdisjoint(graph.calls[i].inputs)]
+    paths = []
+    for start in starts:
+        path = [graph.calls[start]]
+        while path[-1].index != site.calls[-1]:
+            users = graph.consumers[path[-1].outputs[0]]
+            path.append(graph.calls[next(user for user in users if user in site.calls)])
+        paths.append(tuple(path))
+    return paths
+
+
+def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int, Sequence[Any]]) -> Check:
+    """Compare what the old layers of an exact site compute and what the new ones do.
+
+    Args:
+        reading: The old model.
+        graph: The graph that holds the site.
+        site: The site.
+        news: The layers that are now called in the place of each of its calls.
 
     Raises:
         BrokenPromise: If they differ by more than rounding.
     """
     dialect, where = reading.dialect, " + ".join(site.layers)
-    first = graph.calls[site.calls[0]]
-    windows = [graph.calls[i].windows for i in site.calls]
-    avoid = first.settings["filters"] if first.settings.get("bias_goes_astray") else None
-    shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid)
-    if first.wrapped is not None:
-        shape = (shape[0], graph.times(first) or 2, *shape[1:])
-    x = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    calls = [graph.calls[i] for i in site.calls]
+    paths = paths_through(graph, site)
+    given = _samples(graph, paths)
+    shapes = ", ".join(str(x.shape) for x in given.values())
     try:
-        stages = [dialect.run(olds[0], x)]
-        for layer in olds[1:]:
-            stages.append(dialect.run(layer, stages[-1]))
+        olds = _run(dialect, calls, {c.index: [reading.layers[c.layer]] for c in calls}, given)
     except Exception as error:  # noqa: BLE001 (the framework's own limits on this machine)
         return Check(
             "not run", where, f"values not compared: this machine cannot run the original site ({type(error).__name__})"
         )
-    value: Any = x
-    for layer in news:
-        value = dialect.run(layer, value)
-    a, b = (dialect.result(v).astype(np.float64) for v in (stages[-1], value))
-    scale = _scale(dialect, olds, [dialect.result(stage) for stage in stages])
-    eps = max(EPSILON[graph.tensors[graph.calls[i].outputs[0]].dtype] for i in site.calls)
+    end = calls[-1].outputs[0]
+    a, b = (dialect.result(values[end]).astype(np.float64) for values in (olds, _run(dialect, calls, news, given)))
+    scale = max(_scale(reading, path, olds) for path in paths) * len(paths)
+    eps = max(EPSILON[graph.tensors[call.outputs[0]].dtype] for call in calls)
     demand(a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}")
     demand(bool((np.isnan(a) == np.isnan(b)).all()), f"{where}: exact values are not numbers at different places")
     numbers = np.isfinite(a) & np.isfinite(b)
     apart = float(np.abs(a - b).max(where=numbers, initial=0))
     worst = apart / scale if scale > 0 else apart
-    demand(worst <= ROUNDINGS * eps, f"{where}: exact values differ by {worst:.1e} of their scale (input {shape})")
-    return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shape} input")
+    demand(worst <= ROUNDINGS * eps, f"{where}: exact values differ by {worst:.1e} of their scale (input {shapes})")
+    return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shapes} input")
 
 
-def _scale(dialect: Any, layers: Sequence[Any], stages: Sequence[np.ndarray[Any, Any]]) -> float:
-    """Return the scale at which a chain rounds: the largest values on its way, and means that it takes off and adds."""
+def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]]) -> dict[int, np.ndarray[Any, Any]]:
+    """Return a random array for each tensor that feeds a site; several must keep their lengths to fit each other."""
+    rng, given = np.random.default_rng(0), {}
+    for first, *rest in paths:
+        avoid = first.settings["filters"] if first.settings.get("bias_goes_astray") else None
+        windows = [call.windows for call in (first, *rest)]
+        shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid, shorten=len(paths) == 1)
+        if first.wrapped is not None:
+            shape = (shape[0], graph.times(first) or 2, *shape[1:])
+        given[first.inputs[0]] = rng.uniform(-1, 1, shape).astype(np.float32)
+    return given
+
+
+def _run(dialect: Any, calls: Sequence[Call], layers: Mapping[int, Sequence[Any]], given: Mapping[int, Any]) -> Any:
+    """Return the value of every tensor of a site, running for each call its layers one after another."""
+    values = dict(given)
+    for call in calls:
+        value = [values[tensor] for tensor in call.inputs] if len(call.inputs) > 1 else values[call.inputs[0]]
+        for layer in layers[call.index]:
+            value = dialect.run(layer, value)
+        values[call.outputs[0]] = value
+    return values
+
+
+def _scale(reading: Reading, path: Sequence[Call], values: Mapping[int, Any]) -> float:
+    """Return the scale at which a branch rounds: the largest values on its way, and means it takes off and adds."""
+    dialect = reading.dialect
+    layers = [reading.layers[call.layer] for call in path if call.role is not Role.JOIN]
     means = [_largest(dialect.array(layer.moving_mean)) for layer in layers if hasattr(layer, "moving_mean")]
-    return max(1.0, _gain(dialect, layers[1:], stages[0])) * (sum(map(_largest, stages)) + sum(means))
+    stages = [dialect.result(values[call.outputs[0]]) for call in path]
+    follows = next((i for i, call in enumerate(path) if call.role is Role.JOIN), len(path))
+    gain = _gain(dialect, [reading.layers[call.layer] for call in path[1:follows]], stages[0])
+    if follows < len(path):
+        rest = [reading.layers[call.layer] for call in path[follows + 1 :] if call.role is not Role.JOIN]
+        gain *= max(1.0, _gain(dialect, rest, stages[follows]))
+    return max(1.0, gain) * (sum(map(_largest, stages)) + sum(means))
 
 
 def _largest(values: np.ndarray[Any, Any]) -> float:
@@ -80,13 +125,17 @@ def _gain(dialect: Any, layers: Sequence[Any], like: np.ndarray[Any, Any]) -> fl
 
 
 def probe_shape(
-    shape: Shape, channels_last: bool, windows: Sequence[Sequence[Window]], avoid: int | None = None
+    shape: Shape,
+    channels_last: bool,
+    windows: Sequence[Sequence[Window]],
+    avoid: int | None = None,
+    shorten: bool = True,
 ) -> tuple[int, ...]:
     """Return a small concrete input shape on which a site behaves as on its own.
 
     What `same` pads depends on a length only modulo the strides, so a long axis is shortened by multiples of the
     site's whole stride; an unknown one gets a length that fills a few windows. `avoid` is a width that no convolution
-    of the site may make on the way (see `match.require_bias_in_place`).
+    of the site may make on the way (see `match.require_bias_in_place`). With `shorten` off a known length stays.
     """
     stacked = [w for w in windows if w]
     lengths = []
@@ -96,7 +145,7 @@ def probe_shape(
             reach += part[axis].span * stride
             stride *= part[axis].stride
         enough = reach + 3 * stride
-        start = enough if n is None else n - max(0, (n - enough) // stride) * stride
+        start = enough if n is None else n - max(0, (n - enough) // stride) * stride * shorten
         lengths.append(start)
     if avoid is not None:
         known = spatial(shape, channels_last)[-1]

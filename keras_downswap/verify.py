@@ -8,10 +8,10 @@ from typing import Any
 from keras_downswap.check import Check, demand
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import IDENTITY, SizeMap, resized
-from keras_downswap.graph import Call, Role
-from keras_downswap.probe import compare_values
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.probe import compare_values, paths_through
 from keras_downswap.rewrite import Rewritten
-from keras_downswap.rule import Make
+from keras_downswap.rule import KEEP, Make
 from keras_downswap.site import Site
 
 
@@ -72,28 +72,36 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
     shape, dtype = reading.dialect.shape(made), reading.dialect.dtype(made)
     demand((shape, dtype) == (old.shape, old.dtype), f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}")
     yield Check("shape", where, f"{shape} {dtype}")
-    olds = [graph.calls[i] for i in site.calls]
-    news = list(_new_layers(site, olds, new))
-    laws = _laws(olds), _new_laws(reading, news, len(graph.output_shape(last)))
-    for axis, (n, a, b) in enumerate(zip(graph.sizes(olds[0]), *laws, strict=True)):
+    layers = {index: list(_new_layers(site, graph.calls[index], new)) for index in site.calls}
+    checked = set()
+    for path in paths_through(graph, site):
+        for check in _length_checks(reading, graph, where, path, [lay for call in path for lay in layers[call.index]]):
+            if check not in checked:
+                checked.add(check)
+                yield check
+    yield from _moved(reading, site, new)
+    if site.promise == "exact":
+        yield compare_values(reading, graph, site, layers)
+
+
+def _length_checks(
+    reading: Reading, graph: Graph, where: str, path: Sequence[Call], news: Sequence[Any]
+) -> Iterator[Check]:
+    """Check the length laws of one branch of a site, axis by axis."""
+    first = path[0]
+    laws = _laws(path), _new_laws(reading, news, len(graph.output_shape(first)))
+    for axis, (n, a, b) in enumerate(zip(graph.sizes(first), *laws, strict=True)):
         demand(a.agrees(b, n), f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})")
         every = a == b
         known = "for every length" if every else f"at length {n} alone"
         yield Check("law" if every else "length", where, f"axis {axis}: (n + {a.offset}) // {a.stride} {known}")
-    yield from _moved(reading, site, new)
-    if site.promise == "exact":
-        yield compare_values(reading, graph, site, [reading.layers[c.layer] for c in olds], news)
 
 
-def _new_layers(site: Site, olds: Sequence[Call], new: Rewritten) -> Iterator[Any]:
-    """Yield the layers that the site now calls, in order."""
-    for call in olds:
-        steps = site.replacement.steps.get(call.index) if site.replacement else None
-        made = iter(new.made.get((site.scope, call.index), ()))
-        if steps is None:
-            yield new.layers[call.layer]
-        else:
-            yield from (next(made) if isinstance(step, Make) else new.layers[call.layer] for step in steps)
+def _new_layers(site: Site, call: Call, new: Rewritten) -> Iterator[Any]:
+    """Yield the layers that the site now calls in place of one call, in order."""
+    made = iter(new.made.get((site.scope, call.index), ()))
+    for step in site.replacement.steps.get(call.index, (KEEP,)) if site.replacement else ():
+        yield next(made) if isinstance(step, Make) else new.layers[call.layer]
 
 
 def _compose(parts: Iterable[Sequence[SizeMap]], rank: int) -> list[SizeMap]:

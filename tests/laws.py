@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from looking import BACKEND, array, is_sequential, owed, owned, parts, root_of
+from looking import BACKEND, CONVS, array, is_sequential, owed, owned, parts, root_of, unwrapped
 
 from keras_downswap import NothingSwapped, Report, swap_downsampling
 
@@ -79,6 +79,14 @@ def assert_nothing_shared(old: Any, new: Any) -> None:
     """No variable, layer or node is used by both models, through whatever attribute, closure or call argument."""
     common = owned(old).keys() & (mine := owned(new)).keys()
     assert not common, f"shared: {[type(mine[i]).__name__ + ' ' + str(getattr(mine[i], 'name', '')) for i in common]}"
+
+
+def composed(model: Any, report: Report) -> set[str]:
+    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact swaps composed."""
+    named = {name for site in report.sites if "average_pool_into_kernel" in str(site.rule) for name in site.layers}
+    kinds = [(path, layer, type(unwrapped(layer)).__name__) for path, layer in parts(model)]
+    remade = {id(layer) for path, layer, kind in kinds if path in named and kind in CONVS}
+    return {path for path, layer, _ in kinds if id(layer) in remade}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo import arguments, boundaries, calls, chains, classes, kinds, names, nesting, state
+from zoo import arguments, boundaries, branches, calls, chains, classes, kinds, names, nesting, state
 from zoo.chains import chain
 from zoo.trap import TRAPS as ZOO
 from zoo.trap import Trap, randomised
@@ -10,6 +10,6 @@ from zoo.trap import Trap, randomised
 SEVERAL_SIZES = ("unknown_sizes", "unknown_sizes_strided", "nested")
 
 __all__ = [
-    "SEVERAL_SIZES", "ZOO", "Trap", "arguments", "boundaries", "calls", "chain", "chains", "classes", "kinds", "names",
-    "nesting", "randomised", "state",
+    "SEVERAL_SIZES", "ZOO", "Trap", "arguments", "boundaries", "branches", "calls", "chain", "chains", "classes",
+    "kinds", "names", "nesting", "randomised", "state",
 ]  # fmt: skip

@@ -43,7 +43,7 @@ SWAPPED = {
     ("InceptionV3", "max_pool"): 12,
     ("MobileNetV2", "subsample"): 1,
     ("SqueezeNet", "average_pool"): 4,
-    ("SqueezeNet", "strided_conv"): 1,
+    ("SqueezeNet", "strided_conv"): 3,
     ("FishNet", "average_pool"): 4,
 }
 """Sites known from the papers, so that a site found nowhere is noticed."""

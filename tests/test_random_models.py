@@ -46,14 +46,6 @@ def assert_close(olds: list[Any], news: list[Any], tolerance: float) -> None:
         np.testing.assert_allclose(b.astype(np.float64), a.astype(np.float64), rtol=0, atol=tolerance * scale)
 
 
-def composed(model: Any, report: Report) -> set[str]:
-    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact swaps composed."""
-    named = {site.layers[0] for site in report.sites if "average_pool_into_kernel" in str(site.rule)}
-    parts = list(laws.parts(model))
-    remade = {id(layer) for path, layer in parts if path in named}
-    return {path for path, layer in parts if id(layer) in remade}
-
-
 def assert_idempotent(model: Any, to: str, method: Any) -> None:
     """A second swap like the first changes nothing and says so."""
     with pytest.warns(NothingSwapped):
@@ -89,7 +81,7 @@ def assert_holds(K: Any, old: Any, recipe: Recipe, method: Any, folder: Path | N
         laws.assert_same_boundary(old, new)
         laws.assert_nothing_shared(old, new)
         laws.assert_accounted(old, report)
-        laws.assert_weights_kept(old, new, composed(old, report))
+        laws.assert_weights_kept(old, new, laws.composed(old, report))
         wanted, made = ([laws.values(model, x) for x in samples] for model in (old, new))  # may move statistics alike
         assert [[y.shape for y in ys] for ys in made] == [[y.shape for y in ys] for ys in wanted]
         promises = {site.promise for site in report.sites if site.status == "swapped"}

@@ -157,7 +157,7 @@ class Dialect(ABC):
 
     @abstractmethod
     def run(self, layer: Any, value: Any) -> Any:
-        """Call a layer at inference on a backend tensor or an array."""
+        """Call a layer at inference on a backend tensor or an array, or on a list of them."""
 
     @abstractmethod
     def result(self, value: Any) -> np.ndarray[Any, Any]:

@@ -21,6 +21,8 @@ FUNCTION_POOL = re.compile(r"(compat\.v1\.)?nn\.(max_pool|avg_pool|pool)\w*|(Ada
 FUNCTION_CONV = re.compile(
     r"(compat\.v1\.)?nn\.(depthwise_|separable_)?conv(olution|[123]d)|(Depthwise|Separable)?Conv"
 )
+JOIN = re.compile(r"Concatenate|Add|Subtract|Average|Multiply|Maximum|Minimum|__operators__\.(add|sub|mul)")
+LINEAR_JOIN = re.compile(r"Concatenate|Add|Subtract|Average|__operators__\.(add|sub)")
 NOISE = re.compile(r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity")
 PLAIN_NAMES = frozenset(name.replace("_", "") for name in ELEMENTWISE_NAMES)
 ELEMENTWISE = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
@@ -96,6 +98,16 @@ def describe_function(name: str, strides: Any, tensors: int) -> Description:
         return Description(Role.OTHER_CONV, tuple(Window(1, s) for s in steps), obstacle=stays)
     plain = name.rpartition(".")[2].replace("_", "").lower()
     return Description(Role.POINTWISE) if tensors == 1 and plain in PLAIN_NAMES else OTHER
+
+
+def describe_join(layer: Any, name: str, rank: int) -> Description:
+    """Describe a stock layer or function that takes several tensors of a rank and nothing else."""
+    if not JOIN.fullmatch(name):
+        return OTHER
+    settings: dict[str, Any] = {"linear": bool(LINEAR_JOIN.fullmatch(name))}
+    if name == "Concatenate":
+        settings["axis"] = layer.axis % rank
+    return Description(Role.JOIN, settings=settings)
 
 
 def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:

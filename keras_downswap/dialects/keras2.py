@@ -95,7 +95,8 @@ class Keras2(Dialect):
         return list(layer._flatten_layers(recursive=True, include_self=False)) if inside else []
 
     def run(self, layer: Any, value: Any) -> Any:
-        return layer(self.tf.convert_to_tensor(value))
+        parts = self.map(self.tf.convert_to_tensor, value)
+        return layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy())

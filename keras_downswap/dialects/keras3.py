@@ -113,7 +113,8 @@ class Keras3(Dialect):
     def run(self, layer: Any, value: Any) -> Any:
         """Call a layer, and take back what the call adds to the losses that `model.losses` shows."""
         losses, known = list(getattr(layer, "_losses", ())), set(getattr(layer, "_loss_ids", ()))
-        result = layer(self.module("src.backend").convert_to_tensor(value))
+        parts = self.map(self.module("src.backend").convert_to_tensor, value)
+        result = layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
         if isinstance(layer, self.Layer):
             layer._losses[:] = losses
             layer._loss_ids.clear()

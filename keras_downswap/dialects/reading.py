@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from keras_downswap.dialects.describe import OTHER, Description, describe_function, is_downsampling_class
+from keras_downswap.dialects.describe import OTHER, Description, describe_function, describe_join, is_downsampling_class
 from keras_downswap.errors import UnreadableModel
 from keras_downswap.graph import POOLS, Call, Graph, Role, Shape, Tensor
 
@@ -108,7 +108,9 @@ def read_scope(model: Any, reading: Reading) -> Graph:
         rest = (*args, *(value for key, value in given.items() if key != "training"))
         plain = len(inputs) == 1 and all(dialect.is_tensor(value) for value in rest)
         shape = facts[inputs[0]].shape if inputs else ()
-        calls.append(_call(reading, index, node, inputs, outputs, given, shape if plain else None))
+        call = _call(reading, index, node, inputs, outputs, given, shape if plain else None)
+        joins = len(inputs) > 1 and all(map(dialect.is_tensor, dialect.flatten(rest)))
+        calls.append(_join(reading, node, call, len(shape)) if joins and call.role is Role.OTHER else call)
     ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
     graph = Graph(number, str(model.name), tuple(calls), tuple(facts), *ends)
     reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
@@ -172,6 +174,14 @@ def _call(
         outputs, facts.windows, facts.channels_last, facts.settings, facts.obstacle,
         frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped,
     )  # fmt: skip
+
+
+def _join(reading: Reading, node: Any, call: Call, rank: int) -> Call:
+    """Picture a call that takes several tensors and nothing else."""
+    dialect, layer = reading.dialect, reading.dialect.node_layer(node)
+    name = dialect.function_name(layer) or dialect.stock_class(layer)
+    facts = describe_join(layer, name, rank) if rank else OTHER
+    return replace(call, role=facts.role, settings=facts.settings)
 
 
 def _facts(dialect: Dialect, layer: Any, rank: int) -> Description:

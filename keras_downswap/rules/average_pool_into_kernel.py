@@ -8,17 +8,20 @@ so they may stand between. Where the pool pads, its divisor changes from window 
 
 from functools import partial
 
-from keras_downswap.emit import in_one
+from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import conv_behind, is_pool, known_leads, reach, require_bias_in_place, require_position_free
-from keras_downswap.rule import Promise, Replacement, Rule, applies, require
+from keras_downswap.match import is_pool, known_leads, reach, require_bias_in_place, require_position_free
+from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap convolution, affine calls and average pool for one strided convolution with the composed kernel."""
-    conv, between = conv_behind(graph, pool)
+    """Swap convolutions, affine calls and average pool for strided convolutions with composed kernels."""
+    return in_each_branch(graph, pool, _composed)
+
+
+def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     averages = pool.role is Role.AVERAGE_POOL or all(w.size == 1 for w in pool.windows)
     applies(averages, f"{pool.label} takes maxima, which no single convolution computes")
     activation = conv.settings["activation"]
@@ -28,7 +31,8 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
     require_position_free(conv, between)
     require_bias_in_place(conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     for call in between:
-        require(call.role is Role.LINEAR, f"{call.label} stands between and is not linear")
+        linear = call.role is Role.LINEAR or bool(call.settings.get("linear"))
+        require(linear, f"{call.label} stands between and is not linear")
     lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
     for p, m in zip(pool.windows, lengths, strict=True):
         where = "an unknown length" if m is None else f"length {m}"
@@ -40,15 +44,15 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
         for c, p in zip(conv.windows, pool.windows, strict=True)
     ]
     kernel = partial(
-        _composed,
+        _average,
         dilation=tuple(w.dilation for w in conv.windows),
         pool=tuple(w.size for w in pool.windows),
         stride=tuple(w.stride for w in conv.windows),
     )
-    return in_one(graph, (conv, *between, pool), windows, known_leads(graph, conv), kernel)
+    return fused(graph, conv, pool, windows, known_leads(graph, conv), kernel)
 
 
-def _composed(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
+def _average(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
     return averaged(dilated(kernel, dilation), pool, stride)
 
 

@@ -6,18 +6,21 @@ The lengths agree, the values do not: one sample stands for the window's maximum
 crop anyway, o is the window's middle (the earlier of two); else it is what plain `same` or `valid` samples.
 """
 
-from keras_downswap.emit import in_one
+from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import composed_stride, conv_behind, is_pool, reach, sampled_leads
-from keras_downswap.rule import Promise, Replacement, Rule
+from keras_downswap.match import composed_stride, is_pool, reach, sampled_leads
+from keras_downswap.rule import Make, Promise, Replacement, Rule
 
 
 def pool_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap convolution, elementwise calls and pool for one strided convolution with the same weights."""
-    conv, between = conv_behind(graph, pool)
+    """Swap convolutions, elementwise calls and pool for strided convolutions with the same weights."""
+    return in_each_branch(graph, pool, _strided)
+
+
+def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     axes = zip(conv.windows, pool.windows, graph.sizes(conv), strict=True)
     wishes = [sampled_leads(c, p, n) for c, p, n in axes]
-    return in_one(graph, (conv, *between, pool), composed_stride(conv, pool), wishes)
+    return fused(graph, conv, pool, composed_stride(conv, pool), wishes)
 
 
 RULE = Rule(

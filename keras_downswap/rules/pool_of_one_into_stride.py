@@ -6,28 +6,29 @@ whatever elementwise maps stand between, provided that both convolutions start a
 stride starts elsewhere for some lengths, so the lead is held, by explicit padding where nothing else will do.
 """
 
-from keras_downswap.emit import in_one
+from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import (
     composed_stride,
-    conv_behind,
     is_pool,
     known_leads,
     reach,
     require_bias_in_place,
     require_position_free,
 )
-from keras_downswap.rule import Promise, Replacement, Rule, applies
+from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
 
 
 def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap convolution, elementwise calls and a pool of size 1 for one strided convolution with the same weights."""
-    conv, between = conv_behind(graph, pool)
+    """Swap convolutions, elementwise calls and a pool of size 1 for strided convolutions with the same weights."""
+    return in_each_branch(graph, pool, _strided)
+
+
+def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     applies(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
     require_position_free(conv, between)
     require_bias_in_place(conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    chain = (conv, *between, pool)
-    return in_one(graph, chain, composed_stride(conv, pool), known_leads(graph, conv))
+    return fused(graph, conv, pool, composed_stride(conv, pool), known_leads(graph, conv))
 
 
 RULE = Rule(
