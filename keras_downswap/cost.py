@@ -1,7 +1,8 @@
 """Parameters and multiply-accumulates of a site before and after its swap, from the graph alone.
 
-A convolution costs (output positions) * (kernel taps) * (channels in / groups) * (filters) MACs a sample. Pools,
-padding and elementwise maps are not counted: they multiply nothing.
+A convolution costs (output positions) * (kernel values) MACs a sample, where it has (taps) * (channels in / groups) *
+(filters) values; a depthwise one (taps) * (channels in) * (depth multiplier), and a separable one a 1x1 kernel on top.
+Pools, padding and elementwise maps are not counted: they multiply nothing.
 """
 
 from __future__ import annotations
@@ -60,11 +61,21 @@ def _conv(graph: Graph, call: Call, windows: tuple[Window, ...], out: Shape) -> 
         return Cost(None, None)
     if call.role is not Role.CONV or depth is None:
         return Cost(0, 0)
-    weights = prod(w.size for w in windows) * (depth // call.settings["groups"]) * call.settings["filters"]
+    weights, outputs = _weights(call, prod(w.size for w in windows), depth)
     every = (*out, graph.times(call))
     positions = None if None in every else prod(n for n in every if n is not None)
-    bias = call.settings["filters"] if call.settings["use_bias"] else 0
-    return Cost(weights + bias, None if positions is None else positions * weights)
+    return Cost(
+        weights + (outputs if call.settings["use_bias"] else 0), None if positions is None else positions * weights
+    )
+
+
+def _weights(call: Call, taps: int, depth: int) -> tuple[int, int]:
+    """Return how many kernel values a convolution of so many taps and channels has, and how many channels it makes."""
+    filters = call.settings["filters"]
+    if call.settings["kind"] == "Conv":
+        return taps * (depth // call.settings["groups"]) * filters, filters
+    deep = depth * call.settings["depth_multiplier"]
+    return (taps * deep + deep * filters, filters) if call.settings["kind"] == "SeparableConv" else (taps * deep, deep)
 
 
 def _made(graph: Graph, call: Call, replacement: Replacement) -> list[Cost]:

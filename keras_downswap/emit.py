@@ -32,10 +32,36 @@ def refit(
     plain = frozenset[str].intersection(*(f.plain for f in fits))
     own = conv.windows[0].padding
     chosen = next((p for p in (own, "valid", "same", "causal") if p in plain), None)
-    new = Make(
-        "Conv", len(windows), conv.name, conv_settings(windows, chosen or "valid"), conv.layer, conv.layer, kernel
-    )
+    new = conv_layer(conv, windows, chosen or "valid", kernel)
     return (new,) if chosen else (*_in_front(conv, fits), new)
+
+
+def conv_layer(
+    conv: Call,
+    windows: Sequence[Window],
+    padding: str | tuple[int, int],
+    kernel: Callable[[Array], Array] | None = None,
+) -> Make:
+    """Return a convolution of the same kind with other windows.
+
+    Args:
+        conv: The convolution that gives its kind, name, weights and other settings.
+        windows: Its new windows, one per axis; their own padding is ignored.
+        padding: Its padding.
+        kernel: Makes the new (of a separable convolution: depthwise) kernel from the old one; None moves it verbatim.
+
+    Raises:
+        Refused: If it is depthwise, and the strides would differ between the axes.
+    """
+    kind, strides = conv.settings["kind"], tuple(w.stride for w in windows)
+    equal = f"{conv.label} would need the strides {strides}, and a {kind} takes the same stride along all axes only"
+    require(kind == "Conv" or len(set(strides)) == 1, equal)
+    return Make(kind, len(windows), conv.name, conv_settings(windows, padding), conv.layer, conv.layer, kernel)
+
+
+def may_be_causal(conv: Call) -> bool:
+    """Tell whether a convolution of this kind and rank may have padding='causal' in both Kerases."""
+    return conv.settings["kind"] == "Conv" and len(conv.windows) == 1
 
 
 def in_each_branch(
@@ -80,7 +106,7 @@ def fused(
         Refused: If a layer in front is needed and this Keras has none for the data format.
     """
     fits = [
-        fit(window, c.law.then(p.law), n, lead, causal=len(windows) == 1)
+        fit(window, c.law.then(p.law), n, lead, causal=may_be_causal(conv))
         for window, c, p, n, lead in zip(windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True)
     ]
     return refit(conv, windows, fits, kernel)

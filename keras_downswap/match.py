@@ -124,7 +124,7 @@ def _require_sole_consumer(graph: Graph, call: Call, after: Call) -> None:
 
 def require_conv(conv: Call) -> None:
     """Refuse what is not an ordinary convolution of one tensor."""
-    require(conv.role is Role.CONV, f"{conv.label} is not a Conv1D, Conv2D or Conv3D")
+    require(conv.role is Role.CONV, f"{conv.label} is no ordinary, depthwise or separable convolution")
     require(conv.obstacle is None, f"{conv.label} {conv.obstacle}")
 
 
@@ -138,14 +138,15 @@ def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
         require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed map")
 
 
-def require_bias_in_place(conv: Call, *widths: int | None) -> None:
+def require_bias_in_place(graph: Graph, conv: Call, *widths: int | None) -> None:
     """Refuse, for exact rules, a width at which this Keras adds a `channels_first` bias along the width.
 
     Args:
+        graph: The graph.
         conv: The convolution.
         widths: The lengths of its last axis before and after the swap, None where unknown.
     """
-    filters = conv.settings["filters"]
+    filters = graph.output_shape(conv)[1]
     require(
         not conv.settings.get("bias_goes_astray") or not {filters, None} & set(widths),
         f"{conv.label} is channels_first and {'may be' if None in widths else 'is'} somewhere as wide as it has "

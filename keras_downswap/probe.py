@@ -74,7 +74,7 @@ def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]]) -> dict[int, np.nd
     """Return a random array for each tensor that feeds a site; several must keep their lengths to fit each other."""
     rng, given = np.random.default_rng(0), {}
     for first, *rest in paths:
-        avoid = first.settings["filters"] if first.settings.get("bias_goes_astray") else None
+        avoid = graph.output_shape(first)[1] if first.settings.get("bias_goes_astray") else None
         windows = [call.windows for call in (first, *rest)]
         shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid, shorten=len(paths) == 1)
         if first.wrapped is not None:

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from keras_downswap.dialects.dress import dress
-from keras_downswap.dialects.make import fill, make
+from keras_downswap.dialects.make import fill, kernels, make
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.dialects.twin import Twins, Uncopyable
 from keras_downswap.graph import Call
@@ -161,10 +161,11 @@ class _Replay:
         one, two = self.dialect.unwrapped(old), self.dialect.unwrapped(made)
         self.heirs += [(old, made), (one, two)]
         pairs = [(one.bias, two.bias)] if one.use_bias else []
-        if step.kernel is None:
-            pairs.append((one.kernel, two.kernel))
-        else:
-            self.recomposed.append((str(old.name), one.kernel))
+        for (key, before), after in zip(kernels(one).items(), kernels(two).values(), strict=True):
+            if step.kernel is None or key == "pointwise_kernel":
+                pairs.append((before, after))
+            else:
+                self.recomposed.append((str(old.name), before))
         for before, after in pairs:
             self._note_heir(str(old.name), before, after)
 

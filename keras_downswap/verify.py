@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from keras_downswap.check import Check, demand
+from keras_downswap.dialects.make import kernels
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import IDENTITY, SizeMap, resized
 from keras_downswap.graph import Call, Graph, Role
@@ -161,7 +162,8 @@ def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[Make
 def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
     """Check the weights of the layers that a swap made from others."""
     for step, old, made in _remade(reading, site, new):
-        names = ["bias"] * old.use_bias + ["kernel"] * (step.kernel is None)
+        moved = [name for name in kernels(old) if step.kernel is None or name == "pointwise_kernel"]
+        names = ["bias"] * old.use_bias + moved
         for name in names:
             same = reading.dialect.same_bits(getattr(old, name), getattr(made, name))
             demand(same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs")

@@ -62,9 +62,10 @@ class Sketch:
         rank = self.rank(x)
         sizes = (axes(value, rank) for value in (kernel, stride, dilation))
         windows = tuple(Window(k, s, d, padding) for k, s, d in zip(*sizes, strict=True))
-        settings = {"filters": filters, "groups": groups, "use_bias": use_bias, "activation": activation}
+        settings = {"filters": filters, "groups": groups, "use_bias": use_bias, "activation": activation, "kind": kind}
+        settings |= {"depth_multiplier": 1}
         settings["layers_in_front"] = in_front
-        role = Role.CONV if kind == "Conv" else Role.OTHER_CONV
+        role = Role.OTHER_CONV if kind == "ConvLSTM" else Role.CONV
         return self.slide(x, name, f"{kind}{rank}D", role, windows, filters, settings=settings, **facts)
 
     def pool(

@@ -14,8 +14,7 @@ import tensorflow as tf
 
 POOLS = frozenset(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3))
 GLOBAL_POOLS = frozenset(f"Global{pool}" for pool in POOLS)
-CONVS = frozenset({"Conv1D", "Conv2D", "Conv3D"})
-STRIDED = CONVS | {"DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D"}
+CONVS = frozenset(f"{kind}Conv{rank}D" for kind in ("", "Depthwise", "Separable") for rank in (1, 2, 3))
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 OWNED = frozenset({"Layer", "Operation", "Node", "KerasVariable"})
 
@@ -111,7 +110,7 @@ def owed(model: Any) -> list[set[tuple[str, ...]]]:
             kind = type(layer).__name__
             strides = getattr(layer, "strides", 1)
             strided = strides > 1 if isinstance(strides, int) else max(strides) > 1
-            if kind in POOLS | GLOBAL_POOLS or (kind in STRIDED and strided):
+            if kind in POOLS | GLOBAL_POOLS or (kind in CONVS and strided):
                 entries.setdefault((id(layer), False), set()).add((name,))
             conv = unwrapped(before) if layer is wrapped and (outer is wrapped or type(before) is type(outer)) else None
             if kind in POOLS and type(conv).__name__ in CONVS:

@@ -41,7 +41,7 @@ SWAPPED = {
     ("ResNet50", "subsample"): 7,
     ("DenseNet121", "strided_conv"): 3,
     ("InceptionV3", "max_pool"): 12,
-    ("MobileNetV2", "subsample"): 1,
+    ("MobileNetV2", "subsample"): 5,
     ("SqueezeNet", "average_pool"): 4,
     ("SqueezeNet", "strided_conv"): 3,
     ("FishNet", "average_pool"): 4,

@@ -135,9 +135,9 @@ def test_nested_layers_are_named_by_their_path_and_each_scope_is_listed_once() -
 
 
 def test_targets_say_what_they_do_not_concern() -> None:
-    graph = pair(32, conv={"stride": 2, "kind": "DepthwiseConv"})
+    graph = pair(32, conv={"stride": 2, "kind": "ConvLSTM"})
     conv, pool = plan(graph, "subsample")
-    assert conv.reason == "DepthwiseConv1D 'conv' is not a Conv1D, Conv2D or Conv3D"
+    assert conv.reason == "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution"
     assert pool.reason == "to='subsample' concerns strided convolutions only, and MaxPooling1D 'pool' is a pool"
     sketch = Sketch()
     sketch.conv(sketch.input(32), stride=2)
@@ -274,7 +274,7 @@ def chains(draw: st.DrawFn) -> Graph:
         if operation in ("conv", "strided"):
             sketch.conv(x, kernel, 1 + (operation == "strided"), padding, name=name, filters=2)
         elif operation == "depthwise":
-            sketch.conv(x, kernel, 2, padding, kind="DepthwiseConv", name=name, filters=2)
+            sketch.conv(x, kernel, stride, padding, kind="DepthwiseConv", name=name, filters=2)
         elif operation == "again" and convs:
             sketch.again(draw(st.sampled_from(convs)), x)
         elif operation in ("Max", "Average"):
@@ -335,9 +335,9 @@ def replay(graph: Graph, sites: Sequence[Site]) -> Graph:
 
 def drawn(sketch: Sketch, step: Make, x: int) -> int:
     s = step.settings
-    if step.kind == "Conv":
+    if step.kind.endswith("Conv"):
         geometry = s["kernel_size"], s["strides"], s["padding"], s["dilation_rate"]
-        return sketch.conv(x, *geometry, name=step.name, filters=2, layer=step.like)
+        return sketch.conv(x, *geometry, kind=step.kind, name=step.name, filters=2, layer=step.like)
     if step.kind in ("MaxPooling", "AveragePooling"):
         return sketch.pool(x, s["pool_size"], s["strides"], s["padding"], kind=step.kind[:-7], name=step.name)
     if step.kind == "Activation":

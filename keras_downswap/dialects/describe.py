@@ -11,11 +11,11 @@ from keras_downswap.graph import Role
 from keras_downswap.match import ALONG_LAST_AXIS
 from keras_downswap.match import ELEMENTWISE as ELEMENTWISE_NAMES
 
-CONV = re.compile(r"Conv[123]D")
+CONV = re.compile(r"(?P<kind>Conv|DepthwiseConv|SeparableConv)[123]D")
 POOL = re.compile(r"(Max|Average)Pooling[123]D")
 GLOBAL_POOL = re.compile(r"Global(Max|Average)Pooling[123]D")
 ADAPTIVE_POOL = re.compile(r"Adaptive(Max|Average)Pooling[123]D")
-OTHER_CONV = re.compile(r"(Depthwise|Separable)Conv[12]D|ConvLSTM[123]D|LocallyConnected[12]D")
+OTHER_CONV = re.compile(r"ConvLSTM[123]D|LocallyConnected[12]D")
 RESIZE = re.compile(r"(ZeroPadding|Cropping)[123]D")
 FUNCTION_POOL = re.compile(r"(compat\.v1\.)?nn\.(max_pool|avg_pool|pool)\w*|(Adaptive)?(Max|Average)Pool")
 FUNCTION_CONV = re.compile(
@@ -57,8 +57,8 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
         in_front: Which of `ZeroPadding` and `Cropping` exist for this layer's rank and data format.
     """
     last = getattr(layer, "data_format", "channels_last") == "channels_last"
-    if CONV.fullmatch(class_name):
-        return _conv(layer, last, in_front)
+    if found := CONV.fullmatch(class_name):
+        return _conv(layer, found["kind"], last, in_front)
     if found := POOL.fullmatch(class_name):
         role = Role.MAX_POOL if found[1] == "Max" else Role.AVERAGE_POOL
         windows = zip(_tuple(layer.pool_size), _tuple(layer.strides), strict=True)
@@ -110,11 +110,13 @@ def describe_join(layer: Any, name: str, rank: int) -> Description:
     return Description(Role.JOIN, settings=settings)
 
 
-def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:
+def _conv(layer: Any, kind: str, last: bool, in_front: frozenset[str]) -> Description:
     windows = zip(_tuple(layer.kernel_size), _tuple(layer.strides), _tuple(layer.dilation_rate), strict=True)
     settings = {
-        "filters": layer.filters,
-        "groups": layer.groups,
+        "kind": kind,
+        "filters": getattr(layer, "filters", None),
+        "groups": getattr(layer, "groups", 1),
+        "depth_multiplier": getattr(layer, "depth_multiplier", 1),
         "use_bias": layer.use_bias,
         "activation": activation_name(layer.activation),
         "layers_in_front": in_front,
@@ -134,8 +136,7 @@ def _conv(layer: Any, last: bool, in_front: frozenset[str]) -> Description:
 def _other_conv(layer: Any, last: bool) -> Description:
     kernel, strides = _tuple(layer.kernel_size), _tuple(layer.strides)
     windows = tuple(Window(k, s, 1, layer.padding) for k, s in zip(kernel, strides, strict=True))
-    settings = {"depth_multiplier": getattr(layer, "depth_multiplier", 1), "filters": getattr(layer, "filters", None)}
-    return Description(Role.OTHER_CONV, windows, last, settings)
+    return Description(Role.OTHER_CONV, windows, last)
 
 
 def _elementwise(layer: Any, class_name: str, rank: int) -> tuple[Role, int | None]:

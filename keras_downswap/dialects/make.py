@@ -47,14 +47,22 @@ def _settings_of(layer: Any, twins: Twins) -> dict[str, Any]:
     return config
 
 
+def kernels(layer: Any) -> dict[str, Any]:
+    """Return the kernels of a convolution by their names; the first is the one that slides."""
+    names = [name for name in ("depthwise_kernel", "pointwise_kernel") if getattr(layer, name, None) is not None]
+    return {name: getattr(layer, name) for name in names or ["kernel"]}
+
+
 def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
     """Move the weights of the layer that a new one stands for, and its initializers."""
     if step.like is None:
         return
     dialect = reading.dialect
     old, new = dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
-    for key in ("kernel_initializer", "bias_initializer"):
+    for key in [key for key in vars(old) if key.endswith("_initializer")]:
         setattr(new, key, twins.copy(getattr(old, key)))
-    dialect.assign(new.kernel, old.kernel if step.kernel is None else step.kernel(dialect.array(old.kernel)))
+    for (key, before), after in zip(kernels(old).items(), kernels(new).values(), strict=True):
+        verbatim = step.kernel is None or key == "pointwise_kernel"
+        dialect.assign(after, before if verbatim or step.kernel is None else step.kernel(dialect.array(before)))
     if old.use_bias:
         dialect.assign(new.bias, old.bias)

@@ -29,7 +29,7 @@ def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -
         activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
     )
     require_position_free(conv, between)
-    require_bias_in_place(conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
+    require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     for call in between:
         linear = call.role is Role.LINEAR or bool(call.settings.get("linear"))
         require(linear, f"{call.label} stands between and is not linear")

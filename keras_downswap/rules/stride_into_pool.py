@@ -6,11 +6,11 @@ For every padding the strided law is the stride-1 law followed by n -> (n + s - 
 stride s: so a `same` pool always has the right length. A `valid` pool is taken where it gives the same length too.
 """
 
-from keras_downswap.emit import conv_settings, pool_layer
+from keras_downswap.emit import conv_layer, pool_layer
 from keras_downswap.geometry import Padding, Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import is_strided_conv, pointwise_run, require_conv
-from keras_downswap.rule import KEEP, Make, Promise, Replacement, Rule, Step
+from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step
 
 KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}
 
@@ -26,7 +26,7 @@ def stride_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
     )
     padding: Padding = "valid" if agrees else "same"
     pools = [Window(w.stride, w.stride, 1, padding) for w in conv.windows]
-    new = Make("Conv", len(slow), conv.name, conv_settings(slow, conv.windows[0].padding), conv.layer, conv.layer)
+    new = conv_layer(conv, slow, conv.windows[0].padding)
     pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, conv, run[-1])
     last = run[-1]
     steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, pool)}

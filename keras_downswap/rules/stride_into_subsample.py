@@ -6,7 +6,7 @@
 the stride-1 convolution pads (1, 1). So the strided convolution's lead is held, by explicit padding where need be.
 """
 
-from keras_downswap.emit import pool_layer, refit
+from keras_downswap.emit import may_be_causal, pool_layer, refit
 from keras_downswap.geometry import SizeMap, Window, fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import (
@@ -29,9 +29,9 @@ def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
     laws = [SizeMap(w.law.offset - (w.stride - 1), 1) for w in conv.windows]
     sizes = graph.sizes(conv)
     wide = None if sizes[-1] is None else laws[-1](sizes[-1])
-    require_bias_in_place(conv, graph.output_shape(conv)[-1], wide)
+    require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], wide)
     fits = [
-        fit(window, law, n, lead, causal=len(windows) == 1)
+        fit(window, law, n, lead, causal=may_be_causal(conv))
         for window, law, n, lead in zip(windows, laws, sizes, known_leads(graph, conv), strict=True)
     ]
     pool = pool_layer("MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv)

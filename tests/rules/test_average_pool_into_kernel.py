@@ -90,7 +90,7 @@ def test_the_name_of_one_of_several_outputs_survives() -> None:
         ({"between": ["batch_norm", "relu"], "pool": AVERAGE}, "'relu1' stands between"),
         ({"pool": {**AVERAGE, "padding": "same", "size": 3, "stride": 2}}, "pads .padding='same' over length 30"),
         ({"pool": {**AVERAGE, "size": 40}}, "covers its whole 30 map"),
-        ({"conv": {"kind": "DepthwiseConv"}, "pool": AVERAGE}, "DepthwiseConv1D 'conv' is not a Conv1D"),
+        ({"conv": {"kind": "ConvLSTM"}, "pool": AVERAGE}, "ConvLSTM1D 'conv' is no ordinary"),
         ({"conv": {"obstacle": "is quantized"}, "pool": AVERAGE}, "Conv1D 'conv' is quantized"),
         ({"pool": {**AVERAGE, "obstacle": "is odd"}}, "AveragePooling1D 'pool' is odd"),
         ({"pool": {**AVERAGE, "dtype": "float16"}}, "turns float32 into float16"),

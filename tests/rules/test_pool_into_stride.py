@@ -97,7 +97,7 @@ def test_a_pool_of_stride_one_leaves_a_dilated_convolution() -> None:
     ("facts", "words"),
     [
         ({"conv": {"dilation": 2}}, "'conv' has dilation_rate .2,., and Keras has no convolution with stride and dil"),
-        ({"conv": {"kind": "DepthwiseConv"}}, "DepthwiseConv1D 'conv' is not a Conv1D, Conv2D or Conv3D"),
+        ({"conv": {"kind": "ConvLSTM"}}, "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution"),
         ({"conv": {"obstacle": "is quantized (int8)"}}, "Conv1D 'conv' is quantized"),
         ({"pool": {"obstacle": "is adaptive pooling"}}, "MaxPooling1D 'pool' is adaptive pooling"),
         ({"pool": {"size": 30}}, "MaxPooling1D 'pool' covers its whole 30 map: global pooling"),

@@ -50,7 +50,7 @@ def test_a_dilated_convolution_may_stay_where_nothing_strides() -> None:
     [
         ({"pool": {}}, "'pool' has a window above 1, so it does not subsample"),
         ({"conv": {"dilation": 2}, "pool": ONE}, "'conv' has dilation_rate .2,., and Keras has no convolution with"),
-        ({"conv": {"kind": "SeparableConv"}, "pool": ONE}, "SeparableConv1D 'conv' is not a Conv1D"),
+        ({"conv": {"kind": "ConvLSTM"}, "pool": ONE}, "ConvLSTM1D 'conv' is no ordinary"),
         ({"conv": {"obstacle": "has LoRA enabled"}, "pool": ONE}, "Conv1D 'conv' has LoRA enabled"),
         ({"pool": {**ONE, "dtype": "float16"}}, "turns float32 into float16"),
     ],

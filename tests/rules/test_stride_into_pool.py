@@ -107,7 +107,7 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"kind": "DepthwiseConv"}, "DepthwiseConv1D 'conv' is not a Conv1D, Conv2D or Conv3D"),
+        ({"kind": "ConvLSTM"}, "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution"),
         ({"obstacle": "has LoRA enabled: merge its weights first"}, "Conv1D 'conv' has LoRA enabled"),
     ],
 )

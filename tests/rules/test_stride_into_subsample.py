@@ -69,7 +69,7 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
 @pytest.mark.parametrize(
     ("sizes", "facts", "words"),
     [
-        ((32,), {"kind": "SeparableConv"}, "SeparableConv1D 'conv' is not a Conv1D, Conv2D or Conv3D"),
+        ((32,), {"kind": "ConvLSTM"}, "ConvLSTM1D 'conv' is no ordinary"),
         ((32,), {"obstacle": "is quantized"}, "Conv1D 'conv' is quantized"),
         ((32, None), {"padding": "same"}, "padding='same' and stride 2 over an unknown length .spatial axis 1."),
         ((32,), {"padding": "same", "in_front": frozenset()}, "'conv' would need ZeroPadding1D"),

@@ -64,6 +64,23 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
         (17, 17, 4),
         lambda L: [L.DepthwiseConv2D(3, 2), L.SeparableConv2D(4, 3, 2), L.Conv2DTranspose(4, 3, 2), L.MaxPooling2D(2)],
     ),
+    "depthwise_max": (
+        (17, 17, 4),
+        lambda L: [L.DepthwiseConv2D(3, depth_multiplier=2, activation="relu"), L.MaxPooling2D(2)],
+    ),
+    "depthwise_average": (
+        (18, 17, 4),
+        lambda L: [L.DepthwiseConv2D((3, 2), padding="same"), L.BatchNormalization(), L.AveragePooling2D(2)],
+    ),
+    "separable_average": (
+        (17, 17, 3),
+        lambda L: [L.SeparableConv2D(5, 3, padding="same", depth_multiplier=2), L.AveragePooling2D(2)],
+    ),
+    "separable_row": ((21, 3), lambda L: [L.SeparableConv1D(4, 3, 2), L.AveragePooling1D(3, 2), L.ReLU()]),
+    "depthwise_row": ((21, 3), lambda L: [L.DepthwiseConv1D(3, padding="same"), L.MaxPooling1D(1, 2)]),
+    "depthwise_dilated": ((20, 20, 3), lambda L: [L.DepthwiseConv2D(3, dilation_rate=2), L.AveragePooling2D(2)]),
+    "depthwise_unequal_strides": ((20, 20, 3), lambda L: [L.DepthwiseConv2D(3), L.AveragePooling2D((2, 3))]),
+    "separable_strided": ((18, 17, 3), lambda L: [L.SeparableConv2D(4, 3, 2, padding="same", use_bias=False)]),
     "global_pools": (
         SQUARE,
         lambda L: [L.Conv2D(4, 3, 2), L.ReLU(), L.AveragePooling2D(7), L.GlobalMaxPooling2D()],
@@ -98,13 +115,13 @@ def chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential
 
 COPIES = (
     "article_pair", "conv_norm_relu_max", "conv_average_same_padded", "odd_sizes", "unknown_sizes_strided",
-    "channels_first_max", "channels_first_row", "strided_conv_then_pool", "causal_row", "anisotropic_pool",
-    "lambda_activation", "own_activation", "seeds",
+    "channels_first_max", "channels_first_row", "depthwise_max", "strided_conv_then_pool", "causal_row",
+    "anisotropic_pool", "lambda_activation", "own_activation", "seeds",
 )  # fmt: skip
 COMPOSITIONS = (
     "conv_average", "conv_norm_average", "odd_sizes_average", "channels_first_average", "groups",
     "strided_conv_then_average", "causal_average", "pool_strides_far", "pool_without_stride", "dilated_average",
-    "frozen", "half",
+    "frozen", "half", "depthwise_average", "separable_average", "separable_row", "depthwise_dilated",
 )  # fmt: skip
 RULES: dict[str, tuple[str, ...] | None] = {
     "channels_first_as_wide_as_deep": None,
@@ -114,6 +131,7 @@ RULES: dict[str, tuple[str, ...] | None] = {
     "overlapping_pool": (f"{COPIED} + {COMPOSED}",),
     "pool_behind_pool": (f"{COPIED} + {COPIED}",),
     "subsampling_pool": ("pool_of_one_into_stride",),
+    "depthwise_row": ("pool_of_one_into_stride",),
 }
 
 for name, parts in CHAINS.items():
