@@ -96,6 +96,24 @@ class Drawing:
         between = self.one(None, Layer("Dropout", {"rate": 0.5}), Layer("BatchNormalization", {"axis": axis}))
         self.pool(self.add(between, (at,)) or at, padding="valid")
 
+    def branched(self) -> None:
+        """Add two or three convolutions of one tensor that differ in their weights, a join of them, and a pool."""
+        at = self.tensor(1)
+        first = at if at is None or self.chain else self.convolution(at, activation=self.one(None, "relu"))
+        if at is None or first is None or self.chain:
+            return
+        layer = self.steps[-1].layer
+        if isinstance(layer, Layer):
+            layer = replace(layer, arguments={k: v for k, v in layer.arguments.items() if k != "name"})
+        ends = [first, *(self.add(layer, (at,)) for _ in range(self.one(1, 1, 2)))]
+        kind = self.one(*MERGES, "Concatenate")
+        axis = {"axis": 1 if "data_format" in self.common else -1} if kind == "Concatenate" else {}
+        joined = self.add(
+            Layer(kind, axis), tuple(end for end in ends[: 2 if kind == "Subtract" else 3] if end is not None)
+        )
+        if joined is not None:
+            self.pool(self.pointwise(joined) or joined if self.one(True, False) else joined)
+
     def convolution(self, at: int, strided: bool | None = None, **fixed: Any) -> int | None:
         spec, given = self.specs[at], {**self.given(), **fixed}
         if not isinstance(spec.shape[0 if "data_format" in given else -1], int):
@@ -203,8 +221,8 @@ class Drawing:
     def drawn(self, rounds: int) -> Recipe:
         """Return a recipe of so many rounds of calls."""
         rows: list[Callable[[], object]] = [
-            *[self.site] * 3, *[self.averaged] * 2, *[self.strided] * 2, *[self.other] * 2, *[self.join] * 2,
-            *[self.repeat] * 2, *[self.nested] * 2, self.operation, self.shared, self.part,
+            *[self.site] * 3, *[self.averaged] * 2, self.branched, *[self.strided] * 2, *[self.other] * 2,
+            *[self.join] * 2, *[self.repeat] * 2, *[self.nested] * 2, self.operation, self.shared, self.part,
         ]  # fmt: skip
         for _ in range(rounds):
             if len(self.steps) < 14:

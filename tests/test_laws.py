@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import laws
+import numpy as np
 import pytest
 import tensorflow as tf
 from looking import owed
@@ -116,6 +117,22 @@ def test_same_values_fails_on_another_shape_or_number_of_outputs(K: Any) -> None
     for other in (head(K, units=4), K.Model(old.inputs, [old.outputs[0], old.outputs[0]])):
         with pytest.raises(AssertionError):
             laws.assert_same_values(old, other, x, rtol=9)
+
+
+def test_close_fails_beyond_its_tolerance_of_the_largest_output() -> None:
+    one, ten = np.ones(3, "float32"), np.full(3, 10, "float32")
+    laws.assert_close([one, ten], [one + 0.009, ten], 1e-3)
+    for news, tolerance in (([one + 0.011, ten], 1e-3), ([one + 1e-6, ten], 0), ([one[:2], ten], 9), ([one], 9)):
+        with pytest.raises((AssertionError, ValueError)):
+            laws.assert_close([one, ten], news, tolerance)
+
+
+def test_survives_as_the_original_does_fails_where_the_original_survives(K: Any, tmp_path: Path) -> None:
+    old, new = ZOO["article_pair"](K), ZOO["article_pair"](K)
+    new.layers[-1].call = lambda x: x[:, :30:2, :30:2]
+    with pytest.raises(AssertionError):
+        laws.assert_survives_as_the_original_does(old, new, tmp_path)
+    laws.assert_survives_as_the_original_does(new, new, tmp_path)
 
 
 def test_accounted_fails_on_each_missing_entry(K: Any) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import laws
-import numpy as np
 import pytest
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
@@ -22,8 +22,8 @@ from keras_downswap import NothingSwapped, Report, swap_downsampling
 
 TARGETS = ("strided_conv", "max_pool", "average_pool", "subsample")
 METHODS = ("auto", "exact", "copy")
-MODELS = int(os.environ.get("RANDOM_MODELS", 7 * settings().max_examples))
-"""Models per Keras: 420 in the profile `ci`, always the same; HYPOTHESIS_PROFILE=long draws others."""
+MODELS = int(os.environ.get("RANDOM_MODELS", (7 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
+"""Models per Keras: 420 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
 """By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact swap rounds."""
 
@@ -34,36 +34,6 @@ def coarsest(recipe: Recipe) -> str:
     if found and found <= {"float64"}:
         return "float64"
     return "float16" if "mixed_float16" in found else "float32"
-
-
-def assert_close(olds: list[Any], news: list[Any], tolerance: float) -> None:
-    """Outputs agree within a tolerance of the largest of them all, bit by bit where it is 0."""
-    scale = max([1.0, *(float(np.abs(y[np.isfinite(y)].astype(np.float64)).max(initial=0)) for y in olds)])
-    for number, (a, b) in enumerate(zip(olds, news, strict=True)):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        if tolerance == 0:
-            assert a.tobytes() == b.tobytes(), f"output {number} is not the same, bit by bit"
-        np.testing.assert_allclose(b.astype(np.float64), a.astype(np.float64), rtol=0, atol=tolerance * scale)
-
-
-def assert_idempotent(model: Any, to: str, method: Any) -> None:
-    """A second swap like the first changes nothing and says so."""
-    with pytest.warns(NothingSwapped):
-        again, report = swap_downsampling(model, to, method, return_report=True)
-    assert all(site.status == "kept" for site in report.sites), str(report)
-    assert [(p, type(lay)) for p, lay in laws.parts(again)] == [(p, type(lay)) for p, lay in laws.parts(model)]
-    laws.assert_weights_kept(model, again, ())
-
-
-def assert_survives_as_the_original_does(old: Any, new: Any, folder: Path) -> None:
-    try:
-        laws.assert_survives_saving(new, folder)
-    except Exception:
-        try:
-            laws.assert_survives_saving(old, folder)
-        except Exception:  # noqa: BLE001 (Keras itself loses this model)
-            return
-        raise
 
 
 def assert_holds(K: Any, old: Any, recipe: Recipe, method: Any, folder: Path | None) -> list[Report]:
@@ -87,10 +57,10 @@ def assert_holds(K: Any, old: Any, recipe: Recipe, method: Any, folder: Path | N
         promises = {site.promise for site in report.sites if site.status == "swapped"}
         if promises <= {"exact"}:
             for olds, news in zip(wanted, made, strict=True):
-                assert_close(olds, news, TOLERANCE[coarsest(recipe)] if promises else 0)
-        assert_idempotent(new, to, method)
+                laws.assert_close(olds, news, TOLERANCE[coarsest(recipe)] if promises else 0)
+        laws.assert_idempotent(new, to, method)
         if folder is not None and to == TARGETS[len(recipe.steps) % len(TARGETS)]:
-            assert_survives_as_the_original_does(old, new, folder)
+            laws.assert_survives_as_the_original_does(old, new, folder)
     return reports
 
 
@@ -99,6 +69,10 @@ def seen_in(recipe: Recipe, reports: list[Report]) -> Counter[str]:
     sites = [site for report in reports for site in report.sites]
     seen = Counter(str(site.promise or site.status) for site in sites)
     seen.update(rule for site in sites if site.rule for rule in {*site.rule.split(" + ")})
+    joins = re.compile(r"(add|subtract|multiply|maximum|minimum|average|concatenate)(_\d+)?")
+    seen["swaps through joins"] = sum(
+        any(joins.fullmatch(name.split("/")[-1]) for name in site.layers) for site in sites if site.status == "swapped"
+    )
     seen["pools behind pools"] = sum(" + " in str(site.rule) for site in sites)
     calls = Counter((depth, step.key) for depth, step in recipe.flat())
     swapped = {name.split("/")[-1] for site in sites if site.status == "swapped" for name in site.layers}
@@ -118,8 +92,9 @@ def seen_in(recipe: Recipe, reports: list[Report]) -> Counter[str]:
 FLOORS = {
     "exact": 50, "approximate": 100, "kept": 400, "average_pool_into_kernel": 5, "pool_into_stride": 20,
     "pool_of_one_into_stride": 5, "stride_into_pool": 20, "stride_into_subsample": 20, "pool_into_pool": 40,
-    "pools behind pools": 1, "swaps inside nested models": 30, "swapped models with shared layers": 20,
-    "nested models": 50, "models in nested models": 10, "several outputs": 50, "joins": 30, "unknown sizes": 10,
+    "pools behind pools": 1, "swaps through joins": 5, "swaps inside nested models": 30,
+    "swapped models with shared layers": 20, "nested models": 50, "models in nested models": 10,
+    "several outputs": 50, "joins": 30, "unknown sizes": 10,
 }  # fmt: skip
 """What 400 models must have shown at least; most show several times as much."""
 
@@ -133,7 +108,13 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
     @given(recipe=models(), method=st.sampled_from(METHODS), saved=st.integers(0, 4))
     def each_keeps_every_law(recipe: Recipe, method: Any, saved: int) -> None:
         K.backend.clear_session(**free)
-        reports = assert_holds(K, recipe.build(K), recipe, method, tmp_path if saved == 0 else None)
+        try:
+            model = recipe.build(K)
+        except ValueError as error:  # Keras 3 cannot cut every model out of a graph that shares layers with it
+            assert "is not connected to `inputs`" in str(error)  # noqa: PT017
+            seen["not built"] += 1
+            return
+        reports = assert_holds(K, model, recipe, method, tmp_path if saved == 0 else None)
         seen.update(found := seen_in(recipe, reports))
         for what in +found:
             event(what)
@@ -141,5 +122,7 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
             gc.collect()
 
     each_keeps_every_law()
-    missed = {what: seen[what] for what, floor in FLOORS.items() if seen[what] < floor * min(1, seen["models"] / 400)}
+    assert seen["not built"] <= 0.01 * MODELS + 1
+    part = min(1, seen["models"] / 400)
+    missed = {what: seen[what] for what, floor in FLOORS.items() if seen[what] < int(floor * part)}
     assert not missed, f"the models drawn show too few of {missed}: {seen}"
