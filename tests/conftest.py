@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 sys.path[:0] = [folder for folder in (str(Path(__file__).parent),) if folder not in sys.path]
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, suppress_health_check=QUIET)
 settings.register_profile("long", deadline=None, max_examples=2000, suppress_health_check=QUIET)
+settings.register_profile("unshrunk", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -107,7 +107,11 @@ class Drawing:
             layer = replace(layer, arguments={k: v for k, v in layer.arguments.items() if k != "name"})
         ends = [first, *(self.add(layer, (at,)) for _ in range(self.one(1, 1, 2)))]
         kind = self.one(*MERGES, "Concatenate")
-        axis = {"axis": 1 if "data_format" in self.common else -1} if kind == "Concatenate" else {}
+        axis = (
+            {"axis": -len(self.specs[at].shape) if "data_format" in self.common else -1}
+            if kind == "Concatenate"
+            else {}
+        )
         joined = self.add(
             Layer(kind, axis), tuple(end for end in ends[: 2 if kind == "Subtract" else 3] if end is not None)
         )
