@@ -20,7 +20,7 @@ def settle(graph: Graph, sites: list[Site]) -> list[Site]:
                 calls_of.setdefault(layer, []).append((scope.scope, call.index))
     while True:
         made = _made(sites, graphs)
-        settled = [_checked(site, graphs, calls_of, made) for site in sites]
+        settled = [_checked(site, graphs, calls_of, made, _removed(sites)) for site in sites]
         if settled == sites:
             return sites
         sites = settled
@@ -41,11 +41,18 @@ def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[tuple[i
     }
 
 
+def _removed(sites: Iterable[Site]) -> frozenset[tuple[int, int]]:
+    """Return the calls that nothing takes the place of: they leave the name of their layer to others."""
+    swaps = [(site.scope, site.replacement.steps) for site in sites if site.replacement is not None]
+    return frozenset((scope, index) for scope, steps in swaps for index, made in steps.items() if not made)
+
+
 def _checked(
     site: Site,
     graphs: Mapping[int, Graph],
     calls_of: Mapping[int, list[tuple[int, int]]],
     made: Mapping[tuple[int, int], Make],
+    removed: frozenset[tuple[int, int]],
 ) -> Site:
     if site.replacement is None:
         return site
@@ -55,7 +62,8 @@ def _checked(
             continue
         call = graphs[site.scope].calls[index]
         places = [where for layer in (call.layer, *call.inside) for where in calls_of[layer]]
-        others = [made.get(where) for where in dict.fromkeys(places)]
+        leaves = removed if mine.like is None else frozenset()
+        others = [made.get(where) for where in dict.fromkeys(places) if where not in leaves]
         if any(other is None for other in others):
             return site.kept(f"{call.label} is used in {len(others)} places, and not each of them can be swapped")
         if any(_form(other) != _form(mine) or other.like != mine.like for other in others if other is not None):

@@ -87,6 +87,13 @@ def shared_pool_outputs(K: Any, L: Any) -> Any:
     return i, [pool(L.Conv2D(4, 3)(i)), pool(L.Conv2D(4, 3)(i))]
 
 
+@trap("pool_of_one_into_stride", "pool_of_one_into_stride", COPIED)
+def shared_pool_that_makes_one_of_several_outputs(K: Any, L: Any) -> Any:
+    i, pool = K.Input(SQUARE), L.MaxPooling2D(1, 2, name="pool")
+    x = pool(L.Conv2D(4, 3)(i))
+    return i, [pool(L.Conv2D(4, 3)(x)), pair(L, x)]
+
+
 @trap()
 def shared_pool_that_makes_two_outputs(K: Any, L: Any) -> Any:
     i, pool = K.Input((16, 4)), L.MaxPooling1D(4)
