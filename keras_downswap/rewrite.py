@@ -106,6 +106,7 @@ class _Replay:
             read_scope(model, self.reading)
         scope = self.reading.scopes[self.reading.scope_of[id(model)]]
         names = {call.name for call in scope.graph.calls}
+        waiting = len(self.heirs)
         tensors: dict[int, Any] = {}
         layers: list[Any] = []
         nodes: list[Any] = []
@@ -114,7 +115,7 @@ class _Replay:
         inputs, outputs = (
             self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
         )
-        while self.heirs:
+        while len(self.heirs) > waiting:
             old, made = self.heirs.pop()
             self._note_heir(str(old.name), old, made)
         new = self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))

@@ -103,9 +103,11 @@ def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_sto
         held = made.kernel if pool is L.MaxPooling2D else made.bias
         value = laws.values(new, np.zeros((1, 16, 16, 3), "float32"))[0]
         np.testing.assert_allclose(value, 1 + laws.array(held).sum(), rtol=1e-5)
+    nested = K.Sequential([K.Input((7, 7, 4)), L.Dense(4)], name="nested")
     for by in (lambda: total(kernel), lambda: total(conv.kernel)):
-        with pytest.raises(BrokenPromise, match="something besides layer 'conv' refers to its weights"):
-            swap(K.Model(inputs, Shift(by)(L.AveragePooling2D(2)(features))))
+        for behind in (L.ReLU(), nested):
+            with pytest.raises(BrokenPromise, match="something besides layer 'conv' refers to its weights"):
+                swap(K.Model(inputs, Shift(by)(behind(L.AveragePooling2D(2)(features)))))
 
 
 def test_a_model_that_shares_layers_with_the_original_stays_as_it_was(K: Any) -> None:
