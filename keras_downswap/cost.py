@@ -7,13 +7,14 @@ Pools, padding and elementwise maps are not counted: they multiply nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
-from keras_downswap.emit import cells, made_windows
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, Role, Shape, channels, spatial
-from keras_downswap.rule import KEEP, Make, Replacement
+from keras_downswap.follow import stages
+from keras_downswap.graph import Call, Graph, Role, Shape, channels
+from keras_downswap.rule import Make, Replacement, Step
 from keras_downswap.site import Site
 
 
@@ -48,54 +49,55 @@ def site_cost(graph: Graph, site: Site) -> SiteCost:
         site: One site of a plan.
     """
     calls = [graph.calls[i] for i in site.calls]
-    before = _total([_conv(graph, c, c.windows, spatial(graph.output_shape(c), c.channels_last)) for c in calls])
-    after = before
-    if site.replacement is not None:
-        after = _total([cost for call in calls for cost in _made(graph, call, site.replacement)])
-    return SiteCost(graph.input_shape(calls[0]), graph.output_shape(calls[-1]), before, after)
+    old = cost_of(graph, Replacement(site.calls, {}))
+    new = old if site.replacement is None else cost_of(graph, site.replacement)
+    return SiteCost(graph.input_shape(calls[0]), graph.output_shape(calls[-1]), old, new)
 
 
-def _conv(graph: Graph, call: Call, windows: tuple[Window, ...], out: Shape) -> Cost:
-    depth = channels(graph.input_shape(call), call.channels_last)
-    if call.role is Role.OTHER_CONV:
-        return Cost(None, None)
-    if call.role is not Role.CONV or depth is None:
-        return Cost(0, 0)
-    weights, outputs = _weights(call, prod(w.size for w in windows), depth)
-    every = (*out, graph.times(call))
+def cost_of(graph: Graph, replacement: Replacement) -> Cost:
+    """Return what the layers of a site cost that a replacement calls; without steps, what the old ones cost.
+
+    Args:
+        graph: The graph that holds the site.
+        replacement: The replacement.
+    """
+    costs: list[Cost] = []
+    depths: dict[int, int | None] = {}
+    for call, step, _, after in stages(graph, replacement)[0]:
+        depth = depths.get(call.index, channels(graph.input_shape(call), call.channels_last))
+        cost, depths[call.index] = _layer(call, step, depth, after, graph.times(call))
+        costs.append(cost)
+    return Cost(_sum([cost.parameters for cost in costs]), _sum([cost.macs for cost in costs]))
+
+
+def _layer(call: Call, step: Step, depth: int | None, after: Shape, times: int | None) -> tuple[Cost, int | None]:
+    """Return what one layer costs, and how many channels it makes of `depth`."""
+    if not isinstance(step, Make):
+        if call.role is Role.OTHER_CONV:
+            return Cost(None, None), depth
+        settings, taps = call.settings, prod(w.size for w in call.windows)
+    elif step.convolves:
+        settings = {**(call.settings if step.like is not None else {}), "kind": step.kind, **step.settings}
+        taps = prod(step.settings["kernel_size"])
+    else:
+        return Cost(0, 0), step.settings["target_shape"][-1] if step.kind == "Reshape" else depth
+    if depth is None or (not isinstance(step, Make) and call.role is not Role.CONV):
+        return Cost(0, 0), depth
+    weights, outputs = _weights(settings, taps, depth)
+    every = (*after, times)
     positions = None if None in every else prod(n for n in every if n is not None)
-    return Cost(
-        weights + (outputs if call.settings["use_bias"] else 0), None if positions is None else positions * weights
-    )
+    bias = outputs if settings["use_bias"] else 0
+    return Cost(weights + bias, None if positions is None else positions * weights), outputs
 
 
-def _weights(call: Call, taps: int, depth: int) -> tuple[int, int]:
+def _weights(settings: Mapping[str, Any], taps: int, depth: int) -> tuple[int, int]:
     """Return how many kernel values a convolution of so many taps and channels has, and how many channels it makes."""
-    filters = call.settings["filters"]
-    if call.settings["kind"] == "Conv":
-        return taps * (depth // call.settings["groups"]) * filters, filters
-    deep = depth * call.settings["depth_multiplier"]
-    return (taps * deep + deep * filters, filters) if call.settings["kind"] == "SeparableConv" else (taps * deep, deep)
-
-
-def _made(graph: Graph, call: Call, replacement: Replacement) -> list[Cost]:
-    """Follow the lengths through the layers that stand for a call, and cost each convolution among them."""
-    steps = replacement.steps.get(call.index, (KEEP,))
-    if call.role is not Role.CONV or KEEP in steps:
-        return [_conv(graph, call, call.windows, spatial(graph.output_shape(call), call.channels_last))]
-    costs, lengths = [], list(graph.sizes(call))
-    for step in (step for step in steps if isinstance(step, Make)):
-        if step.kind in ("ZeroPadding", "Cropping"):
-            lengths = [None if n is None else n + sum(pair) for n, pair in zip(lengths, cells(step), strict=True)]
-        elif step.like is not None:
-            windows = made_windows(step)
-            out = tuple(None if n is None else w.law(n) for n, w in zip(lengths, windows, strict=True))
-            costs.append(_conv(graph, call, windows, out))
-    return costs
-
-
-def _total(costs: list[Cost]) -> Cost:
-    return Cost(_sum([c.parameters for c in costs]), _sum([c.macs for c in costs]))
+    if settings["kind"] == "Conv":
+        return taps * (depth // settings.get("groups", 1)) * settings["filters"], settings["filters"]
+    deep = depth * settings.get("depth_multiplier", 1)
+    if settings["kind"] == "DepthwiseConv":
+        return taps * deep, deep
+    return taps * deep + deep * settings["filters"], settings["filters"]
 
 
 def _sum(values: list[int | None]) -> int | None:

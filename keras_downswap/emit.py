@@ -139,6 +139,20 @@ def _in_front(conv: Call, fits: Sequence[Fit]) -> tuple[Make, ...]:
     return tuple(made)
 
 
+def cropped(pool: Call, cells: Sequence[tuple[int, int]]) -> tuple[Make, ...]:
+    """Return the layer that cuts cells (before, after) off each axis, in a removed pool's place; none if it cuts none.
+
+    Raises:
+        Refused: If this Keras has no such layer for the data format.
+    """
+    if not any(any(pair) for pair in cells):
+        return ()
+    missing = f"{pool.label} would leave Cropping{len(cells)}D, which this Keras has not for channels_first"
+    require("Cropping" in pool.settings.get("layers_in_front", ()), missing)
+    settings = {"cropping": tuple(cells) if len(cells) > 1 else cells[0], **data_format(pool)}
+    return (Make("Cropping", len(cells), f"{pool.name}_crop", settings, pool.layer),)
+
+
 def cells(step: Make) -> list[tuple[int, int]]:
     """Return how many cells a padding layer adds (a cropping layer: cuts, negative) on each side of each axis."""
     sign, argument = (1, "padding") if step.kind == "ZeroPadding" else (-1, "cropping")
@@ -147,10 +161,12 @@ def cells(step: Make) -> list[tuple[int, int]]:
 
 
 def made_windows(step: Make) -> tuple[Window, ...]:
-    """Return the windows of a convolution to be made."""
+    """Return the windows of a convolution or pool to be made; none for a layer of another kind."""
     s = step.settings
-    axes = zip(s["kernel_size"], s["strides"], s["dilation_rate"], strict=True)
-    return tuple(Window(size, stride, dilation, s["padding"]) for size, stride, dilation in axes)
+    sizes = s.get("kernel_size", s.get("pool_size", ()))
+    dilation = s.get("dilation_rate", (1,) * len(sizes))
+    axes = zip(sizes, s.get("strides", ()), dilation, strict=True)
+    return tuple(Window(size, stride, rate, s["padding"]) for size, stride, rate in axes)
 
 
 def data_format(call: Call) -> Mapping[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import comb, prod
 from typing import Any
 
 import numpy as np
@@ -54,3 +54,75 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
         result = wide
     mean: Array = (result / prod(pool)).astype(kernel.dtype, copy=False)
     return mean
+
+
+def mean(shape: tuple[int, ...]) -> Array:
+    """Return the kernel of a convolution of each channel by itself that takes the mean of its window.
+
+    Args:
+        shape: (*taps, channels, 1) of a depthwise, (*taps, 1, channels) of a grouped convolution.
+    """
+    return np.full(shape, 1 / prod(shape[:-2]))
+
+
+def dense_mean(shape: tuple[int, ...]) -> Array:
+    """Return the kernel of an ordinary convolution that takes the mean of each channel's window: (*taps, C, C)."""
+    return np.broadcast_to(np.eye(shape[-1]) / prod(shape[:-2]), shape)
+
+
+def binomial(shape: tuple[int, ...]) -> Array:
+    """Return the kernel of a convolution of each channel by itself whose taps are binomial coefficients, of sum 1.
+
+    Args:
+        shape: As in `mean`; k taps of an axis are C(k - 1, i) / 2^(k - 1).
+    """
+    kernel: Any = np.ones(())
+    for k in shape[:-2]:
+        kernel = np.multiply.outer(kernel, [comb(k - 1, i) / 2 ** (k - 1) for i in range(k)])
+    return np.broadcast_to(kernel[..., None, None], shape)
+
+
+def tournament(cells: int, signed: bool) -> list[Array]:
+    """Return the matrices of a network with ReLU between them that computes the maximum of so many numbers.
+
+    A round halves the contestants: max(a, b) = relu(a - b) + b, where b passes the ReLU as relu(b) - relu(-b), and as
+    relu(b) alone where no number is negative.
+
+    Args:
+        cells: How many numbers there are.
+        signed: Whether they may be negative.
+
+    Returns:
+        ceil(log2(cells)) + 1 matrices of shape (features in, features out); the last makes one number.
+    """
+    passed = np.array([[1, -1]] if signed else [[1]])
+    contestants, matrices = np.eye(cells), []
+    while len(contestants) > 1:
+        features: list[Any] = []
+        sums: list[tuple[int, int, int]] = []
+        for match in (contestants[i : i + 2] for i in range(0, len(contestants), 2)):
+            start, last = len(features), match[-1]
+            features += [match[0] - last] if len(match) == 2 else []
+            sums.append((start, len(features), len(features) + passed.size))
+            features += [sign * last for sign in passed[0]]
+        contestants = np.zeros((len(sums), len(features)))
+        for row, (start, middle, end) in zip(contestants, sums, strict=True):
+            row[start:middle], row[middle:end] = 1, passed[0]
+        matrices.append(np.array(features).T)
+    return [*matrices, contestants.T]
+
+
+def round_of(cells: int, signed: bool, number: int, shape: tuple[int, ...]) -> Array:
+    """Return the kernel of one round of a tournament, played in each channel by itself.
+
+    Args:
+        cells: Cells of a window.
+        signed: Whether they may be negative.
+        number: Which round.
+        shape: (*taps, channels, features out) of a depthwise convolution over windows; of a grouped one
+            (*taps, features in, channels * features out).
+    """
+    matrix = tournament(cells, signed)[number]
+    rows = matrix.reshape(*shape[:-2], -1, matrix.shape[1])
+    times = (1, shape[-1] // matrix.shape[1]) if rows.shape[-2] == shape[-2] else (shape[-2], 1)
+    return np.tile(rows, times)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from keras_downswap.geometry import Window, middle_first
-from keras_downswap.graph import POOLS, Call, Graph, Role
-from keras_downswap.rule import Refused, require
+from keras_downswap.graph import POOLS, Call, Graph, Role, Shape
+from keras_downswap.rule import Refused, applies, require
 
 ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
 ELEMENTWISE = frozenset({
@@ -15,6 +15,8 @@ ELEMENTWISE = frozenset({
     "hard_swish", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "tanh", "hard_tanh", "tanh_shrink",
     "softplus", "sparse_plus", "squareplus", "softsign", "soft_shrink", "hard_shrink", "threshold", "exponential",
 })  # fmt: skip
+
+NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "exponential", "softplus"})
 
 
 def is_elementwise(graph: Graph, call: Call, channels_last: bool) -> bool:
@@ -166,6 +168,79 @@ def require_window(graph: Graph, pool: Call) -> None:
         not covers or all(w.size == 1 for w in pool.windows),
         f"{pool.label} covers its whole {whole} map: global pooling, not a downsampling site",
     )
+
+
+def require_floats(graph: Graph, pool: Call) -> None:
+    """Refuse a pool of integers, where what takes its place computes with floating-point numbers."""
+    dtype = graph.tensors[pool.inputs[0]].dtype
+    require("float" in dtype, f"{pool.label} pools {dtype}, and the swap computes with floating-point numbers only")
+
+
+def require_never_pads(graph: Graph, pool: Call, sizes: Shape | None = None) -> None:
+    """Refuse an average pool some window of which reaches outside its input: its divisor is not the same everywhere."""
+    for window, n in zip(pool.windows, graph.sizes(pool) if sizes is None else sizes, strict=True):
+        where = "an unknown length" if n is None else f"length {n}"
+        require(
+            window.never_pads(n),
+            f"{pool.label} pads (padding='same' over {where}), so its divisor changes at the border",
+        )
+
+
+def averages(pool: Call) -> bool:
+    """Tell whether a pool takes means, which of a single cell every pool does."""
+    return pool.role is Role.AVERAGE_POOL or (pool.role in POOLS and all(w.size == 1 for w in pool.windows))
+
+
+def never_negative(graph: Graph, tensor: int) -> bool:
+    """Tell whether no value of a tensor can be below zero, as far as the calls that made it tell."""
+    todo, seen = [tensor], set[int]()
+    while todo:
+        now = todo.pop()
+        call = graph.calls[graph.tensors[now].producer]
+        if now in seen or call.settings.get("activation") in NEVER_NEGATIVE or call.settings.get("never_negative"):
+            continue
+        seen.add(now)
+        if call.role not in POOLS | {Role.RESIZE} and not call.settings.get("keeps_sign"):
+            return False
+        todo += call.inputs
+    return True
+
+
+def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...]:
+    """Find the convolution that alone consumes what a pool makes.
+
+    Args:
+        graph: The graph.
+        pool: The pool.
+        linear: Whether only per-channel affine calls may stand between; else any elementwise ones.
+
+    Returns:
+        The pool, the calls between, and the convolution.
+
+    Raises:
+        Refused: If the pool is no downsampling site, or the convolution is none that could take it.
+        Elsewhere: If something else consumes or changes what it makes.
+    """
+    require_window(graph, pool)
+    run = [pool]
+    while run[-1].role is not Role.CONV or run[-1] is pool:
+        users = graph.consumers.get(run[-1].outputs[0], ())
+        nexts = " and ".join(graph.calls[u].label for u in users) or "nothing"
+        alone = len(users) == 1 and not graph.is_output(run[-1])
+        applies(alone, f"no convolution alone takes what {pool.label} makes: {run[-1].label} feeds {nexts}")
+        call = graph.calls[users[0]]
+        elementwise = is_elementwise(graph, call, pool.channels_last) and call.wrapped == pool.wrapped is None
+        through = elementwise and not (linear and call.role is not Role.LINEAR)
+        applies(through or call.role is Role.CONV, f"{call.label}, not a convolution, takes what {pool.label} makes")
+        run.append(call)
+    conv = run[-1]
+    require_conv(conv)
+    same = (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(pool.windows)
+    require(same and conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} slide over other axes")
+    given, wanted = (graph.tensors[t].dtype for t in (pool.inputs[0], conv.inputs[0]))
+    require(given == wanted, f"{pool.label} takes {given} and {conv.label} {wanted}: a swap would lose that")
+    require("float" in given, f"{pool.label} pools {given}, and the swap computes with floating-point numbers only")
+    return tuple(run)
 
 
 def require_free_name(graph: Graph, call: Call) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from keras_downswap.compose import advanced, after, pool_follows
+from keras_downswap.compose import advanced, after
 from keras_downswap.errors import BadRequest
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.rule import Elsewhere, Promise, Refused, Rule
@@ -47,23 +47,58 @@ def find_sites(
     if method not in METHODS:
         raise BadRequest(f"unknown method={method!r}: expected one of {', '.join(METHODS)}")
     serving = [r for r in rules if to in r.targets]
-    open_to = [r for r in serving if _admits(method, r)]
-    wanted, unwanted = selector_of("include", include, graph), selector_of("exclude", exclude, graph)
-    sites: list[Site] = []
-    for prefix, scope in graph.scopes():
-        covered: set[int] = set()
-        now = scope
-        for call in _anchors(scope, serving):
-            site = _decide(now, prefix, now.calls[call.index], serving, open_to, to, wanted, unwanted)
-            answer = site.replacement
-            if answer is not None:
-                site = site if covered.isdisjoint(site.calls) else _joined(site, sites)
-                covered.update(site.calls)
-                now = advanced(now, answer) if pool_follows(now, call) else now
-            sites.append(site)
-        sites += [_already(scope, prefix, c, to) for c in _leftover(scope, serving, covered)]
-        sites += [_hidden(scope, prefix, c, hidden) for c in scope.calls for hidden in c.hidden]
+    choice = _Choice(
+        to,
+        serving,
+        [r for r in serving if _admits(method, r)],
+        selector_of("include", include, graph),
+        selector_of("exclude", exclude, graph),
+    )
+    sites = [site for prefix, scope in graph.scopes() for site in _sites_in(scope, prefix, choice)]
     return _in_order(settle(graph, sites))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What was asked for.
+
+    Attributes:
+        to: What downsamples afterwards.
+        serving: The rules that serve it.
+        open_to: Those of them that the method admits.
+        wanted: Whether a caller included a site.
+        unwanted: Whether a caller excluded it.
+    """
+
+    to: str
+    serving: Sequence[Rule]
+    open_to: Sequence[Rule]
+    wanted: Callable[[Site], bool]
+    unwanted: Callable[[Site], bool]
+
+
+def _sites_in(scope: Graph, prefix: str, choice: _Choice) -> list[Site]:
+    """Decide on every downsampling call of one scope, until no swap makes another possible."""
+    now, sites, covered = scope, list[Site](), set[int]()
+    waiting = _anchors(scope, choice.serving)
+    while True:
+        kept: list[Call] = []
+        before, decided = now, list[Site]()
+        for call in waiting:
+            site = _decide(now, prefix, now.calls[call.index], choice)
+            if site.replacement is None:
+                kept.append(call)
+                decided.append(site)
+                continue
+            now = advanced(now, site.replacement) or now
+            sites.append(site if covered.isdisjoint(site.calls) else _joined(site, sites))
+            covered.update(site.calls)
+        waiting = kept
+        if now is before or not kept:
+            break
+    sites += decided
+    sites += [_already(scope, prefix, c, choice.to) for c in _leftover(scope, choice.serving, covered)]
+    return sites + [_hidden(scope, prefix, c, hidden) for c in scope.calls for hidden in c.hidden]
 
 
 def _joined(site: Site, sites: list[Site]) -> Site:
@@ -100,22 +135,13 @@ def _leftover(graph: Graph, serving: Sequence[Rule], covered: set[int]) -> list[
     return [c for c in graph.calls if c.downsamples and c.index not in covered | anchored]
 
 
-def _decide(
-    graph: Graph,
-    prefix: str,
-    call: Call,
-    serving: Sequence[Rule],
-    open_to: Sequence[Rule],
-    to: str,
-    wanted: Callable[[Site], bool],
-    unwanted: Callable[[Site], bool],
-) -> Site:
+def _decide(graph: Graph, prefix: str, call: Call, choice: _Choice) -> Site:
     refusals: list[Refused] = []
-    for rule in open_to:
+    for rule in choice.open_to:
         if not rule.anchors(call):
             continue
         try:
-            answer = rule.apply(graph, call, to)
+            answer = rule.apply(graph, call, choice.to)
         except Refused as refusal:
             refusals.append(refusal)
             continue
@@ -127,12 +153,14 @@ def _decide(
             reason="" if rule.promise is Promise.EXACT else _reason(refusals),
             replacement=answer,
         )
-        if not wanted(chosen) or unwanted(chosen):
+        if not choice.wanted(chosen) or choice.unwanted(chosen):
             return chosen.kept("left out by include or exclude")
         return chosen
-    spans = next(rule.spans for rule in serving if rule.anchors(call))
+    spans = next(rule.spans for rule in choice.serving if rule.anchors(call))
     site = _site(graph, prefix, spans(graph, call))
-    return site.kept(_reason(refusals) or f"no rule for to='{to}' that this method admits starts at {call.label}")
+    return site.kept(
+        _reason(refusals) or f"no rule for to='{choice.to}' that this method admits starts at {call.label}"
+    )
 
 
 def _reason(refusals: Sequence[Refused]) -> str:

@@ -50,6 +50,8 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
     calls = [graph.calls[i] for i in site.calls]
     paths = paths_through(graph, site)
     given = _samples(graph, paths)
+    if site.replacement is not None and not site.replacement.signed:
+        given = {tensor: np.abs(values) for tensor, values in given.items()}
     shapes = ", ".join(str(x.shape) for x in given.values())
     try:
         olds = _run(dialect, calls, {c.index: [reading.layers[c.layer]] for c in calls}, given)

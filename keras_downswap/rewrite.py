@@ -14,7 +14,7 @@ from keras_downswap.dialects.dress import dress
 from keras_downswap.dialects.make import fill, kernels, make
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.dialects.twin import Twins, Uncopyable
-from keras_downswap.graph import Call
+from keras_downswap.graph import Call, Graph, channels
 from keras_downswap.rule import KEEP, Make, Step
 from keras_downswap.site import Site
 
@@ -88,7 +88,7 @@ class _Replay:
         self.result = Rewritten()
         self.grafted: dict[tuple[int, tuple[int, ...]], Any] = {}
         self.grafted_nodes: set[int] = set()
-        self.remade: dict[tuple[int, str, str], Any] = {}
+        self.remade: dict[tuple[int, str, str, int | None], Any] = {}
         self.recomposed: list[tuple[str, Any]] = []
         self.heirs: list[tuple[Any, Any]] = []
         self.surviving = {
@@ -139,7 +139,7 @@ class _Replay:
         new = next((v for v in self.dialect.flatten((args, kwargs)) if self.dialect.is_tensor(v)), None)
         for step in steps:
             if isinstance(step, Make):
-                layer = self._made(call, step, names)
+                layer = self._made(scope.graph, call, step, names)
                 new = layer(self.dialect.flatten(new)[0])
                 fill(layer, step, self.reading, self.twins)
                 self._succeeds(layer, step)
@@ -161,12 +161,14 @@ class _Replay:
         old = self.reading.layers[step.like]
         one, two = self.dialect.unwrapped(old), self.dialect.unwrapped(made)
         self.heirs += [(old, made), (one, two)]
-        pairs = [(one.bias, two.bias)] if one.use_bias else []
+        pairs = [(one.bias, two.bias)] if one.use_bias and step.bias is None else []
         for (key, before), after in zip(kernels(one).items(), kernels(two).values(), strict=True):
             if step.kernel is None or key == "pointwise_kernel":
                 pairs.append((before, after))
             else:
                 self.recomposed.append((str(old.name), before))
+        if one.use_bias and step.bias is not None:
+            self.recomposed.append((str(old.name), one.bias))
         for before, after in pairs:
             self._note_heir(str(old.name), before, after)
 
@@ -222,10 +224,11 @@ class _Replay:
                 self.result.sharing.add(self.reading.number(old))
                 return self.twins.note(old, self.dialect.sharing_twin(old))
 
-    def _made(self, call: Call, step: Make, names: set[str]) -> Any:
+    def _made(self, graph: Graph, call: Call, step: Make, names: set[str]) -> Any:
         """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
         stands_for = step.name == call.name
-        key = (call.layer, step.kind, repr(sorted(step.settings.items())))
+        depth = None if step.fixed is None else channels(graph.input_shape(call), call.channels_last)
+        key = (call.layer, step.kind, repr(sorted(step.settings.items())), depth)
         if stands_for and key in self.remade:
             return self.remade[key]
         bears_the_name = stands_for and call.layer not in self.surviving

@@ -74,7 +74,10 @@ class Make:
         settings: Keras' constructor arguments, over those of `like`.
         beside: The layer whose dtype policy it takes.
         like: The layer whose other settings, flags and weights it takes.
-        kernel: Makes the new kernel from the old one; None moves it verbatim.
+        kernel: Makes the new kernel from that of `like`; None moves it verbatim.
+        bias: Likewise the bias.
+        fixed: Makes the kernel of a layer that is like no other from its shape.
+        frozen: Whether the layer is made not to train.
     """
 
     kind: str
@@ -84,6 +87,14 @@ class Make:
     beside: int
     like: int | None = None
     kernel: Callable[[Array], Array] | None = None
+    bias: Callable[[Array], Array] | None = None
+    fixed: Callable[[tuple[int, ...]], Array] | None = None
+    frozen: bool = False
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution."""
+        return self.kind.endswith("Conv")
 
 
 Step = Make | Keep
@@ -96,10 +107,12 @@ class Replacement:
     Attributes:
         chain: The calls that the site spans, upstream first.
         steps: For each replaced call, by index, the layers that are called in its place, in order; none deletes it.
+        signed: Whether values below zero may come in; where not, the promise is for others only.
     """
 
     chain: tuple[int, ...]
     steps: Mapping[int, tuple[Step, ...]]
+    signed: bool = True
 
 
 def _alone(graph: Graph, anchor: Call) -> tuple[Call, ...]:
@@ -119,6 +132,7 @@ class Rule:
         apply: Pure function from the graph and the anchor to the replacement; refuses through `require`.
         summary: One line for people.
         spans: The calls that a refused site is reported with; by default the anchor alone.
+        rank: Rules of one promise are tried by rank, the lowest first.
     """
 
     name: str
@@ -129,3 +143,4 @@ class Rule:
     apply: Callable[[Graph, Call, str], Replacement]
     summary: str
     spans: Callable[[Graph, Call], tuple[Call, ...]] = _alone
+    rank: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from keras_downswap.graph import Graph
+from keras_downswap.graph import Graph, channels
 from keras_downswap.rule import Make
 from keras_downswap.site import Site
 
@@ -63,13 +63,18 @@ def _checked(
         call = graphs[site.scope].calls[index]
         places = [where for layer in (call.layer, *call.inside) for where in calls_of[layer]]
         leaves = removed if mine.like is None else frozenset()
-        others = [made.get(where) for where in dict.fromkeys(places) if where not in leaves]
+        wheres = [where for where in dict.fromkeys(places) if where not in leaves]
+        others = [made.get(where) for where in wheres]
         if any(other is None for other in others):
             return site.kept(f"{call.label} is used in {len(others)} places, and not each of them can be swapped")
-        if any(_form(other) != _form(mine) or other.like != mine.like for other in others if other is not None):
+        forms = {_form(made[where], graphs[where[0]], where[1]) for where in wheres}
+        if len(forms | {_form(mine, graphs[site.scope], index)}) > 1:
             return site.kept(f"{call.label} is used in {len(others)} places, which would need different swaps")
     return site
 
 
-def _form(make: Make) -> tuple[str, str]:
-    return make.kind, repr((sorted(make.settings.items()), make.kernel))
+def _form(make: Make, graph: Graph, index: int) -> tuple[str, str]:
+    call = graph.calls[index]
+    depth = None if make.fixed is None else channels(graph.input_shape(call), call.channels_last)
+    functions = make.kernel, make.bias, make.fixed
+    return make.kind, repr((sorted(make.settings.items()), functions, make.like, depth))

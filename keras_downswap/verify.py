@@ -163,7 +163,7 @@ def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
     """Check the weights of the layers that a swap made from others."""
     for step, old, made in _remade(reading, site, new):
         moved = [name for name in kernels(old) if step.kernel is None or name == "pointwise_kernel"]
-        names = ["bias"] * old.use_bias + moved
+        names = ["bias"] * (old.use_bias and step.bias is None) + moved
         for name in names:
             same = reading.dialect.same_bits(getattr(old, name), getattr(made, name))
             demand(same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs")

@@ -82,7 +82,15 @@ class Sketch:
         rank = self.rank(x)
         pairs = zip(axes(size, rank), axes(size if stride is None else stride, rank), strict=True)
         windows = tuple(Window(p, q, 1, padding) for p, q in pairs)
-        return self.slide(x, name, f"{kind}Pooling{rank}D", Role[f"{kind.upper()}_POOL"], windows, **facts)
+        return self.slide(
+            x,
+            name,
+            f"{kind}Pooling{rank}D",
+            Role[f"{kind.upper()}_POOL"],
+            windows,
+            settings={"layers_in_front": BOTH},
+            **facts,
+        )
 
     def global_pool(self, x: int, name: str = "gap", **facts: Any) -> int:
         shape, dtype = (None, self.channels(x)), self.tensors[x].dtype
@@ -205,8 +213,27 @@ def placed(n: int, span: int, stride: int, padding: str) -> tuple[int, int]:
     return left, max(-(-(n + left - span + 1) // stride), 0)
 
 
-def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
-    """Convolves in float64 and adds 0.5; one (stride, dilation, padding) per axis of x but the last."""
+def fixed_kernel(step: Make, depth: int) -> Any:
+    """Returns the kernel of a made convolution that stands for no other, as a dense one."""
+    assert step.fixed is not None
+    taps, groups = step.settings["kernel_size"], step.settings.get("groups", depth)
+    if step.kind == "Conv" and groups == 1:
+        return step.fixed((*taps, depth, step.settings["filters"]))
+    if step.kind == "DepthwiseConv":
+        inside, outside = 1, step.settings["depth_multiplier"]
+        kernel = step.fixed((*taps, depth, outside)).reshape(*taps, 1, -1)
+    else:
+        inside, outside = depth // groups, step.settings["filters"] // groups
+        kernel = step.fixed((*taps, inside, step.settings["filters"]))
+    dense = np.zeros((*taps, depth, groups * outside))
+    for group in range(groups):
+        own = slice(group * outside, (group + 1) * outside)
+        dense[..., group * inside : (group + 1) * inside, own] = kernel[..., own]
+    return dense
+
+
+def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]], bias: float = 0.5) -> Any:
+    """Convolves in float64 and adds a bias; one (stride, dilation, padding) per axis of x but the last."""
     cuts = []
     for axis, (s, d, padding) in enumerate(windows):
         n, k = x.shape[axis], kernel.shape[axis]
@@ -215,7 +242,7 @@ def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]]) -> A
         x = np.pad(x, [(left, end) if a == axis else (0, 0) for a in range(x.ndim)])
         cuts.append([slice(t * d, t * d + (out - 1) * s + 1, s) for t in range(k)])
     taps = np.ndindex(*kernel.shape[:-2])
-    return 0.5 + sum(x[tuple(cut[t] for cut, t in zip(cuts, tap, strict=True))] @ kernel[tap] for tap in taps)
+    return bias + sum(x[tuple(cut[t] for cut, t in zip(cuts, tap, strict=True))] @ kernel[tap] for tap in taps)
 
 
 def averages(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
@@ -228,13 +255,29 @@ def averages(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
     return x
 
 
+def maxima(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
+    """Takes the maximum of the real cells of each window; one (size, stride, padding) per axis of x but the last."""
+    for axis, (size, stride, padding) in enumerate(windows):
+        left, out = placed(x.shape[axis], size, stride, padding)
+        rows = np.moveaxis(x, axis, 0)
+        cells = [rows[max(j * stride - left, 0) : j * stride - left + size] for j in range(out)]
+        x = np.moveaxis(np.stack([c.max(axis=0) for c in cells]), 0, axis)
+    return x
+
+
 def emitted(x: Any, steps: Sequence[Make], kernel: Any) -> Any:
     """Runs the layers that an exact swap makes."""
     for step in steps:
         s, rank = step.settings, x.ndim - 1
-        if step.kind == "Conv":
-            windows = zip(s["strides"], s["dilation_rate"], [s["padding"]] * rank, strict=True)
-            x = convolved(x, step.kernel(kernel) if step.kernel else kernel, list(windows))
+        if step.convolves:
+            windows = list(zip(s["strides"], s["dilation_rate"], [s["padding"]] * rank, strict=True))
+            if step.fixed is None:
+                x = convolved(x, step.kernel(kernel) if step.kernel else kernel, windows)
+            else:
+                x = convolved(x, fixed_kernel(step, x.shape[-1]), windows, bias=0)
+                x = np.maximum(x, 0) if s["activation"] == "relu" else x
+        elif step.kind == "AveragePooling":
+            x = averages(x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)])
         elif step.kind == "MaxPooling":
             assert set(s["pool_size"]) == {1}
             x = x[tuple(slice(None, None, q) for q in s["strides"])]

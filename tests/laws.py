@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
@@ -81,12 +82,21 @@ def assert_nothing_shared(old: Any, new: Any) -> None:
     assert not common, f"shared: {[type(mine[i]).__name__ + ' ' + str(getattr(mine[i], 'name', '')) for i in common]}"
 
 
-def composed(model: Any, report: Report) -> set[str]:
-    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact swaps composed."""
-    named = {name for site in report.sites if "average_pool_into_kernel" in str(site.rule) for name in site.layers}
-    kinds = [(path, layer, type(unwrapped(layer)).__name__) for path, layer in parts(model)]
-    remade = {id(layer) for path, layer, kind in kinds if path in named and kind in CONVS}
-    return {path for path, layer, _ in kinds if id(layer) in remade}
+COMPOSING = ("average_pool_into_kernel", "average_pool_into_next_kernel", "average_pool_into_polyphase")
+FIXED = ("average_pool_into_depthwise", "extra_conv", "max_pool_into_relus", "average_pool_into_polyphase")
+
+
+def composed(old: Any, new: Any, report: Report) -> set[str]:
+    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact swaps made."""
+    found: set[str] = set()
+    for model, rules in ((old, COMPOSING), (new, COMPOSING + FIXED)):
+        sites = [site for site in report.sites if any(rule in str(site.rule) for rule in rules)]
+        named = [re.escape(name) for site in sites for name in site.layers]
+        stems = re.compile(rf"({'|'.join(named)})(_round\d+|_sum)?(_\d+)?" if named else "(?!)")
+        kinds = [(path, layer, type(unwrapped(layer)).__name__) for path, layer in parts(model)]
+        remade = {id(layer) for path, layer, kind in kinds if stems.fullmatch(path) and kind in CONVS}
+        found |= {path for path, layer, _ in kinds if id(layer) in remade}
+    return found
 
 
 @dataclass(frozen=True)

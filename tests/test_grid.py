@@ -94,9 +94,10 @@ def test_a_swap_is_exact_wherever_an_identity_exists() -> None:
     for case, site in decided():
         if site.status == "kept":
             continue
-        exact = fixed_lead(case) and (case.pool == 1 or (case.kind == "Average" and never_pads(case)))
+        exact = case.pool == 1 or (case.kind == "Average" and never_pads(case))
+        alone = exact and not fixed_lead(case)
         rules = ("pool_into_stride", "average_pool_into_kernel", "pool_of_one_into_stride")
-        assert site.rule == rules[exact * (1 + (case.pool == 1))], case
+        assert site.rule == ("average_pool_into_depthwise" if alone else rules[exact * (1 + (case.pool == 1))]), case
         assert site.promise == ("exact" if exact else "approximate")
         assert bool(site.reason) != exact
 
@@ -108,7 +109,7 @@ def test_the_method_decides_which_swaps_are_open() -> None:
         exact, copy = planned(case, "exact"), planned(case, "copy")
         assert exact.rule == (auto.rule if auto.promise == "exact" else None), case
         assert exact.status == "swapped" or exact.reason == auto.reason
-        assert copy.rule == ("pool_into_stride" if auto.rule == "average_pool_into_kernel" else auto.rule), case
+        assert copy.rule == ("pool_into_stride" if str(auto.rule).startswith("average") else auto.rule), case
         assert all(step.kernel is None for step in made(copy))
 
 
@@ -152,7 +153,7 @@ def test_every_swap_has_kerases_lengths(oracle: Oracle) -> None:
             wanted = oracle(m, kind, pool_size=case.pool, strides=case.pool_stride, padding=padding)
             assert wanted == case.out(n), case
             if site.status == "swapped":
-                assert oracle.through(n, made(site)) == wanted, (case, n)
+                assert oracle.through(n if "conv" in site.layers else m, made(site)) == wanted, (case, n)
                 compared += 1
     assert compared > 30_000
 
@@ -188,7 +189,7 @@ def reversed_sites(to: str) -> tuple[tuple[tuple[int, int, str, int | None], Sit
 
 def test_layers_are_added_only_where_no_plain_padding_does() -> None:
     for case, site in decided():
-        if site.status == "kept":
+        if site.status == "kept" or site.rule == "average_pool_into_depthwise":
             continue
         conv = made(site)[-1].settings
         (span,), (stride,) = conv["kernel_size"], conv["strides"]
@@ -237,9 +238,9 @@ def test_every_exact_swap_keeps_the_values() -> None:
             continue
         kernel = KERNELS[case.kernel]
         for n in case.lengths:
-            old = convolved(X[:n], kernel, [(case.stride, 1, case.padding)])
-            old = averages(old, [(case.pool, case.pool_stride, case.pool_padding)])
-            assert close(emitted(X[:n], made(site), kernel), old), (case, n)
+            middle = convolved(X[:n], kernel, [(case.stride, 1, case.padding)])
+            old = averages(middle, [(case.pool, case.pool_stride, case.pool_padding)])
+            assert close(emitted(X[:n] if "conv" in site.layers else middle, made(site), kernel), old), (case, n)
             compared += 1
     assert compared > 20_000
 

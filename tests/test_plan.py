@@ -34,9 +34,10 @@ def two_pairs() -> Graph:
 
 def test_rules_come_exact_first_and_verbatim_first() -> None:
     assert [rule.name for rule in RULES if "strided_conv" in rule.targets] == [
-        "pool_of_one_into_stride", "average_pool_into_kernel", "pool_into_stride"
+        "pool_of_one_into_stride", "average_pool_into_kernel", "pool_of_one_into_next_stride",
+        "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_stride", "pool_into_next_stride",
     ]  # fmt: skip
-    assert TARGETS == ("average_pool", "max_pool", "strided_conv", "subsample")
+    assert TARGETS == ("average_pool", "conv_relu", "extra_conv", "max_pool", "strided_conv", "subsample")
     assert all(rule.summary and rule.apply.__name__ == rule.name for rule in RULES)
 
 
@@ -105,7 +106,7 @@ def test_include_and_exclude(options: dict[str, Any], swapped: list[int]) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"to": "stride"}, "unknown target to='stride': expected one of average_pool, max_pool, strided_conv, sub"),
+        ({"to": "stride"}, f"unknown target to='stride': expected one of {', '.join(TARGETS)}"),
         ({"method": "best"}, "unknown method='best': expected one of auto, exact, copy"),
         ({"include": ["pool1", "nope", "gone"]}, "include names no layer of the model: gone, nope"),
         ({"exclude": {"nope"}}, "exclude names no layer of the model: nope"),

@@ -19,8 +19,8 @@ from random_models import models
 from random_recipe import Recipe
 
 from keras_downswap import NothingSwapped, Report, swap_downsampling
+from keras_downswap.rules import TARGETS
 
-TARGETS = ("strided_conv", "max_pool", "average_pool", "subsample")
 METHODS = ("auto", "exact", "copy")
 MODELS = int(os.environ.get("RANDOM_MODELS", (7 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
 """Models per Keras: 420 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
@@ -51,7 +51,7 @@ def assert_holds(K: Any, old: Any, recipe: Recipe, method: Any, folder: Path | N
         laws.assert_same_boundary(old, new)
         laws.assert_nothing_shared(old, new)
         laws.assert_accounted(old, report)
-        laws.assert_weights_kept(old, new, laws.composed(old, report))
+        laws.assert_weights_kept(old, new, laws.composed(old, new, report))
         wanted, made = ([laws.values(model, x) for x in samples] for model in (old, new))  # may move statistics alike
         assert [[y.shape for y in ys] for ys in made] == [[y.shape for y in ys] for ys in wanted]
         promises = {site.promise for site in report.sites if site.status == "swapped"}

@@ -46,7 +46,7 @@ def test_every_target_keeps_every_law(K: Any, name: str, to: str, tmp_path: Path
     laws.assert_same_boundary(old, new)
     laws.assert_nothing_shared(old, new)
     laws.assert_accounted(old, report)
-    laws.assert_weights_kept(old, new, laws.composed(old, report))
+    laws.assert_weights_kept(old, new, laws.composed(old, new, report))
     promises = {site.promise for site in report.sites if site.status == "swapped"}
     if promises <= {"exact"}:
         laws.assert_same_values(old, new, x, rtol=RTOL.get(name, 1e-5) if promises else 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Role
-from keras_downswap.match import ALONG_LAST_AXIS
+from keras_downswap.match import ALONG_LAST_AXIS, NEVER_NEGATIVE
 from keras_downswap.match import ELEMENTWISE as ELEMENTWISE_NAMES
 
 CONV = re.compile(r"(?P<kind>Conv|DepthwiseConv|SeparableConv)[123]D")
@@ -62,7 +62,9 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
     if found := POOL.fullmatch(class_name):
         role = Role.MAX_POOL if found[1] == "Max" else Role.AVERAGE_POOL
         windows = zip(_tuple(layer.pool_size), _tuple(layer.strides), strict=True)
-        return Description(role, tuple(Window(p, q, 1, layer.padding) for p, q in windows), last)
+        return Description(
+            role, tuple(Window(p, q, 1, layer.padding) for p, q in windows), last, {"layers_in_front": in_front}
+        )
     if GLOBAL_POOL.fullmatch(class_name):
         return Description(Role.GLOBAL_POOL, (), last)
     if ADAPTIVE_POOL.fullmatch(class_name):
@@ -76,6 +78,10 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
         return Description(Role.RESIZE, (), last, {"cells": tuple((sign * a, sign * b) for a, b in pairs)})
     role, axis = _elementwise(layer, class_name, rank)
     settings: dict[str, Any] = {} if axis is None else {"axis": axis}
+    if class_name == "ReLU":
+        settings["never_negative"] = float(layer.negative_slope) == 0 and float(layer.threshold) >= 0
+    elif NOISE.fullmatch(class_name):
+        settings["keeps_sign"] = class_name == "Identity" or ("Dropout" in class_name and "Alpha" not in class_name)
     if class_name == "Activation":
         settings["activation"] = activation_name(layer.activation)
     return Description(role, channels_last=last, settings=settings)
@@ -97,14 +103,15 @@ def describe_function(name: str, strides: Any, tensors: int) -> Description:
         steps = (strides,) if isinstance(strides, int) else tuple(strides or ())
         return Description(Role.OTHER_CONV, tuple(Window(1, s) for s in steps), obstacle=stays)
     plain = name.rpartition(".")[2].replace("_", "").lower()
-    return Description(Role.POINTWISE) if tensors == 1 and plain in PLAIN_NAMES else OTHER
+    facts = {"never_negative": plain in NEVER_NEGATIVE}
+    return Description(Role.POINTWISE, settings=facts) if tensors == 1 and plain in PLAIN_NAMES else OTHER
 
 
 def describe_join(layer: Any, name: str, rank: int) -> Description:
     """Describe a stock layer or function that takes several tensors of a rank and nothing else."""
     if not JOIN.fullmatch(name):
         return OTHER
-    settings: dict[str, Any] = {"linear": bool(LINEAR_JOIN.fullmatch(name))}
+    settings: dict[str, Any] = {"linear": bool(LINEAR_JOIN.fullmatch(name)), "keeps_sign": "sub" not in name.lower()}
     if name == "Concatenate":
         settings["axis"] = layer.axis % rank
     return Description(Role.JOIN, settings=settings)

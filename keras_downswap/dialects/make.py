@@ -18,7 +18,7 @@ def make(step: Make, name: str, reading: Reading, twins: Twins) -> Any:
     if inner is beside:
         return _bare(step, name, inner, reading, twins)
     own = name if step.like is None else dialect.unwrapped(reading.layers[step.like]).name
-    flags = {"dtype": dialect.policy(beside), "trainable": beside.trainable}
+    flags = {"dtype": dialect.policy(beside), "trainable": beside.trainable and not step.frozen}
     return type(beside)(_bare(step, str(own), inner, reading, twins), name=name, **flags)
 
 
@@ -26,6 +26,8 @@ def _bare(step: Make, name: str, beside: Any, reading: Reading, twins: Twins) ->
     dialect = reading.dialect
     kind = f"{step.kind}{step.rank}D" if step.rank else step.kind
     settings: dict[str, Any] = {"name": name, "dtype": dialect.policy(beside)}
+    if step.frozen:
+        settings["trainable"] = False
     if step.like is not None:
         settings |= _settings_of(dialect.unwrapped(reading.layers[step.like]), twins)
     settings |= step.settings
@@ -54,10 +56,13 @@ def kernels(layer: Any) -> dict[str, Any]:
 
 
 def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
-    """Move the weights of the layer that a new one stands for, and its initializers."""
+    """Move the weights of the layer that a new one stands for, and its initializers; or set its fixed kernel."""
+    dialect = reading.dialect
+    if step.fixed is not None:
+        (kernel,) = kernels(dialect.unwrapped(made)).values()
+        dialect.assign(kernel, step.fixed(tuple(kernel.shape)))
     if step.like is None:
         return
-    dialect = reading.dialect
     old, new = dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
     for key in [key for key in vars(old) if key.endswith("_initializer")]:
         setattr(new, key, twins.copy(getattr(old, key)))
@@ -65,4 +70,4 @@ def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
         verbatim = step.kernel is None or key == "pointwise_kernel"
         dialect.assign(after, before if verbatim or step.kernel is None else step.kernel(dialect.array(before)))
     if old.use_bias:
-        dialect.assign(new.bias, old.bias)
+        dialect.assign(new.bias, old.bias if step.bias is None else step.bias(dialect.array(old.bias)))

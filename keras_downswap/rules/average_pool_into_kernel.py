@@ -12,7 +12,15 @@ from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import is_pool, known_leads, reach, require_bias_in_place, require_position_free
+from keras_downswap.match import (
+    averages,
+    is_pool,
+    known_leads,
+    reach,
+    require_bias_in_place,
+    require_never_pads,
+    require_position_free,
+)
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
 
 
@@ -22,8 +30,7 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    averages = pool.role is Role.AVERAGE_POOL or all(w.size == 1 for w in pool.windows)
-    applies(averages, f"{pool.label} takes maxima, which no single convolution computes")
+    applies(averages(pool), f"{pool.label} takes maxima, which no single convolution computes")
     activation = conv.settings["activation"]
     require(
         activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
@@ -34,11 +41,7 @@ def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -
         linear = call.role is Role.LINEAR or bool(call.settings.get("linear"))
         require(linear, f"{call.label} stands between and is not linear")
     lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
-    for p, m in zip(pool.windows, lengths, strict=True):
-        where = "an unknown length" if m is None else f"length {m}"
-        require(
-            p.never_pads(m), f"{pool.label} pads (padding='same' over {where}), so its divisor changes at the border"
-        )
+    require_never_pads(graph, pool, tuple(lengths))
     windows = [
         Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride)
         for c, p in zip(conv.windows, pool.windows, strict=True)
