@@ -1,114 +1,189 @@
-"""Swaps behind swaps: what a graph looks like once a swap is made, and two swaps of one layer as one.
+"""A graph in the making: as it will be once swaps are made, so that the next rule is asked about what it will meet.
 
-A pool that stands beside a swapped pool meets the strided convolution that took that pool's place. So the next rule is
-asked on the graph as it will be, and both answers become one, which a second run finds nothing to add to.
+A pool that stands beside a swapped pool meets the convolution that took that pool's place. Its swap and the earlier one
+then become one, and a second run finds nothing to add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from keras_downswap.emit import cells, made_windows
-from keras_downswap.follow import stages
+from keras_downswap.follow import Map, settings_of, stages
 from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, Role, Shape
+from keras_downswap.graph import Call, Graph, Role, Tensor
 from keras_downswap.kernels import Array
 from keras_downswap.rule import KEEP, Make, Replacement, Step
 
 RESIZES = frozenset({"ZeroPadding", "Cropping"})
+ROLES = {
+    "MaxPooling": Role.MAX_POOL,
+    "AveragePooling": Role.AVERAGE_POOL,
+    "Activation": Role.LINEAR,
+    **dict.fromkeys(RESIZES, Role.RESIZE),
+}
 
 
-def advanced(graph: Graph, answer: Replacement) -> Graph | None:
-    """Return the graph after a swap: same numbers, removed calls inert, made convolutions in the place of old calls.
+@dataclass(frozen=True)
+class Draft:
+    """A graph with some swaps made.
 
-    Args:
-        graph: The graph in which the rule answered.
-        answer: A replacement of calls by convolutions (with padding and cropping in front), by cropping, or by nothing.
-
-    Returns:
-        The graph as the next rule meets it; None where the answer is of another kind.
+    Attributes:
+        graph: The graph as it will be; removed calls stay as inert ones.
+        homes: For each of its calls the index of the old call in whose place it stands, and its layers: `KEEP`, none,
+            or a made layer with the padding and cropping in front of it.
     """
-    calls, tensors, outputs = list(graph.calls), list(graph.tensors), graph.outputs
-    for index, steps in answer.steps.items():
-        call = _stands(calls[index], steps)
-        if call is None:
-            return None
-        calls[index] = call
-    for tensor, lengths in stages(graph, answer)[1].items():
-        tensors[tensor] = replace(tensors[tensor], shape=_with(graph, tensor, lengths))
-    for index in sorted((i for i, steps in answer.steps.items() if not steps), reverse=True):
-        gone, stays = calls[index].outputs[0], calls[index].inputs[0]
-        for user in graph.consumers.get(gone, ()):
-            inputs = tuple(stays if t == gone else t for t in calls[user].inputs)
-            calls[user] = replace(calls[user], inputs=inputs)
-        calls[index] = replace(calls[index], role=Role.OTHER, inputs=(), windows=())
-        outputs = tuple(stays if t == gone else t for t in outputs)
-    return replace(graph, calls=tuple(calls), tensors=tuple(tensors), outputs=outputs)
+
+    graph: Graph
+    homes: tuple[tuple[int, tuple[Step, ...]], ...]
+
+    @classmethod
+    def of(cls, graph: Graph) -> Draft:
+        """Return the draft in which nothing is swapped yet."""
+        return cls(graph, tuple((call.index, (KEEP,)) for call in graph.calls))
+
+    def steps(self, old: Sequence[int]) -> dict[int, tuple[Step, ...]]:
+        """Return what stands in the place of some old calls, for those of which something else than they does."""
+        found: dict[int, tuple[Step, ...]] = dict.fromkeys(old, ())
+        for home, steps in self.homes:
+            if home in found:
+                found[home] += steps
+        return {index: steps for index, steps in found.items() if steps != (KEEP,)}
+
+    def applied(self, answer: Replacement) -> Draft:
+        """Return the draft with one more swap, which a rule answered on its graph."""
+        return _Redraw(self, answer).draft()
 
 
-def _stands(call: Call, steps: tuple[Step, ...]) -> Call | None:
-    """Return what stands in a call's place: a convolution, a resizing layer, the call itself; None for all else."""
-    if steps in ((), (KEEP,)):
-        return call
-    *front, last = steps
-    makes = [step for step in front if isinstance(step, Make) and step.kind in RESIZES]
-    if not isinstance(last, Make) or len(makes) < len(front):
-        return None
-    if last.kind in RESIZES:
-        return replace(call, role=Role.RESIZE, class_name=f"{last.kind}{last.rank}D", windows=())
-    if last.kind == "Activation" and not front:
-        return replace(call, role=Role.LINEAR, windows=())
-    if not last.convolves:
-        return None
-    windows = _windows(tuple(makes), last)
-    if last.like is not None:
-        return replace(call, windows=windows)
-    kept = {"layers_in_front": call.settings.get("layers_in_front", frozenset()), "depth_multiplier": 1, "groups": 1}
-    settings = {**kept, "kind": last.kind, **last.settings}
-    class_name = f"{last.kind}{last.rank}D"
-    return replace(call, role=Role.CONV, class_name=class_name, windows=windows, settings=settings)
+class _Redraw:
+    """Draws a draft anew, call by call, with an answer's steps in the place of the calls that it concerns."""
+
+    def __init__(self, draft: Draft, answer: Replacement) -> None:
+        self.old, self.answer = draft, answer
+        self.calls: list[Call] = []
+        self.homes: list[tuple[int, tuple[Step, ...]]] = []
+        self.tensors: list[Tensor] = list(draft.graph.tensors)
+        self.instead: dict[int, int] = {}
+        self.maps: dict[int, list[Map]] = {}
+        for stage in stages(draft.graph, answer):
+            self.maps.setdefault(stage.call.index, []).append(stage.after)
+
+    def draft(self) -> Draft:
+        graph = self.old.graph
+        for call in graph.calls:
+            if call.index in self.maps or call.index in self.answer.steps:
+                self._swapped(call)
+            else:
+                self._add(call, self._inputs(call), call.outputs, self.old.homes[call.index][1], call)
+        outputs = tuple(self.instead.get(t, t) for t in graph.outputs)
+        parts = replace(graph, calls=tuple(self.calls), tensors=tuple(self.tensors), outputs=outputs)
+        return Draft(parts, tuple(self.homes))
+
+    def _inputs(self, call: Call) -> tuple[int, ...]:
+        return tuple(self.instead.get(t, t) for t in call.inputs) if self.instead else call.inputs
+
+    def _add(
+        self, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], steps: tuple[Step, ...], old: Call
+    ) -> None:
+        index = len(self.calls)
+        if (index, inputs, outputs) != (call.index, call.inputs, call.outputs):
+            call = replace(call, index=index, inputs=inputs, outputs=outputs)
+        for tensor in outputs:
+            if self.tensors[tensor].producer != index:
+                self.tensors[tensor] = replace(self.tensors[tensor], producer=index)
+        self.calls.append(call)
+        self.homes.append((self.old.homes[old.index][0], steps))
+
+    def _swapped(self, call: Call) -> None:
+        inputs = self._inputs(call)
+        steps = self.answer.steps.get(call.index, (KEEP,))
+        if not steps:
+            self.instead[call.outputs[0]] = inputs[0]
+            self._add(replace(call, role=Role.OTHER, windows=()), (), call.outputs, (), call)
+            return
+        maps, before = self.maps[call.index], self.old.homes[call.index][1]
+        done = 0
+        for front, step in _bundles(steps):
+            done += len(front) + 1
+            last = done == len(steps)
+            outputs = call.outputs if last else (len(self.tensors),)
+            for tensor in outputs:
+                self._shape(call, tensor, maps[done - 1], last)
+            if isinstance(step, Make):
+                bundle = (*front, _both(before[-1], step) if step.convolves and last and before else step)
+                self._add(_made(call, front, step), inputs, outputs, bundle, call)
+            else:
+                self._add(call, inputs, outputs, before, call)
+            inputs = outputs
+
+    def _shape(self, call: Call, tensor: int, now: Map, exists: bool) -> None:
+        """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
+        old = self.tensors[call.outputs[0]]
+        shape, first = list(old.shape), 1 + (call.wrapped is not None)
+        start = first + (not call.channels_last)
+        shape[start : start + len(now.lengths)] = now.lengths
+        shape[-1 if call.channels_last else first] = now.depth
+        if exists:
+            self.tensors[tensor] = replace(self.tensors[tensor], shape=tuple(shape))
+        else:
+            self.tensors.append(replace(old, shape=tuple(shape)))
 
 
-def _windows(front: tuple[Make, ...], conv: Make) -> tuple[Window, ...]:
-    """Return the windows of a made convolution, with the layers in front of it as explicit padding."""
-    around = [(0, 0)] * conv.rank
-    for layer in front:
-        around = [(b + x, a + y) for (b, a), (x, y) in zip(around, cells(layer), strict=True)]
-    windows = made_windows(conv)
+def _bundles(steps: tuple[Step, ...]) -> list[tuple[tuple[Make, ...], Step]]:
+    """Split steps into layers, each convolution with the padding and cropping right in front of it."""
+    found: list[tuple[tuple[Make, ...], Step]] = []
+    front: tuple[Make, ...] = ()
+    for step in steps:
+        if isinstance(step, Make) and step.kind in RESIZES:
+            front = (*front, step)
+            continue
+        if not isinstance(step, Make) or not step.convolves:
+            found += [((), layer) for layer in front]
+            front = ()
+        found.append((front, step))
+        front = ()
+    return found + [((), layer) for layer in front]
+
+
+def _made(call: Call, front: tuple[Make, ...], step: Make) -> Call:
+    """Return the call of a made layer."""
+    new = replace(
+        call,
+        name=step.name,
+        class_name=f"{step.kind}{step.rank or ''}{'D' if step.rank else ''}",
+        layer=step.beside if step.like is None else step.like,
+        role=Role.CONV if step.convolves else ROLES.get(step.kind, Role.OTHER),
+        windows=_windows(front, step),
+    )
+    kept = {key: call.settings[key] for key in ("layers_in_front",) if key in call.settings}
+    blurs = {"blurs": True} if step.blurs else {}
+    return replace(new, settings={**kept, **settings_of(call, step), **blurs} if new.windows else kept)
+
+
+def _windows(front: tuple[Make, ...], layer: Make) -> tuple[Window, ...]:
+    """Return the windows of a made layer, with the layers in front of it as explicit padding."""
+    around = [(0, 0)] * layer.rank
+    for resize in front:
+        around = [(b + x, a + y) for (b, a), (x, y) in zip(around, cells(resize), strict=True)]
+    windows = made_windows(layer)
     return tuple(replace(w, padding=p) for w, p in zip(windows, around, strict=True)) if front else windows
 
 
-def _with(graph: Graph, tensor: int, lengths: Shape) -> Shape:
-    """Return a tensor's shape with other lengths."""
-    shape, call = list(graph.tensors[tensor].shape), graph.calls[graph.tensors[tensor].producer]
-    start = 1 + (call.wrapped is not None) + (not call.channels_last)
-    shape[start : start + len(lengths)] = lengths
-    return tuple(shape)
-
-
-def after(first: Replacement, second: Replacement) -> Replacement:
-    """Return two swaps of one layer, the second on what the first made, as one."""
-    steps: dict[int, tuple[Step, ...]] = {**first.steps, **second.steps}
-    for index, made in second.steps.items():
-        if not made or not first.steps.get(index):
-            continue
-        (*front, conv), old = made, first.steps[index][-1]
-        if isinstance(conv, Make) and isinstance(old, Make):
-            steps[index] = (*front, _both(old, conv))
-    return Replacement(tuple(sorted({*first.chain, *second.chain})), steps)
-
-
-def _both(old: Make, new: Make) -> Make:
+def _both(old: Step, new: Make) -> Make:
     """Return a made convolution, made over by a second swap."""
+    if not isinstance(old, Make) or not old.convolves or new.fixed is not None:
+        return new
     settings = {**old.settings, **new.settings}
     if old.fixed is not None:
         taps = tuple(old.settings["kernel_size"])
         fixed = old.fixed if new.kernel is None else partial(_fixed_then, old.fixed, taps, new.kernel)
         return replace(old, settings=settings, fixed=fixed)
     kernels = tuple(make.kernel for make in (old, new) if make.kernel)
-    return replace(old, settings=settings, kernel=partial(_in_turn, kernels) if kernels else None)
+    biases = tuple(make.bias for make in (old, new) if make.bias)
+    kernel, bias = (partial(_in_turn, makes) if makes else None for makes in (kernels, biases))
+    return replace(old, settings=settings, kernel=kernel, bias=bias)
 
 
 def _fixed_then(
@@ -120,7 +195,7 @@ def _fixed_then(
     return make(fixed((*taps, *shape[len(taps) :])))
 
 
-def _in_turn(kernels: tuple[Callable[[Array], Array], ...], kernel: Array) -> Array:
-    for make in kernels:
-        kernel = make(kernel)
-    return kernel
+def _in_turn(makes: tuple[Callable[[Array], Array], ...], values: Array) -> Array:
+    for make in makes:
+        values = make(values)
+    return values

@@ -7,14 +7,13 @@ Pools, padding and elementwise maps are not counted: they multiply nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-from keras_downswap.follow import stages
-from keras_downswap.graph import Call, Graph, Role, Shape, channels
-from keras_downswap.rule import Make, Replacement, Step
+from keras_downswap.emit import made_windows
+from keras_downswap.follow import Stage, settings_of, stages
+from keras_downswap.graph import Graph, Role, Shape
+from keras_downswap.rule import KEEP, Make, Replacement
 from keras_downswap.site import Site
 
 
@@ -61,43 +60,42 @@ def cost_of(graph: Graph, replacement: Replacement) -> Cost:
         graph: The graph that holds the site.
         replacement: The replacement.
     """
-    costs: list[Cost] = []
-    depths: dict[int, int | None] = {}
-    for call, step, _, after in stages(graph, replacement)[0]:
-        depth = depths.get(call.index, channels(graph.input_shape(call), call.channels_last))
-        cost, depths[call.index] = _layer(call, step, depth, after, graph.times(call))
-        costs.append(cost)
+    costs = [_layer(stage, graph.times(stage.call)) for stage in stages(graph, replacement)]
     return Cost(_sum([cost.parameters for cost in costs]), _sum([cost.macs for cost in costs]))
 
 
-def _layer(call: Call, step: Step, depth: int | None, after: Shape, times: int | None) -> tuple[Cost, int | None]:
-    """Return what one layer costs, and how many channels it makes of `depth`."""
-    if not isinstance(step, Make):
-        if call.role is Role.OTHER_CONV:
-            return Cost(None, None), depth
-        settings, taps = call.settings, prod(w.size for w in call.windows)
-    elif step.convolves:
-        settings = {**(call.settings if step.like is not None else {}), "kind": step.kind, **step.settings}
-        taps = prod(step.settings["kernel_size"])
-    else:
-        return Cost(0, 0), step.settings["target_shape"][-1] if step.kind == "Reshape" else depth
-    if depth is None or (not isinstance(step, Make) and call.role is not Role.CONV):
-        return Cost(0, 0), depth
-    weights, outputs = _weights(settings, taps, depth)
-    every = (*after, times)
-    positions = None if None in every else prod(n for n in every if n is not None)
-    bias = outputs if settings["use_bias"] else 0
-    return Cost(weights + bias, None if positions is None else positions * weights), outputs
+def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[int, int]:
+    """Return what a site costs by the measure that ranks exact forms: its MACs, then the values that its layers write.
+
+    Args:
+        graph: The graph that holds the site.
+        replacement: The replacement; without steps, the old layers are meant.
+        unknown: The length to assume where none is known.
+    """
+    found = stages(graph, replacement, unknown)
+    macs = [_layer(stage, 1).macs or 0 for stage in found]
+    return sum(macs), sum(prod(n or 1 for n in (*stage.after.lengths, stage.after.depth)) for stage in found)
 
 
-def _weights(settings: Mapping[str, Any], taps: int, depth: int) -> tuple[int, int]:
-    """Return how many kernel values a convolution of so many taps and channels has, and how many channels it makes."""
+def _layer(stage: Stage, times: int | None) -> Cost:
+    """Return what one layer costs that runs so many times for one sample."""
+    convolves = stage.step.convolves if isinstance(stage.step, Make) else stage.call.role is Role.CONV
+    if stage.step is KEEP and stage.call.role is Role.OTHER_CONV:
+        return Cost(None, None)
+    if not convolves or stage.before.depth is None:
+        return Cost(0, 0)
+    settings = settings_of(stage.call, stage.step)
+    windows = made_windows(stage.step) if isinstance(stage.step, Make) else stage.call.windows
+    taps, depth, filters = prod(w.size for w in windows), stage.before.depth, stage.after.depth or 0
     if settings["kind"] == "Conv":
-        return taps * (depth // settings.get("groups", 1)) * settings["filters"], settings["filters"]
-    deep = depth * settings.get("depth_multiplier", 1)
-    if settings["kind"] == "DepthwiseConv":
-        return taps * deep, deep
-    return taps * deep + deep * settings["filters"], settings["filters"]
+        weights = taps * (depth // settings["groups"]) * filters
+    else:
+        deep = depth * settings["depth_multiplier"]
+        weights = taps * deep + (deep * filters if settings["kind"] == "SeparableConv" else 0)
+    every = (*stage.after.lengths, times)
+    positions = None if None in every else prod(n for n in every if n is not None)
+    bias = filters if settings["use_bias"] else 0
+    return Cost(weights + bias, None if positions is None else positions * weights)
 
 
 def _sum(values: list[int | None]) -> int | None:

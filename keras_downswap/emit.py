@@ -33,7 +33,7 @@ def refit(
     own = conv.windows[0].padding
     chosen = next((p for p in (own, "valid", "same", "causal") if p in plain), None)
     new = conv_layer(conv, windows, chosen or "valid", kernel)
-    return (new,) if chosen else (*_in_front(conv, fits), new)
+    return (new,) if chosen else (*in_front(conv, fits), new)
 
 
 def conv_layer(
@@ -122,7 +122,12 @@ def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> 
     }
 
 
-def _in_front(conv: Call, fits: Sequence[Fit]) -> tuple[Make, ...]:
+def in_front(conv: Call, fits: Sequence[Fit]) -> tuple[Make, ...]:
+    """Return the padding and cropping layers that give a `valid` convolution its fitted padding.
+
+    Raises:
+        Refused: If this Keras has none for the data format.
+    """
     pads = tuple((max(f.before, 0), max(f.after, 0)) for f in fits)
     crops = tuple((max(-f.before, 0), max(-f.after, 0)) for f in fits)
     made = []

@@ -34,6 +34,7 @@ def per_channel(
     kernel: Fixed,
     features: int = 1,
     activation: str = "linear",
+    depth: int | None = None,
 ) -> Make:
     """Return a frozen convolution of each channel by itself, in the place of a call.
 
@@ -46,11 +47,12 @@ def per_channel(
             one, where Keras has no depthwise one (three axes, unequal strides), (*taps, 1, channels * features).
         features: Channels out per channel in.
         activation: Its activation.
+        depth: Channels that go in; by default those that go into the call.
 
     Raises:
         Refused: If the number of channels is unknown.
     """
-    depth = depth_of(graph, call)
+    depth = depth or depth_of(graph, call)
     depthwise = len(windows) < 3 and len({w.stride for w in windows}) == 1
     settings: dict[str, Any] = {"depth_multiplier": features}
     if not depthwise:

@@ -56,6 +56,55 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
     return mean
 
 
+def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
+    """Write a kernel once for each cell of the pool that follows it, shifted to where that cell stands.
+
+    Args:
+        kernel: Dense kernel, shape (*taps, in, out).
+        pool: Pool size per tap axis.
+        stride: The convolution's stride per tap axis.
+
+    Returns:
+        Shape (*(taps + (p - 1) * s), in, out * cells): the filters of one output channel side by side.
+    """
+    rank = len(pool)
+    taps = [k + (p - 1) * s for k, p, s in zip(kernel.shape, pool, stride, strict=False)]
+    wide = np.zeros((*taps, *kernel.shape[rank:], prod(pool)), kernel.dtype)
+    for number, cell in enumerate(np.ndindex(*pool)):
+        place = tuple(slice(i * s, i * s + k) for i, s, k in zip(cell, stride, kernel.shape, strict=False))
+        wide[..., number][place] = kernel
+    return wide.reshape(*wide.shape[:-2], -1)
+
+
+def folded(kernel: Array, stride: Sequence[int]) -> Array:
+    """Fold a kernel for an input whose cells were moved, s at a time, into channels.
+
+    Args:
+        kernel: Dense kernel, shape (*taps, in, out).
+        stride: Cells that became channels, per tap axis.
+
+    Returns:
+        Shape (*ceil(taps / s), prod(s) * in, out), with zeros for cells behind the last tap.
+    """
+    rank = len(stride)
+    taps = [-(-k // s) for k, s in zip(kernel.shape, stride, strict=False)]
+    wide = np.zeros((*(k * s for k, s in zip(taps, stride, strict=True)), *kernel.shape[rank:]), kernel.dtype)
+    wide[tuple(slice(k) for k in kernel.shape[:rank])] = kernel
+    blocks = wide.reshape(*(n for pair in zip(taps, stride, strict=True) for n in pair), *kernel.shape[rank:])
+    order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
+    return blocks.transpose(order).reshape(*taps, -1, kernel.shape[-1])
+
+
+def repeated(bias: Array, times: int) -> Array:
+    """Repeat each value of a bias so many times, side by side."""
+    return np.repeat(bias, times)
+
+
+def group_mean(shape: tuple[int, ...]) -> Array:
+    """Return the kernel of a grouped 1x1 convolution that takes the mean of each group: (1, ..., features, groups)."""
+    return np.full(shape, 1 / shape[-2])
+
+
 def mean(shape: tuple[int, ...]) -> Array:
     """Return the kernel of a convolution of each channel by itself that takes the mean of its window.
 

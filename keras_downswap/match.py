@@ -17,6 +17,10 @@ ELEMENTWISE = frozenset({
 })  # fmt: skip
 
 NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "exponential", "softplus"})
+MONOTONE = NEVER_NEGATIVE - {"softmax"} | {
+    "linear", "leaky_relu", "elu", "selu", "celu", "log_sigmoid", "tanh", "hard_tanh", "tanh_shrink", "squareplus",
+    "sparse_plus", "softsign", "soft_shrink", "hard_shrink",
+}  # fmt: skip
 
 
 def is_elementwise(graph: Graph, call: Call, channels_last: bool) -> bool:
@@ -130,6 +134,12 @@ def require_conv(conv: Call) -> None:
     require(conv.obstacle is None, f"{conv.label} {conv.obstacle}")
 
 
+def require_pointwise(conv: Call) -> None:
+    """Refuse what is no 1x1 convolution, for rules that act in front of one; passed over, as others are for that."""
+    one = all(w.size == 1 and not isinstance(w.padding, tuple) for w in conv.windows)
+    applies(one, f"{conv.label} has more than one tap")
+
+
 def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
     """Refuse, for exact rules, what looks at other positions than its own: some activations, batch statistics."""
     safe = ELEMENTWISE | (ALONG_LAST_AXIS if conv.channels_last else frozenset())
@@ -138,6 +148,37 @@ def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
         known = f"{call.label} has the activation {activation}, which is not known to treat every position alike here"
         require(activation in safe, known)
         require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed map")
+
+
+def require_linear(conv: Call, between: tuple[Call, ...]) -> None:
+    """Refuse, for exact rules, what does not commute with means: any activation, any call that is not linear."""
+    activation = conv.settings["activation"]
+    require(
+        activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
+    )
+    require_position_free(conv, between)
+    for call in between:
+        linear = call.role is Role.LINEAR or bool(call.settings.get("linear"))
+        require(linear, f"{call.label} stands between and is not linear")
+
+
+def sole_upstream(graph: Graph, call: Call) -> Call | None:
+    """Return the call whose output `call` alone consumes; None where it has several inputs or others consume it too."""
+    if len(call.inputs) != 1:
+        return None
+    up = graph.producer(call)
+    return up if graph.sole_consumer(up) is call else None
+
+
+def pool_commutes(graph: Graph, pool: Call, call: Call) -> bool:
+    """Tell whether a pool and an elementwise map give the same in either order, at inference."""
+    apart = call.wrapped is None and pool.wrapped is None and not call.frozen_training
+    if not apart or not is_elementwise(graph, call, pool.channels_last):
+        return False
+    if pool.role is Role.AVERAGE_POOL:
+        return call.role is Role.LINEAR
+    monotone = call.settings.get("monotone") or call.settings.get("activation") in MONOTONE
+    return bool(monotone and "axis" not in call.settings)
 
 
 def require_bias_in_place(graph: Graph, conv: Call, *widths: int | None) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from keras_downswap.compose import advanced, after
+from keras_downswap.compose import Draft
+from keras_downswap.cost import effort
 from keras_downswap.errors import BadRequest
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.rule import Elsewhere, Promise, Refused, Rule
+from keras_downswap.rule import KEEP, Elsewhere, Promise, Refused, Replacement, Rule
 from keras_downswap.settle import settle
 from keras_downswap.site import Selector, Site, selector_of
 
 Method = Literal["auto", "exact", "copy"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
+CHEAPEST = "cheapest"
 
 
 def find_sites(
@@ -54,7 +56,7 @@ def find_sites(
         selector_of("include", include, graph),
         selector_of("exclude", exclude, graph),
     )
-    sites = [site for prefix, scope in graph.scopes() for site in _sites_in(scope, prefix, choice)]
+    sites = [site for prefix, scope in graph.scopes() for site in _Scope(scope, prefix, choice).sites()]
     return _in_order(settle(graph, sites))
 
 
@@ -76,91 +78,138 @@ class _Choice:
     wanted: Callable[[Site], bool]
     unwanted: Callable[[Site], bool]
 
+    def anchors(self, call: Call) -> bool:
+        """Tell whether some rule may start at a call."""
+        return any(rule.anchors(call) for rule in self.serving)
 
-def _sites_in(scope: Graph, prefix: str, choice: _Choice) -> list[Site]:
-    """Decide on every downsampling call of one scope, until no swap makes another possible."""
-    now, sites, covered = scope, list[Site](), set[int]()
-    waiting = _anchors(scope, choice.serving)
-    while True:
-        kept: list[Call] = []
-        before, decided = now, list[Site]()
-        for call in waiting:
-            site = _decide(now, prefix, now.calls[call.index], choice)
-            if site.replacement is None:
-                kept.append(call)
-                decided.append(site)
-                continue
-            now = advanced(now, site.replacement) or now
-            sites.append(site if covered.isdisjoint(site.calls) else _joined(site, sites))
-            covered.update(site.calls)
-        waiting = kept
-        if now is before or not kept:
-            break
-    sites += decided
-    sites += [_already(scope, prefix, c, choice.to) for c in _leftover(scope, choice.serving, covered)]
-    return sites + [_hidden(scope, prefix, c, hidden) for c in scope.calls for hidden in c.hidden]
+    def levels(self) -> list[Sequence[Rule]]:
+        """Return the rules to ask until nothing changes, then those to ask besides: where savings add up, by rank."""
+        ranks = sorted({rule.rank for rule in self.open_to})
+        if self.to != CHEAPEST:
+            return [self.open_to]
+        return [[rule for rule in self.open_to if rule.rank <= most] for most in ranks] or [[]]
 
 
-def _joined(site: Site, sites: list[Site]) -> Site:
-    """Take an earlier site whose calls a new one spans into the new one, and out of the list."""
-    for earlier in [s for s in sites if s.replacement is not None and s.scope == site.scope]:
+class _Scope:
+    """One scope being decided on, until no swap makes another possible."""
+
+    def __init__(self, scope: Graph, prefix: str, choice: _Choice) -> None:
+        self.old, self.prefix, self.choice = scope, prefix, choice
+        self.draft = Draft.of(scope)
+        self.swaps: list[Site] = []
+        self.kept: dict[int, Site] = {}
+        self.done: set[int] = set()
+
+    def sites(self) -> list[Site]:
+        """Return one site per swap and one per kept call."""
+        levels = self.choice.levels()
+        at = 0
+        while at < len(levels):
+            seen = self.draft
+            for tensor in [c.outputs[0] for c in seen.graph.calls if self.choice.anchors(c)]:
+                call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
+                if self.choice.anchors(call) and tensor not in self.done:
+                    self._ask(tensor, call, levels[at])
+            at = at + 1 if seen is self.draft else 0
+        swapped = {index for site in self.swaps for index in site.calls}
+        made = [self._with_steps(site) for site in self.swaps]
+        kept = [site for site in self.kept.values() if site.calls]
+        anchored = {c.index for c in self.old.calls if self.choice.anchors(c)}
+        others = [c for c in self.old.calls if c.downsamples and c.index not in swapped | anchored]
+        hidden = [_hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden]
+        return [*made, *kept, *(_already(self.old, self.prefix, c, self.choice.to) for c in others), *hidden]
+
+    def _ask(self, tensor: int, call: Call, rules: Sequence[Rule]) -> None:
+        """Decide on one call as it stands now."""
+        self.kept.pop(tensor, None)
+        rule, answer, refusals = _best(self.draft.graph, call, rules, self.choice.to)
+        steps = self.draft.homes[call.index][1]
+        if rule is None or answer is None:
+            if steps == (KEEP,):
+                spans = next(rule.spans for rule in self.choice.serving if rule.anchors(call))
+                why = f"no rule for to='{self.choice.to}' that this method admits starts at {call.label}"
+                self.kept[tensor] = self._site(c.index for c in spans(self.draft.graph, call)).kept(
+                    _reason(refusals) or why
+                )
+            return
+        exact = rule.promise is Promise.EXACT
+        site = replace(
+            self._site(answer.chain),
+            status="swapped",
+            promise=rule.promise.value,
+            rule=rule.name,
+            reason="" if exact else _reason(refusals),
+            replacement=answer,
+        )
+        if not self.choice.wanted(site) or self.choice.unwanted(site):
+            self.kept[tensor] = site.kept("left out by include or exclude")
+            return
+        self.draft = self.draft.applied(answer)
+        if self.choice.to != CHEAPEST:
+            self.done.add(tensor)
+        self.swaps = _joined(site, self.swaps)
+
+    def _site(self, calls: Iterable[int]) -> Site:
+        """Return the site of some calls of the draft, in terms of the old ones in whose place they stand."""
+        return _site(
+            self.old, self.prefix, [self.old.calls[i] for i in sorted({self.draft.homes[i][0] for i in calls})]
+        )
+
+    def _with_steps(self, site: Site) -> Site:
+        signed = site.replacement is None or site.replacement.signed
+        return replace(site, replacement=Replacement(site.calls, self.draft.steps(site.calls), signed))
+
+
+def _joined(site: Site, swaps: Sequence[Site]) -> list[Site]:
+    """Return the swaps with one more, which takes into itself those that it shares calls with."""
+    apart: list[Site] = []
+    for earlier in swaps:
         if earlier.replacement is None or site.replacement is None or set(earlier.calls).isdisjoint(site.calls):
+            apart.append(earlier)
             continue
-        sites.remove(earlier)
-        both = after(earlier.replacement, site.replacement)
-        fresh = [name for name in site.layers if name not in earlier.layers]
-        exact = earlier.promise == site.promise == "exact"
+        calls = sorted({*zip(earlier.calls, earlier.layers, strict=True), *zip(site.calls, site.layers, strict=True)})
         site = replace(
             site,
-            layers=(*earlier.layers, *fresh),
-            promise="exact" if exact else "approximate",
+            layers=tuple(name for _, name in calls),
+            promise="exact" if earlier.promise == site.promise == "exact" else "approximate",
             rule=f"{earlier.rule} + {site.rule}",
             reason="; ".join(filter(None, (earlier.reason, site.reason))),
-            calls=both.chain,
-            replacement=both,
+            calls=tuple(index for index, _ in calls),
+            replacement=replace(site.replacement, signed=earlier.replacement.signed and site.replacement.signed),
         )
-    return site
+    return [*apart, site]
 
 
 def _admits(method: Method, rule: Rule) -> bool:
     return method == "auto" or (rule.promise is Promise.EXACT if method == "exact" else rule.verbatim)
 
 
-def _anchors(graph: Graph, serving: Sequence[Rule]) -> list[Call]:
-    return [c for c in graph.calls if any(rule.anchors(c) for rule in serving)]
-
-
-def _leftover(graph: Graph, serving: Sequence[Rule], covered: set[int]) -> list[Call]:
-    anchored = {c.index for c in _anchors(graph, serving)}
-    return [c for c in graph.calls if c.downsamples and c.index not in covered | anchored]
-
-
-def _decide(graph: Graph, prefix: str, call: Call, choice: _Choice) -> Site:
+def _best(
+    graph: Graph, call: Call, rules: Sequence[Rule], to: str
+) -> tuple[Rule | None, Replacement | None, list[Refused]]:
+    """Return the first rule that takes a call, or the one that saves most where that is asked for; and the refusals."""
     refusals: list[Refused] = []
-    for rule in choice.open_to:
+    found: list[tuple[tuple[int, int], Rule, Replacement]] = []
+    for rule in rules:
         if not rule.anchors(call):
             continue
         try:
-            answer = rule.apply(graph, call, choice.to)
+            answer = rule.apply(graph, call, to)
         except Refused as refusal:
             refusals.append(refusal)
             continue
-        chosen = replace(
-            _site(graph, prefix, [graph.calls[i] for i in answer.chain]),
-            status="swapped",
-            promise=rule.promise.value,
-            rule=rule.name,
-            reason="" if rule.promise is Promise.EXACT else _reason(refusals),
-            replacement=answer,
+        if to != CHEAPEST:
+            return rule, answer, refusals
+        before, after = effort(graph, Replacement(answer.chain, {})), effort(graph, answer)
+        found.append(((before[0] - after[0], before[1] - after[1]), rule, answer))
+    if found:
+        saving, rule, answer = max(found, key=lambda one: one[0])
+        if saving > (0, 0):
+            return rule, answer, refusals
+        refusals.append(
+            Refused(f"no exact form of {call.label} costs fewer multiplications, or as many and writes less")
         )
-        if not choice.wanted(chosen) or choice.unwanted(chosen):
-            return chosen.kept("left out by include or exclude")
-        return chosen
-    spans = next(rule.spans for rule in choice.serving if rule.anchors(call))
-    site = _site(graph, prefix, spans(graph, call))
-    return site.kept(
-        _reason(refusals) or f"no rule for to='{choice.to}' that this method admits starts at {call.label}"
-    )
+    return None, None, refusals
 
 
 def _reason(refusals: Sequence[Refused]) -> str:

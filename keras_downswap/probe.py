@@ -49,7 +49,7 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
     dialect, where = reading.dialect, " + ".join(site.layers)
     calls = [graph.calls[i] for i in site.calls]
     paths = paths_through(graph, site)
-    given = _samples(graph, paths)
+    given = _samples(graph, paths, shorten=len(paths) == 1 and not (site.replacement and site.replacement.sized))
     if site.replacement is not None and not site.replacement.signed:
         given = {tensor: np.abs(values) for tensor, values in given.items()}
     shapes = ", ".join(str(x.shape) for x in given.values())
@@ -72,13 +72,13 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
     return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shapes} input")
 
 
-def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]]) -> dict[int, np.ndarray[Any, Any]]:
-    """Return a random array for each tensor that feeds a site; several must keep their lengths to fit each other."""
+def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]], shorten: bool) -> dict[int, np.ndarray[Any, Any]]:
+    """Return a random array for each tensor that feeds a site; where not to `shorten`, of their own lengths."""
     rng, given = np.random.default_rng(0), {}
     for first, *rest in paths:
         avoid = graph.output_shape(first)[1] if first.settings.get("bias_goes_astray") else None
         windows = [call.windows for call in (first, *rest)]
-        shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid, shorten=len(paths) == 1)
+        shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid, shorten)
         if first.wrapped is not None:
             shape = (shape[0], graph.times(first) or 2, *shape[1:])
         given[first.inputs[0]] = rng.uniform(-1, 1, shape).astype(np.float32)

@@ -105,7 +105,7 @@ class _Replay:
         if id(model) not in self.reading.scope_of:
             read_scope(model, self.reading)
         scope = self.reading.scopes[self.reading.scope_of[id(model)]]
-        names = {call.name for call in scope.graph.calls}
+        names = {call.name for call in scope.graph.calls if self._stays(scope, call)}
         waiting = len(self.heirs)
         tensors: dict[int, Any] = {}
         layers: list[Any] = []
@@ -121,6 +121,11 @@ class _Replay:
         new = self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))
         self.result.notes.extend(dress(self.dialect, new, model, self.twins))
         return new
+
+    def _stays(self, scope: Scope, call: Call) -> bool:
+        """Tell whether a call's name stays in use: by its layer, or by what is made in its place under that name."""
+        steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
+        return call.layer in self.surviving or any(isinstance(s, Make) and s.name == call.name for s in steps)
 
     def _replay(
         self,
@@ -144,8 +149,12 @@ class _Replay:
                 fill(layer, step, self.reading, self.twins)
                 self._succeeds(layer, step)
                 made.append(layer)
-            else:
+            elif step is steps[0]:
                 layer, new = self._kept(scope, call, tensors, args, kwargs)
+            else:
+                layer = self._twin(call)
+                args, kwargs = self.dialect.map(partial(self._instead, new), (args, kwargs))
+                new = layer(*args, **kwargs)
             layers.append(layer)
             nodes.append(self.dialect.maker(self.dialect.flatten(new)[0]))
         for number, before, after in zip(
@@ -181,6 +190,9 @@ class _Replay:
         if self.dialect.is_tensor(value):
             return tensors[id(value)]
         return self.twins.copy(value) if self.dialect.is_variable(value) else value
+
+    def _instead(self, new: Any, value: Any) -> Any:
+        return new if self.dialect.is_tensor(value) else value
 
     def _kept(self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
         """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called.

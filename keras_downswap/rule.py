@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final
 
 from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import Array
+from keras_downswap.kernels import Array, binomial
 
 
 class Promise(Enum):
@@ -96,6 +96,11 @@ class Make:
         """Whether it is a convolution."""
         return self.kind.endswith("Conv")
 
+    @property
+    def blurs(self) -> bool:
+        """Whether it is a convolution of each channel with a fixed binomial kernel."""
+        return self.fixed is binomial
+
 
 Step = Make | Keep
 
@@ -113,6 +118,11 @@ class Replacement:
     chain: tuple[int, ...]
     steps: Mapping[int, tuple[Step, ...]]
     signed: bool = True
+
+    @property
+    def sized(self) -> bool:
+        """Whether a layer of it takes maps of one size only."""
+        return any(isinstance(s, Make) and s.kind == "Reshape" for steps in self.steps.values() for s in steps)
 
 
 def _alone(graph: Graph, anchor: Call) -> tuple[Call, ...]:

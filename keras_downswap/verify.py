@@ -74,9 +74,11 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
     demand((shape, dtype) == (old.shape, old.dtype), f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}")
     yield Check("shape", where, f"{shape} {dtype}")
     layers = {index: list(_new_layers(site, graph.calls[index], new)) for index in site.calls}
-    checked = set()
+    checked, sized = set(), site.replacement is not None and site.replacement.sized
     for path in paths_through(graph, site):
-        for check in _length_checks(reading, graph, where, path, [lay for call in path for lay in layers[call.index]]):
+        for check in _length_checks(
+            reading, graph, where, path, [lay for call in path for lay in layers[call.index]], sized
+        ):
             if check not in checked:
                 checked.add(check)
                 yield check
@@ -86,11 +88,14 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
 
 
 def _length_checks(
-    reading: Reading, graph: Graph, where: str, path: Sequence[Call], news: Sequence[Any]
+    reading: Reading, graph: Graph, where: str, path: Sequence[Call], news: Sequence[Any], sized: bool
 ) -> Iterator[Check]:
     """Check the length laws of one branch of a site, axis by axis."""
     first = path[0]
     laws = _laws(path), _new_laws(reading, news, len(graph.output_shape(first)))
+    if sized:
+        yield Check("length", where, "by the shapes that Keras gives, as its layers take maps of one size only")
+        return
     for axis, (n, a, b) in enumerate(zip(graph.sizes(first), *laws, strict=True)):
         demand(a.agrees(b, n), f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})")
         every = a == b

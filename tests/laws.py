@@ -68,7 +68,8 @@ def bits(variable: Any) -> tuple[Any, ...]:
 def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> None:
     """Every weight outside the layers excepted by path is bit-equal under the same path, and none was added."""
     excepted = set(except_layers)
-    olds, news = ({p: lay.weights for p, lay in parts(m) if lay.weights and p not in excepted} for m in (old, new))
+    weighted = ({p: getattr(lay, "weights", ()) for p, lay in parts(m) if p not in excepted} for m in (old, new))
+    olds, news = ({path: weights for path, weights in found.items() if weights} for found in weighted)
     assert news.keys() == olds.keys()
     for path, weights in olds.items():
         assert len(news[path]) == len(weights), f"{path}: number of weights"
@@ -83,7 +84,14 @@ def assert_nothing_shared(old: Any, new: Any) -> None:
 
 
 COMPOSING = ("average_pool_into_kernel", "average_pool_into_next_kernel", "average_pool_into_polyphase")
-FIXED = ("average_pool_into_depthwise", "extra_conv", "max_pool_into_relus", "average_pool_into_polyphase")
+COMPOSING += ("stride_into_depth", "shortcut_into_pool")
+FIXED = (
+    "average_pool_into_depthwise",
+    "extra_conv",
+    "max_pool_into_relus",
+    "average_pool_into_polyphase",
+    "_into_blur",
+)
 
 
 def composed(old: Any, new: Any, report: Report) -> set[str]:
@@ -92,7 +100,7 @@ def composed(old: Any, new: Any, report: Report) -> set[str]:
     for model, rules in ((old, COMPOSING), (new, COMPOSING + FIXED)):
         sites = [site for site in report.sites if any(rule in str(site.rule) for rule in rules)]
         named = [re.escape(name) for site in sites for name in site.layers]
-        stems = re.compile(rf"({'|'.join(named)})(_round\d+|_sum)?(_\d+)?" if named else "(?!)")
+        stems = re.compile(rf"({'|'.join(named)})(_round\d+|_blur)?(_\d+)?" if named else "(?!)")
         kinds = [(path, layer, type(unwrapped(layer)).__name__) for path, layer in parts(model)]
         remade = {id(layer) for path, layer, kind in kinds if stems.fullmatch(path) and kind in CONVS}
         found |= {path for path, layer, _ in kinds if id(layer) in remade}
@@ -179,10 +187,11 @@ def assert_close(olds: list[Any], news: list[Any], tolerance: float) -> None:
 
 def assert_accounted(model: Any, report: Report) -> None:
     """The report has an entry for every pool and strided convolution, and says of each kept one why."""
-    mentioned = [set(site.layers) for site in report.sites]
+    mentioned = [(set(site.layers), site.status == "swapped") for site in report.sites]
     for names in owed(model):
-        wanted = [set(together if report.to == "strided_conv" else together[-1:]) for together in names]
-        assert any(one <= layers for one in wanted for layers in mentioned), f"{names} is missing in\n{report}"
+        wanted = [together if report.to == "strided_conv" else together[-1:] for together in names]
+        found = any({*one} <= layers or (alone and one[-1] in layers) for one in wanted for layers, alone in mentioned)
+        assert found, f"{names} is missing in\n{report}"
     for site in report.sites:
         assert site.status == "swapped" or len(site.reason) > 10, f"{site.layers} is kept without a reason"
 

@@ -150,7 +150,7 @@ def test_accounted_fails_where_a_pool_lacks_its_convolution_or_a_reason(K: Any) 
     old = ZOO["article_pair"](K)
     _, report = swap_downsampling(old, return_report=True)
     (site,) = report.sites
-    for wrong in (replace(site, layers=site.layers[1:]), site.kept("")):
+    for wrong in (replace(site.kept("it stays"), layers=site.layers[1:]), replace(site, layers=()), site.kept("")):
         with pytest.raises(AssertionError):
             laws.assert_accounted(old, replace(report, sites=(wrong,)))
 

@@ -37,7 +37,10 @@ def test_rules_come_exact_first_and_verbatim_first() -> None:
         "pool_of_one_into_stride", "average_pool_into_kernel", "pool_of_one_into_next_stride",
         "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_stride", "pool_into_next_stride",
     ]  # fmt: skip
-    assert TARGETS == ("average_pool", "conv_relu", "extra_conv", "max_pool", "strided_conv", "subsample")
+    assert TARGETS == (
+        "average_pool", "blur_pool", "cheapest", "conv_relu", "extra_conv", "identity_shortcut", "max_pool",
+        "space_to_depth", "strided_conv", "subsample",
+    )  # fmt: skip
     assert all(rule.summary and rule.apply.__name__ == rule.name for rule in RULES)
 
 

@@ -217,9 +217,9 @@ def test_reasons_come_from_the_rule_that_is_for_the_call(K: Any) -> None:
     L = K.layers
     inputs = K.Input((None, None, 3))
     conv = L.Conv2D(4, 3, strides=2, padding="same")(inputs)
-    (site,) = swap(K.Model(inputs, L.MaxPooling2D(1, strides=2)(conv)))[1].sites
+    (site,) = swap(K.Model(inputs, L.AveragePooling2D(3, strides=2, padding="same", name="mean")(conv)))[1].sites
     assert site.promise == "approximate"
-    assert "where its first tap lies depends on that length" in site.reason
+    assert "'mean' pads (padding='same' over an unknown length), so its divisor changes at the border" in site.reason
 
 
 def test_a_dilated_convolution_subsampled_is_exact_through_its_dense_kernel(K: Any) -> None:

@@ -221,7 +221,7 @@ UNFIT: dict[str, Callable[[Any], Any]] = {
 def test_no_exact_promise_is_given_for(K: Any, unfit: str, to: str) -> None:
     model = chain((3, 16, 16) if "along" in unfit else (16, 16, 3), UNFIT[unfit], False)(K)
     report = swap_downsampling(model, to, return_report=True)[1]
-    assert [site.promise for site in report.sites if site.promise == "exact"] == []
+    assert [site for site in report.sites if site.promise == "exact" and len(site.layers) > 1] == []
 
 
 def test_no_exact_promise_is_given_for_batch_statistics(K: Any) -> None:
@@ -229,7 +229,7 @@ def test_no_exact_promise_is_given_for_batch_statistics(K: Any) -> None:
     x = K.layers.BatchNormalization()(K.layers.Conv2D(4, 3)(i), training=True)
     model = K.Model(i, K.layers.MaxPooling2D(1, 2)(x))
     report = swap_downsampling(model, return_report=True)[1]
-    assert [site.promise for site in report.sites if site.promise == "exact"] == []
+    assert [site for site in report.sites if site.promise == "exact" and len(site.layers) > 1] == []
 
 
 def test_a_model_with_weights_that_are_not_numbers_keeps_them(K: Any) -> None:

@@ -14,6 +14,7 @@ from keras_downswap.dialects.describe import Description, describe
 from keras_downswap.dialects.reading import Reading, read
 from keras_downswap.dialects.twin import NODES, Twins
 from keras_downswap.graph import Role
+from keras_downswap.kernels import binomial
 
 
 class Dialect(ABC):
@@ -135,7 +136,19 @@ class Dialect(ABC):
         facts = self._describe(layer, rank, class_name)
         if facts.role is Role.CONV and layer.use_bias and not facts.channels_last and self.bias_goes_astray:
             facts.settings["bias_goes_astray"] = True
+        if facts.role is Role.CONV and self._blurs(layer, facts):
+            facts.settings["blurs"] = True
         return facts
+
+    def _blurs(self, layer: Any, facts: Description) -> bool:
+        """Tell whether a layer is a convolution of each channel with a binomial kernel of 2s - 1 taps and stride s."""
+        sized = any(w.stride > 1 for w in facts.windows) and all(w.size == 2 * w.stride - 1 for w in facts.windows)
+        if not sized or layer.use_bias or not layer.built or facts.settings["kind"] == "SeparableConv":
+            return False
+        kernel = self.array(getattr(layer, "depthwise_kernel", None) or layer.kernel)
+        return kernel.shape[-2 if facts.settings["kind"] == "Conv" else -1] == 1 and bool(
+            np.allclose(kernel, binomial(kernel.shape), rtol=0, atol=1e-3)
+        )
 
     @property
     def bias_goes_astray(self) -> bool:

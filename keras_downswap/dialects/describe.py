@@ -80,6 +80,9 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
     settings: dict[str, Any] = {} if axis is None else {"axis": axis}
     if class_name == "ReLU":
         settings["never_negative"] = float(layer.negative_slope) == 0 and float(layer.threshold) >= 0
+        settings["monotone"] = float(layer.negative_slope) >= 0 and float(layer.threshold) >= 0
+    elif class_name in ("LeakyReLU", "ELU"):
+        settings["monotone"] = float(getattr(layer, "alpha", getattr(layer, "negative_slope", -1))) >= 0
     elif NOISE.fullmatch(class_name):
         settings["keeps_sign"] = class_name == "Identity" or ("Dropout" in class_name and "Alpha" not in class_name)
     if class_name == "Activation":

@@ -17,7 +17,9 @@ def make(step: Make, name: str, reading: Reading, twins: Twins) -> Any:
     inner = dialect.unwrapped(beside)
     if inner is beside:
         return _bare(step, name, inner, reading, twins)
-    own = name if step.like is None else dialect.unwrapped(reading.layers[step.like]).name
+    own = name if step.name != beside.name else inner.name
+    if step.like is not None:
+        own = dialect.unwrapped(reading.layers[step.like]).name
     flags = {"dtype": dialect.policy(beside), "trainable": beside.trainable and not step.frozen}
     return type(beside)(_bare(step, str(own), inner, reading, twins), name=name, **flags)
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
 from keras_downswap.match import (
     averages,
@@ -18,10 +18,10 @@ from keras_downswap.match import (
     known_leads,
     reach,
     require_bias_in_place,
+    require_linear,
     require_never_pads,
-    require_position_free,
 )
-from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -31,15 +31,8 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
 
 def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     applies(averages(pool), f"{pool.label} takes maxima, which no single convolution computes")
-    activation = conv.settings["activation"]
-    require(
-        activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
-    )
-    require_position_free(conv, between)
+    require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    for call in between:
-        linear = call.role is Role.LINEAR or bool(call.settings.get("linear"))
-        require(linear, f"{call.label} stands between and is not linear")
     lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
     require_never_pads(graph, pool, tuple(lengths))
     windows = [
@@ -61,7 +54,7 @@ def _average(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], st
 
 RULE = Rule(
     name="average_pool_into_kernel",
-    targets=frozenset({"strided_conv"}),
+    targets=frozenset({"strided_conv", "conv_relu", "cheapest"}),
     promise=Promise.EXACT,
     verbatim=False,
     anchors=is_pool,

@@ -33,7 +33,7 @@ def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) ->
 
 RULE = Rule(
     name="pool_of_one_into_stride",
-    targets=frozenset({"strided_conv"}),
+    targets=frozenset({"strided_conv", "cheapest"}),
     promise=Promise.EXACT,
     verbatim=True,
     anchors=is_pool,

@@ -1,0 +1,39 @@
+"""A pool moves in front of the elementwise maps that commute with it, which then run on fewer values.
+
+    max_{i<p} f(x[i]) = f(max_{i<p} x[i])    for f non-decreasing
+    mean_{i<p} f(x[i]) = f(mean_{i<p} x[i])  for f affine in each channel
+
+whatever the pool pads: a maximum is one of its cells, and the weights of a mean sum to one.
+"""
+
+from keras_downswap.emit import pool_layer, without
+from keras_downswap.graph import Call, Graph
+from keras_downswap.match import is_pool, pool_commutes, require_window, sole_upstream
+from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, applies, require
+from keras_downswap.rules.pools_into_one import KINDS
+
+
+def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Swap elementwise calls and a pool for the pool and the same calls behind it."""
+    require_window(graph, pool)
+    run = [pool]
+    while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
+        run.insert(0, up)
+    applies(len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it")
+    given, wanted = (graph.tensors[t].dtype for t in (run[0].inputs[0], pool.inputs[0]))
+    require(given == wanted, f"{run[0].label} takes {given} and {pool.label} {wanted}: a swap would lose that")
+    new = pool_layer(KINDS[pool.role], pool.name, pool.windows, pool, pool)
+    steps: dict[int, tuple[Step, ...]] = {run[0].index: (new, KEEP), pool.index: without(graph, pool)}
+    return Replacement(tuple(call.index for call in run), steps)
+
+
+RULE = Rule(
+    name="pool_before_elementwise",
+    targets=frozenset({"cheapest"}),
+    promise=Promise.EXACT,
+    verbatim=True,
+    anchors=is_pool,
+    apply=pool_before_elementwise,
+    summary="elementwise maps, pool -> pool, elementwise maps",
+    rank=-1,
+)

@@ -1,0 +1,51 @@
+"""Two pools of a kind in a row are one pool.
+
+    max_{j<p2} max_{i<p1} x[(.*s2 + j)*s1 + i] = max over p1 + (p2 - 1)*s1 cells, stride s1*s2
+    the same for means where the windows of the first tile the map (p1 = s1)
+
+Maps that commute with the pool may stand between: per-channel affine ones with means, non-decreasing ones with maxima.
+Neither pool may reach outside its input.
+"""
+
+from keras_downswap.emit import pool_layer, without
+from keras_downswap.geometry import Window
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.match import is_pool, pool_commutes, require_never_pads, require_window, sole_upstream
+from keras_downswap.rule import Promise, Replacement, Rule, applies, require
+
+KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
+
+
+def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Swap two pools for one in the place of the first; what stands between follows it."""
+    require_window(graph, pool)
+    run = [pool]
+    while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
+        run.insert(0, up)
+    first = sole_upstream(graph, run[0])
+    applies(first is not None and first.role is pool.role, f"{pool.label} stands behind no pool of its kind")
+    assert first is not None
+    require_window(graph, first)
+    same = first.channels_last == pool.channels_last and len(first.windows) == len(pool.windows)
+    require(same and first.wrapped == pool.wrapped is None, f"{first.label} and {pool.label} slide over other axes")
+    tiles = all(w.size == w.stride for w in first.windows)
+    require(tiles or pool.role is Role.MAX_POOL, f"the windows of {first.label} do not tile its map")
+    for call in (first, pool):
+        require_never_pads(graph, call)
+    axes = zip(first.windows, pool.windows, strict=True)
+    windows = [Window(a.size + (b.size - 1) * a.stride, a.stride * b.stride) for a, b in axes]
+    new = pool_layer(KINDS[pool.role], pool.name, windows, first, first)
+    chain = tuple(call.index for call in (first, *run))
+    return Replacement(chain, {first.index: (new,), pool.index: without(graph, pool)})
+
+
+RULE = Rule(
+    name="pools_into_one",
+    targets=frozenset({"cheapest"}),
+    promise=Promise.EXACT,
+    verbatim=True,
+    anchors=is_pool,
+    apply=pools_into_one,
+    summary="pool, pool -> one pool",
+    rank=-1,
+)
