@@ -21,6 +21,7 @@ from keras_downswap.cost import site_cost
 from keras_downswap.dialects.start import start
 from keras_downswap.errors import BadRequest, DownswapError
 from keras_downswap.graph import Shape
+from keras_downswap.limits import PREFIX, profiles
 from keras_downswap.plan import METHODS
 from keras_downswap.report import Report
 from keras_downswap.rules import TARGETS
@@ -36,8 +37,13 @@ out = Console(width=None if sys.stdout.isatty() else 120, highlight=False, emoji
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 In = Annotated[Path, typer.Argument(help="A .keras or .h5 file of either Keras, or a SavedModel folder of tf_keras.")]
-To = Annotated[str, typer.Option(help=f"What downsamples afterwards: {', '.join(TARGETS)}.")]
+To = Annotated[
+    str | None, typer.Option(help=f"What downsamples afterwards: {', '.join(TARGETS)}.", show_default="strided_conv")
+]
 How = Annotated[str, typer.Option("--method", help=f"How swaps are chosen: {', '.join(METHODS)}.")]
+Profile = Annotated[
+    str | None, typer.Option(help=f"Cheapest exact forms within limits: {', '.join(profiles())}, or a .toml file.")
+]
 Include = Annotated[str | None, typer.Option(help="Swap only sites with a layer whose name this expression matches.")]
 Exclude = Annotated[str | None, typer.Option(help="Keep sites with a layer whose name this expression matches.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Let code that IN brings along run.")]
@@ -94,10 +100,11 @@ def _options(version: Version = False) -> None:
 def convert(
     source: In,
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write: .keras, .h5, or a SavedModel folder.")],
-    to: To = "strided_conv",
+    to: To = None,
     method: How = "auto",
     include: Include = None,
     exclude: Exclude = None,
+    profile: Profile = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write no model.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -110,7 +117,7 @@ def convert(
         files.check_target(target, overwrite, origin.keras)
     if report is not None:
         files.check_place(report, overwrite)
-    plan = _plan(origin, to, method, include, exclude, trust)
+    plan = _plan(origin, _target(to, profile), method, include, exclude, trust)
     out.print(str(plan), markup=False, soft_wrap=True)
     if dry_run:
         new, account = None, Report(plan.to, plan.method, plan.sites, (), ())
@@ -126,15 +133,16 @@ def convert(
 @_guarded
 def inspect(
     source: In,
-    to: To = "strided_conv",
+    to: To = None,
     method: How = "auto",
     include: Include = None,
     exclude: Exclude = None,
+    profile: Profile = None,
     trust: Trust = False,
 ) -> None:
     """Show every place where a saved model downsamples, and what a swap would do there."""
     origin = files.identify(source)
-    plan = _plan(origin, to, method, include, exclude, trust)
+    plan = _plan(origin, _target(to, profile), method, include, exclude, trust)
     out.print(f"{source}: {origin.keras} {origin.version}, {origin.format}", markup=False)
     out.print(site_table(plan) if plan.sites else "The model has no pool and no strided convolution.")
 
@@ -153,6 +161,13 @@ def _plan(origin: files.Origin, to: str, method: str, include: str | None, exclu
     start(origin.keras)
     chosen: Any = method
     return plan_swaps(files.load(origin.path, trust=trust), to, chosen, include, exclude)
+
+
+def _target(to: str | None, profile: str | None) -> str:
+    """Return the target that --to or --profile names."""
+    if to is not None and profile is not None:
+        raise BadRequest(f"--to {to} and --profile {profile}: give one of both")
+    return (to or "strided_conv") if profile is None else f"{PREFIX}{profile}"
 
 
 def _own_path(report: Path | None, **others: Path) -> None:

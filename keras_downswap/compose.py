@@ -67,6 +67,7 @@ class _Redraw:
         self.tensors: list[Tensor] = list(draft.graph.tensors)
         self.instead: dict[int, int] = {}
         self.maps: dict[int, list[Map]] = {}
+        self.last = draft.graph.channels_last(answer.chain)
         for stage in stages(draft.graph, answer):
             self.maps.setdefault(stage.call.index, []).append(stage.after)
 
@@ -122,9 +123,9 @@ class _Redraw:
         """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
         old = self.tensors[call.outputs[0]]
         shape, first = list(old.shape), 1 + (call.wrapped is not None)
-        start = first + (not call.channels_last)
+        start = first + (not self.last)
         shape[start : start + len(now.lengths)] = now.lengths
-        shape[-1 if call.channels_last else first] = now.depth
+        shape[-1 if self.last else first] = now.depth
         if exists:
             self.tensors[tensor] = replace(self.tensors[tensor], shape=tuple(shape))
         else:
@@ -156,10 +157,15 @@ def _made(call: Call, front: tuple[Make, ...], step: Make) -> Call:
         layer=step.beside if step.like is None else step.like,
         role=Role.CONV if step.convolves else ROLES.get(step.kind, Role.OTHER),
         windows=_windows(front, step),
+        channels_last=step.settings.get("data_format", _format(call)) == "channels_last",
     )
     kept = {key: call.settings[key] for key in ("layers_in_front",) if key in call.settings}
     blurs = {"blurs": True} if step.blurs else {}
     return replace(new, settings={**kept, **settings_of(call, step), **blurs} if new.windows else kept)
+
+
+def _format(call: Call) -> str:
+    return "channels_last" if call.channels_last else "channels_first"
 
 
 def _windows(front: tuple[Make, ...], layer: Make) -> tuple[Window, ...]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from keras_downswap.emit import cells, made_windows
 from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, Role, Shape, channels
+from keras_downswap.graph import Call, Graph, Role, Shape, channels, spatial
 from keras_downswap.rule import KEEP, Make, Replacement, Step
 
 
@@ -37,11 +37,12 @@ def stages(graph: Graph, replacement: Replacement, unknown: int | None = None) -
     """
     found: list[Stage] = []
     maps: dict[int, Map] = {}
+    last = graph.channels_last(replacement.chain)
     for index in replacement.chain:
         call = graph.calls[index]
-        now = _into(graph, call, maps, unknown)
+        now = _into(graph, call, maps, unknown, last)
         for step in replacement.steps.get(index, (KEEP,)):
-            then = _through(step, call, now) if isinstance(step, Make) else _kept(graph, call, now)
+            then = _through(step, call, now, last) if isinstance(step, Make) else _kept(graph, call, now)
             found.append(Stage(call, step, now, then))
             now = then
         maps |= dict.fromkeys(call.outputs, now)
@@ -56,13 +57,13 @@ def settings_of(call: Call, step: Step) -> Mapping[str, Any]:
     return {**taken, "kind": step.kind, **step.settings}
 
 
-def _into(graph: Graph, call: Call, maps: Mapping[int, Map], unknown: int | None) -> Map:
+def _into(graph: Graph, call: Call, maps: Mapping[int, Map], unknown: int | None, last: bool) -> Map:
     known = next((maps[t] for t in call.inputs if t in maps), None)
     if known is None:
-        lengths = tuple(unknown if n is None else n for n in graph.sizes(call)) if call.windows else graph.sizes(call)
-        return Map(lengths, channels(graph.input_shape(call), call.channels_last))
+        shape = graph.input_shape(call)
+        return Map(tuple(unknown if n is None else n for n in spatial(shape, last)), channels(shape, last))
     if call.role is Role.JOIN:
-        return Map(known.lengths, channels(graph.output_shape(call), call.channels_last))
+        return Map(known.lengths, channels(graph.output_shape(call), last))
     return known
 
 
@@ -74,13 +75,13 @@ def _kept(graph: Graph, call: Call, given: Map) -> Map:
     return Map(_slid(call.windows, given.lengths), given.depth)
 
 
-def _through(step: Make, call: Call, given: Map) -> Map:
+def _through(step: Make, call: Call, given: Map, last: bool) -> Map:
     if step.kind in ("ZeroPadding", "Cropping"):
         pairs = zip(given.lengths, cells(step), strict=True)
         return Map(tuple(None if n is None else n + sum(pair) for n, pair in pairs), given.depth)
     if step.kind == "Reshape":
         shape = step.settings["target_shape"]
-        return Map(shape[:-1], shape[-1]) if call.channels_last else Map(shape[1:], shape[0])
+        return Map(shape[:-1], shape[-1]) if last else Map(shape[1:], shape[0])
     depth = _filters(settings_of(call, step), given.depth) if step.convolves else given.depth
     return Map(_slid(made_windows(step), given.lengths), depth)
 

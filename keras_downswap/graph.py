@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -168,6 +168,11 @@ class Graph:
     def sizes(self, call: Call) -> Shape:
         """Return the spatial sizes of the first input of `call`, None where unknown."""
         return spatial(self.input_shape(call), call.channels_last)
+
+    def channels_last(self, calls: Iterable[int]) -> bool:
+        """Tell where a site's channels are: as its convolutions and pools have it, which alone are told."""
+        sliding = [call for call in (self.calls[i] for i in calls) if call.windows]
+        return all(call.channels_last for call in sliding)
 
     def scopes(self) -> Iterator[tuple[str, Graph]]:
         """Yield (path prefix, graph) of this scope and of every nested one, each scope once."""

@@ -76,6 +76,13 @@ def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
     return wide.reshape(*wide.shape[:-2], -1)
 
 
+def placed(kernel: Array, front: Sequence[int], taps: Sequence[int]) -> Array:
+    """Place a kernel among zeros: `front` of them before its first tap along each axis, `taps` taps in all."""
+    wide = np.zeros((*taps, *kernel.shape[len(taps) :]), kernel.dtype)
+    wide[tuple(slice(o, o + k) for o, k in zip(front, kernel.shape, strict=False))] = kernel
+    return wide
+
+
 def folded(kernel: Array, stride: Sequence[int]) -> Array:
     """Fold a kernel for an input whose cells were moved, s at a time, into channels.
 

@@ -78,7 +78,8 @@ def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]], shorten: bool) -> 
     for first, *rest in paths:
         avoid = graph.output_shape(first)[1] if first.settings.get("bias_goes_astray") else None
         windows = [call.windows for call in (first, *rest)]
-        shape = probe_shape(graph.input_shape(first), first.channels_last, windows, avoid, shorten)
+        last = graph.channels_last(call.index for call in (first, *rest))
+        shape = probe_shape(graph.input_shape(first), last, windows, avoid, shorten)
         if first.wrapped is not None:
             shape = (shape[0], graph.times(first) or 2, *shape[1:])
         given[first.inputs[0]] = rng.uniform(-1, 1, shape).astype(np.float32)

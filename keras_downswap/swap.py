@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, overload
@@ -17,7 +17,8 @@ from keras_downswap.graph import Graph
 from keras_downswap.plan import Method, find_sites
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rewrite import rewrite
-from keras_downswap.rules import RULES
+from keras_downswap.rule import Rule
+from keras_downswap.rules import RULES, checked_rules
 from keras_downswap.site import Selector, Site
 from keras_downswap.verify import traces, verify
 
@@ -143,17 +144,20 @@ def plan_swaps(
     method: Method = "auto",
     include: Selector = None,
     exclude: Selector = None,
+    rules: Sequence[Rule] = (),
 ) -> Plan:
     """Decide what a swap would do to a model, and build nothing.
 
     Args:
         model: A functional or Sequential model of `tf_keras` or `keras`.
-        to: What downsamples afterwards: `strided_conv`, `max_pool`, `average_pool` or `subsample`.
+        to: What downsamples afterwards, one of `keras_downswap.rules.TARGETS`, such as `strided_conv`, `max_pool` or
+            `subsample`; or `profile:NAME` (`profile:FILE.toml`) for the cheapest exact forms within a device's limits.
         method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps)
             or `copy` (same kernel, all weights verbatim).
         include: Sites to swap: a regular expression searched in layer names, a list of layer names, or a callable on
             the site; None for all.
         exclude: Sites to keep, likewise.
+        rules: Rules of your own, which are asked before all others.
 
     Returns:
         The plan; `print` it, then `apply` it.
@@ -163,7 +167,8 @@ def plan_swaps(
         BadRequest: If an argument is unknown or names no layer.
     """
     reading = dialect_of(model).read(model)
-    return Plan(to, method, find_sites(reading.graph, RULES, to, method, include, exclude), reading)
+    sites = find_sites(reading.graph, (*checked_rules(rules), *RULES), to, method, include, exclude)
+    return Plan(to, method, sites, reading)
 
 
 @overload
@@ -174,6 +179,7 @@ def swap_downsampling(
     include: Selector = ...,
     exclude: Selector = ...,
     return_report: Literal[False] = ...,
+    rules: Sequence[Rule] = ...,
 ) -> Any: ...
 @overload
 def swap_downsampling(
@@ -184,6 +190,7 @@ def swap_downsampling(
     exclude: Selector = ...,
     *,
     return_report: Literal[True],
+    rules: Sequence[Rule] = ...,
 ) -> tuple[Any, Report]: ...
 def swap_downsampling(
     model: Any,
@@ -192,18 +199,21 @@ def swap_downsampling(
     include: Selector = None,
     exclude: Selector = None,
     return_report: bool = False,
+    rules: Sequence[Rule] = (),
 ) -> Any:
     """Return a new model that downsamples in another way; the given one is not changed.
 
     Args:
         model: A functional or Sequential model of `tf_keras` or `keras`, any input sizes, fixed or unknown.
-        to: What downsamples afterwards: `strided_conv`, `max_pool`, `average_pool` or `subsample`.
+        to: What downsamples afterwards, one of `keras_downswap.rules.TARGETS`, such as `strided_conv`, `max_pool` or
+            `subsample`; or `profile:NAME` (`profile:FILE.toml`) for the cheapest exact forms within a device's limits.
         method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps)
             or `copy` (same kernel, all weights verbatim).
         include: Sites to swap: a regular expression searched in layer names, a list of layer names, or a callable on
             the site; None for all.
         exclude: Sites to keep, likewise.
         return_report: Whether to return the report as well.
+        rules: Rules of your own, which are asked before all others.
 
     Returns:
         The new model, with the same inputs, outputs and shapes; with `return_report`, the model and a `Report`.
@@ -217,6 +227,6 @@ def swap_downsampling(
         NothingSwapped: If no site was swapped; the model returned is a faithful copy.
         SomethingLost: If the new model's class, compile state or own weights could not be carried over.
     """
-    plan = plan_swaps(model, to, method, include, exclude)
+    plan = plan_swaps(model, to, method, include, exclude, rules)
     new, report = plan._apply(stacklevel=3)
     return (new, report) if return_report else new

@@ -9,7 +9,7 @@ from keras_downswap.check import Check, demand
 from keras_downswap.dialects.make import kernels
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import IDENTITY, SizeMap, resized
-from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.graph import Call, Graph, Role, spatial
 from keras_downswap.probe import compare_values, paths_through
 from keras_downswap.rewrite import Rewritten
 from keras_downswap.rule import KEEP, Make
@@ -96,7 +96,8 @@ def _length_checks(
     if sized:
         yield Check("length", where, "by the shapes that Keras gives, as its layers take maps of one size only")
         return
-    for axis, (n, a, b) in enumerate(zip(graph.sizes(first), *laws, strict=True)):
+    sizes = spatial(graph.input_shape(first), graph.channels_last(call.index for call in path))
+    for axis, (n, a, b) in enumerate(zip(sizes, *laws, strict=True)):
         demand(a.agrees(b, n), f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})")
         every = a == b
         known = "for every length" if every else f"at length {n} alone"

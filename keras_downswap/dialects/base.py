@@ -145,7 +145,8 @@ class Dialect(ABC):
         sized = any(w.stride > 1 for w in facts.windows) and all(w.size == 2 * w.stride - 1 for w in facts.windows)
         if not sized or layer.use_bias or not layer.built or facts.settings["kind"] == "SeparableConv":
             return False
-        kernel = self.array(getattr(layer, "depthwise_kernel", None) or layer.kernel)
+        own = getattr(layer, "depthwise_kernel", None)
+        kernel = self.array(layer.kernel if own is None else own)
         return kernel.shape[-2 if facts.settings["kind"] == "Conv" else -1] == 1 and bool(
             np.allclose(kernel, binomial(kernel.shape), rtol=0, atol=1e-3)
         )

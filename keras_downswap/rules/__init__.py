@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.metadata import entry_points
 
+from keras_downswap.errors import BadRequest
 from keras_downswap.rule import Promise, Rule
 
 
@@ -15,8 +17,24 @@ def _order(rule: Rule) -> tuple[bool, int, bool, str]:
 
 def _discover() -> tuple[Rule, ...]:
     here = [import_module(f"{__name__}.{module.name}").RULE for module in pkgutil.iter_modules(__path__)]
-    elsewhere = [point.load() for point in entry_points(group="keras_downswap.rules")]
+    elsewhere = checked_rules([point.load() for point in entry_points(group="keras_downswap.rules")])
     return tuple(sorted((*here, *elsewhere), key=_order))
+
+
+def checked_rules(rules: Iterable[object]) -> tuple[Rule, ...]:
+    """Return rules that are none of this package's, in the order in which they are given.
+
+    Raises:
+        BadRequest: If one is no `Rule`, or serves no target, or bears the name of another.
+    """
+    found: list[Rule] = []
+    for rule in rules:
+        if not isinstance(rule, Rule) or not rule.name or not rule.targets:
+            raise BadRequest(f"rules takes keras_downswap.rule.Rule objects with a name and targets; received {rule!r}")
+        if any(rule.name == other.name for other in found):
+            raise BadRequest(f"two rules are named {rule.name!r}; give each its own name")
+        found.append(rule)
+    return tuple(found)
 
 
 RULES: tuple[Rule, ...] = _discover()

@@ -8,7 +8,8 @@ with the mean, so they may stand between.
 
 from keras_downswap.emit import conv_layer, in_each_branch, pool_layer
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_pool, reach, require_bias_in_place, require_linear, require_pointwise
+from keras_downswap.match import is_pool, reach
+from keras_downswap.needs import require_bias_in_place, require_linear, require_pointwise
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
 
 

@@ -12,15 +12,8 @@ from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import (
-    averages,
-    is_pool,
-    known_leads,
-    reach,
-    require_bias_in_place,
-    require_linear,
-    require_never_pads,
-)
+from keras_downswap.match import averages, is_pool, known_leads, reach
+from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
 
 

@@ -15,15 +15,8 @@ from keras_downswap.fixed import across, depth_of
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, dilated, group_mean, phases, repeated
-from keras_downswap.match import (
-    ALONG_LAST_AXIS,
-    branches_behind,
-    is_pool,
-    known_leads,
-    reach,
-    require_never_pads,
-    require_position_free,
-)
+from keras_downswap.match import branches_behind, is_pool, known_leads, reach
+from keras_downswap.needs import ALONG_LAST_AXIS, require_never_pads, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, Step, applies, require
 
 

@@ -8,7 +8,8 @@ whatever the pool pads: a maximum is one of its cells, and the weights of a mean
 
 from keras_downswap.emit import pool_layer, without
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_pool, pool_commutes, require_window, sole_upstream
+from keras_downswap.match import is_pool, pool_commutes, sole_upstream
+from keras_downswap.needs import require_window
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, applies, require
 from keras_downswap.rules.pools_into_one import KINDS
 

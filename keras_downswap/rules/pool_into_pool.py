@@ -7,7 +7,8 @@ Windows, and so lengths, are the same for every n; the values are equal only whe
 
 from keras_downswap.emit import pool_layer
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_pool, require_window
+from keras_downswap.match import is_pool
+from keras_downswap.needs import require_window
 from keras_downswap.rule import Promise, Replacement, Rule, require
 
 MADE = {"max_pool": ("MaxPooling", Role.MAX_POOL), "average_pool": ("AveragePooling", Role.AVERAGE_POOL)}

@@ -8,7 +8,8 @@ whatever per-channel affine maps stand between.
 from keras_downswap.emit import conv_layer, without
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import conv_after, is_pool, require_bias_in_place, require_position_free
+from keras_downswap.match import conv_after, is_pool
+from keras_downswap.needs import require_bias_in_place, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, applies
 
 

@@ -10,7 +10,8 @@ Neither pool may reach outside its input.
 from keras_downswap.emit import pool_layer, without
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_pool, pool_commutes, require_never_pads, require_window, sole_upstream
+from keras_downswap.match import is_pool, pool_commutes, sole_upstream
+from keras_downswap.needs import require_never_pads, require_window
 from keras_downswap.rule import Promise, Replacement, Rule, applies, require
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}

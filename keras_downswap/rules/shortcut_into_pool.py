@@ -8,7 +8,8 @@ The convolution goes, and its weights with it: a form to train, where gradients 
 from keras_downswap.emit import pool_layer
 from keras_downswap.geometry import Padding, Window
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_elementwise, is_strided_conv, require_conv, require_pointwise
+from keras_downswap.match import is_elementwise, is_strided_conv
+from keras_downswap.needs import require_conv, require_pointwise
 from keras_downswap.rule import Promise, Replacement, Rule, require
 
 

@@ -11,7 +11,8 @@ from keras_downswap.fixed import per_channel
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, channels
 from keras_downswap.kernels import binomial
-from keras_downswap.match import is_strided_conv, pointwise_run, require_conv
+from keras_downswap.match import is_strided_conv, pointwise_run
+from keras_downswap.needs import require_conv
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, require
 
 

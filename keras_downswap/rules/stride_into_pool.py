@@ -9,7 +9,8 @@ stride s: so a `same` pool always has the right length. A `valid` pool is taken 
 from keras_downswap.emit import conv_layer, pool_layer
 from keras_downswap.geometry import Padding, Window
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv, pointwise_run, require_conv
+from keras_downswap.match import is_strided_conv, pointwise_run
+from keras_downswap.needs import require_conv
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step
 
 KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}

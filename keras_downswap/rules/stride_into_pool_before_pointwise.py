@@ -9,7 +9,8 @@ gives the same length too. The convolution runs on the pooled map, at its old co
 from keras_downswap.emit import conv_layer, pool_layer
 from keras_downswap.geometry import Padding, Window
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv, require_conv, require_pointwise
+from keras_downswap.match import is_strided_conv
+from keras_downswap.needs import require_conv, require_pointwise
 from keras_downswap.rule import Promise, Replacement, Rule
 from keras_downswap.rules.stride_into_pool import KINDS
 

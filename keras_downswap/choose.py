@@ -1,0 +1,192 @@
+"""Which rule takes a call: the first of a target, the one that saves most, or the cheapest within limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from keras_downswap.cost import effort
+from keras_downswap.embed import embedded
+from keras_downswap.errors import BadRequest
+from keras_downswap.follow import stages
+from keras_downswap.graph import Call, Graph
+from keras_downswap.limits import PREFIX, Limits, limits
+from keras_downswap.rule import Elsewhere, Make, Promise, Refused, Replacement, Rule, Step, require
+
+Method = Literal["auto", "exact", "copy"]
+METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
+CHEAPEST = "cheapest"
+
+
+class Answer(NamedTuple):
+    """What a rule answered."""
+
+    rule: Rule
+    replacement: Replacement
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was asked for.
+
+    Attributes:
+        to: What downsamples afterwards.
+        serving: The rules that serve it.
+        open_to: Those of them that the method admits.
+        bounds: The limits of a profile; None for any other target.
+        verbatim: Whether all weights must move unchanged.
+    """
+
+    to: str
+    serving: Sequence[Rule]
+    open_to: Sequence[Rule]
+    bounds: Limits | None = None
+    verbatim: bool = False
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule], to: str, method: Method) -> Choice:
+        """Return the choice that a target and a method stand for.
+
+        Raises:
+            BadRequest: If either is unknown, or a profile is none.
+        """
+        targets = sorted({target for rule in rules for target in rule.targets})
+        if method not in METHODS:
+            raise BadRequest(f"unknown method={method!r}: expected one of {', '.join(METHODS)}")
+        if to.startswith(PREFIX):
+            exact = [rule for rule in rules if rule.promise is Promise.EXACT]
+            bounds = limits(to.removeprefix(PREFIX))
+            return cls(to, exact, [r for r in exact if _admits(method, r)], bounds, method == "copy")
+        if to not in targets:
+            expected = f"expected one of {', '.join(targets)}, or {PREFIX}NAME"
+            raise BadRequest(f"unknown target to={to!r}: {expected}")
+        serving = [rule for rule in rules if to in rule.targets]
+        return cls(to, serving, [r for r in serving if _admits(method, r)])
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether a call that was swapped may be asked about again."""
+        return self.to == CHEAPEST
+
+    def anchors(self, graph: Graph, call: Call) -> bool:
+        """Tell whether a call is what the target is about: some rule may start at it, or it breaks the limits."""
+        if self.bounds is not None:
+            return bool(call.windows) and self.bounds.breach_of(call, graph.sizes(call)) is not None
+        return any(rule.anchors(call) for rule in self.serving)
+
+    def levels(self) -> list[Sequence[Rule]]:
+        """Return the rules to ask until nothing changes, then those to ask besides: where savings add up, by rank."""
+        if not self.adds_up:
+            return [self.open_to]
+        ranks = sorted({rule.rank for rule in self.open_to})
+        return [[rule for rule in self.open_to if rule.rank <= most] for most in ranks] or [[]]
+
+    def spans(self, graph: Graph, call: Call) -> tuple[Call, ...]:
+        """Return the calls that a refused call is reported with."""
+        return next((rule.spans(graph, call) for rule in self.serving if rule.anchors(call)), (call,))
+
+    def best(self, graph: Graph, call: Call, rules: Sequence[Rule]) -> tuple[Answer | None, str]:
+        """Return the answer that a call is swapped by, if any, and why there is none or no exact one.
+
+        Args:
+            graph: The graph.
+            call: One of its calls that the target is about.
+            rules: The rules to ask.
+        """
+        refusals: list[Refused] = []
+        if self.bounds is not None:
+            found = list(self._legal(self.bounds, graph, call, rules, refusals))
+            breach = self.bounds.breach_of(call, graph.sizes(call))
+            why = f"{call.label} is beyond {self.to}: {breach}; {reason_of(refusals)}"
+            return (min(found, key=lambda one: effort(graph, one.replacement)) if found else None), why
+        answers = _asked(graph, call, rules, self.to, refusals)
+        if not self.adds_up:
+            answer = next(answers, None)
+            none = f"no rule for to='{self.to}' that this method admits starts at {call.label}"
+            return answer, reason_of(refusals) or none
+        found = list(answers)
+        if found:
+            saving, best = max(((_saving(graph, one.replacement), one) for one in found), key=lambda pair: pair[0])
+            if saving > (0, 0):
+                return best, ""
+            refusals.append(Refused(f"no exact form of {call.label} costs fewer multiplications, or writes less"))
+        return None, reason_of(refusals)
+
+    def _legal(
+        self, bounds: Limits, graph: Graph, call: Call, rules: Sequence[Rule], refusals: list[Refused]
+    ) -> Iterator[Answer]:
+        """Yield every answer whose layers are within the limits, or can be embedded in larger ones that are."""
+        for rule in rules:
+            for to in sorted(rule.targets):
+                for answer in _asked(graph, call, [rule], to, refusals):
+                    for variant in (answer.replacement, _with_means(answer.replacement)):
+                        try:
+                            within = _within(bounds, graph, variant)
+                            require(not self.verbatim or within == variant, f"{call.label} needs a larger kernel")
+                            yield Answer(rule, within)
+                        except Refused as refusal:
+                            refusals.append(refusal)
+
+
+def _admits(method: Method, rule: Rule) -> bool:
+    return method == "auto" or (rule.promise is Promise.EXACT if method == "exact" else rule.verbatim)
+
+
+def _asked(graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refused]) -> Iterator[Answer]:
+    """Yield the rules that take a call, with their answers, and note what the others say."""
+    for rule in rules:
+        if rule.anchors(call):
+            try:
+                answer = rule.apply(graph, call, to)
+            except Refused as refusal:
+                refusals.append(refusal)
+            else:
+                yield Answer(rule, answer)
+
+
+def _saving(graph: Graph, answer: Replacement) -> tuple[int, int]:
+    before, after = effort(graph, Replacement(answer.chain, {})), effort(graph, answer)
+    return before[0] - after[0], before[1] - after[1]
+
+
+def _with_means(answer: Replacement) -> Replacement:
+    """Return an answer with average pools in the place of max pools of size 1, which are the same."""
+
+    def turned(step: Step) -> Step:
+        one = isinstance(step, Make) and step.kind == "MaxPooling" and set(step.settings["pool_size"]) == {1}
+        return replace(step, kind="AveragePooling") if isinstance(step, Make) and one else step
+
+    return replace(answer, steps={index: tuple(map(turned, steps)) for index, steps in answer.steps.items()})
+
+
+def _within(bounds: Limits, graph: Graph, answer: Replacement) -> Replacement:
+    """Return an answer within limits, kernels that are too small embedded in larger ones.
+
+    Raises:
+        Refused: If some layer is beyond them for another reason.
+    """
+    steps: dict[int, tuple[Step, ...]] = dict.fromkeys(answer.steps, ())
+    for stage in stages(graph, answer):
+        if stage.call.index not in steps:
+            continue
+        layers: tuple[Step, ...] = (stage.step,)
+        if isinstance(stage.step, Make) and stage.step.convolves:
+            strided = any(stride > 1 for stride in stage.step.settings["strides"])
+            layers = embedded(stage.call, stage.step, stage.before.lengths, bounds.sizes(strided))
+        for layer in layers:
+            breach = (
+                bounds.breach_by(layer, stage.before.lengths)
+                if isinstance(layer, Make)
+                else bounds.breach_of(stage.call, stage.before.lengths)
+            )
+            if breach:
+                raise Refused(f"the exact form of {stage.call.label} is beyond it too: {breach}")
+        steps[stage.call.index] += layers
+    return replace(answer, steps=steps)
+
+
+def reason_of(refusals: Sequence[Refused]) -> str:
+    """Return the last reason of a rule that is for such calls; failing that, the last of any."""
+    ours = [refusal for refusal in refusals if not isinstance(refusal, Elsewhere)]
+    return str((ours or refusals)[-1]) if refusals else ""
