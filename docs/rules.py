@@ -108,7 +108,7 @@ EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]]
         (MAP, lambda: [conv(strides=2)]), (ODD, lambda: [conv(size=7, strides=3)]),
     )),
     "shortcut_into_pool": ("identity_shortcut", ((MAP, lambda: [conv(size=1, strides=2), "add"]),)),
-    "even_kernel_into_odd": ("odd_kernel", (
+    "kernel_into_larger": ("odd_kernel", (
         (MAP, lambda: [conv(size=4)]), (ODD, lambda: [conv(size=(2, 3), strides=2)]),
     )),
 }  # fmt: skip

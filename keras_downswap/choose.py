@@ -9,10 +9,12 @@ from typing import Literal, NamedTuple
 from keras_downswap.cost import effort
 from keras_downswap.embed import embedded
 from keras_downswap.errors import BadRequest
-from keras_downswap.follow import stages
-from keras_downswap.graph import Call, Graph
+from keras_downswap.follow import settings_of, stages
+from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.limits import PREFIX, Limits, limits
 from keras_downswap.rule import Elsewhere, Make, Promise, Refused, Replacement, Rule, Step, require
+from keras_downswap.rules.kernel_into_larger import RULE as LARGER
+from keras_downswap.rules.kernel_into_larger import as_it_is
 
 Method = Literal["auto", "exact", "copy"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
@@ -99,7 +101,7 @@ class Choice:
             found = list(self._legal(self.bounds, graph, call, rules, refusals))
             breach = self.bounds.breach_of(call, graph.sizes(call))
             why = f"{call.label} is beyond {self.to}: {breach}; {reason_of(refusals)}"
-            return (min(found, key=lambda one: effort(graph, one.replacement)) if found else None), why
+            return max(found, key=lambda one: _saving(graph, one.replacement), default=None), why
         answers = _asked(graph, call, rules, self.to, refusals)
         if not self.adds_up:
             answer = next(answers, None)
@@ -117,16 +119,17 @@ class Choice:
         self, bounds: Limits, graph: Graph, call: Call, rules: Sequence[Rule], refusals: list[Refused]
     ) -> Iterator[Answer]:
         """Yield every answer whose layers are within the limits, or can be embedded in larger ones that are."""
-        for rule in rules:
-            for to in sorted(rule.targets):
-                for answer in _asked(graph, call, [rule], to, refusals):
-                    for variant in (answer.replacement, _with_means(answer.replacement)):
-                        try:
-                            within = _within(bounds, graph, variant)
-                            require(not self.verbatim or within == variant, f"{call.label} needs a larger kernel")
-                            yield Answer(rule, within)
-                        except Refused as refusal:
-                            refusals.append(refusal)
+        asked = [one for rule in rules for to in rule.targets for one in _asked(graph, call, [rule], to, refusals)]
+        if call.role is Role.CONV and call.obstacle is None:
+            asked.append(Answer(LARGER, as_it_is(call)))
+        for rule, replacement in asked:
+            for variant in (replacement, _with_means(replacement)):
+                try:
+                    within = _within(bounds, graph, variant)
+                    require(not self.verbatim or within == variant, f"{call.label} needs a larger kernel")
+                    yield Answer(rule, within)
+                except Refused as refusal:
+                    refusals.append(refusal)
 
 
 def _admits(method: Method, rule: Rule) -> bool:
@@ -176,7 +179,7 @@ def _within(bounds: Limits, graph: Graph, answer: Replacement) -> Replacement:
             layers = embedded(stage.call, stage.step, stage.before.lengths, bounds.sizes(strided))
         for layer in layers:
             breach = (
-                bounds.breach_by(layer, stage.before.lengths)
+                bounds.breach_by(layer, stage.before.lengths, settings_of(stage.call, layer))
                 if isinstance(layer, Make)
                 else bounds.breach_of(stage.call, stage.before.lengths)
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -43,6 +43,7 @@ class Limits:
         pool_padding: Whether it takes pools whose windows reach outside their map.
         pool_overlap: Whether it takes pools whose stride is not their size.
         relu: Whether it takes the ReLUs that a swap would add.
+        reshape: Whether it takes the Reshape and Permute layers that a swap would add.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Limits:
     pool_padding: bool = True
     pool_overlap: bool = True
     relu: bool = True
+    reshape: bool = True
 
     def sizes(self, strided: bool) -> frozenset[int] | None:
         """Return the kernel sizes that it takes, of convolutions that stride or of others; None for all."""
@@ -73,12 +75,14 @@ class Limits:
             return None
         return self._conv(call.windows, call.settings["kind"] != "Conv" or call.settings["groups"] != 1)
 
-    def breach_by(self, layer: Make, lengths: Shape) -> str | None:
-        """Return what about a layer to be made for such a map goes beyond the limits; None where nothing does."""
+    def breach_by(self, layer: Make, lengths: Shape, settings: Mapping[str, Any]) -> str | None:
+        """Return what about a layer to be made, of some settings, goes beyond the limits; None where nothing does."""
         if layer.fixed is not None and layer.settings.get("activation") == "relu" and not self.relu:
             return "it takes no ReLUs besides those of the model"
+        if layer.kind in ("Reshape", "Permute") and not self.reshape:
+            return "it takes no Reshape and Permute layers"
         if layer.convolves:
-            grouped = layer.kind != "Conv" or layer.settings.get("groups", 1) != 1
+            grouped = layer.kind != "Conv" or settings.get("groups", 1) != 1
             return self._conv(made_windows(layer), grouped)
         pools = layer.kind in ("MaxPooling", "AveragePooling")
         return self._pool(layer.kind == "MaxPooling", made_windows(layer), lengths) if pools else None

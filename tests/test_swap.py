@@ -1,6 +1,7 @@
 """The public door: every target on every model of the zoo, there and back, and what is refused with which words."""
 
 import json
+from binascii import crc32
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,13 @@ import tensorflow as tf
 from model_zoo import SEVERAL_SIZES, ZOO, chain
 
 from keras_downswap import BadRequest, Report, SomethingLost, UnreadableModel, plan_swaps, swap_downsampling
+from keras_downswap.limits import profiles
+from keras_downswap.rules import TARGETS as RULE_TARGETS
 
 pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
 TARGETS = ("strided_conv", "max_pool", "average_pool", "subsample")
 TARGETS = TARGETS if laws.BACKEND == "tensorflow" else TARGETS[::3]
+FURTHER = sorted({*RULE_TARGETS, *(f"profile:{name}" for name in profiles())} - {*TARGETS})
 HALF = ("half", "half_then_float", "mixed_float16", "a_dtype_per_layer", "pool_of_another_dtype")
 RTOL = {"double": 1e-12, "mixed_bfloat16": 6e-2, **dict.fromkeys(HALF, 1e-2)}
 GEOMETRY = ("kernel_size", "pool_size", "strides", "dilation_rate", "padding", "activation")
@@ -37,6 +41,17 @@ def architecture(model: Any) -> list[Any]:
 @pytest.mark.parametrize("to", TARGETS)
 @pytest.mark.parametrize("name", ZOO)
 def test_every_target_keeps_every_law(K: Any, name: str, to: str, tmp_path: Path) -> None:
+    assert_holds(K, name, to, tmp_path)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", ZOO)
+def test_further_targets_keep_every_law(K: Any, name: str, seed: int, tmp_path: Path) -> None:
+    """Each model meets two of them, so that each target meets dozens of models."""
+    assert_holds(K, name, FURTHER[crc32(f"{name}{seed}".encode()) % len(FURTHER)], tmp_path)
+
+
+def assert_holds(K: Any, name: str, to: str, tmp_path: Path) -> None:
     old = ZOO[name](K)
     x = laws.sample_for(old)
     before = laws.snapshot_of(old)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from zoo.trap import COMPOSED, COPIED, SQUARE, pair, trap
+from zoo.trap import AVERAGED, COMPOSED, COPIED, SQUARE, pair, trap
 
 
 def ops(K: Any) -> Any:
@@ -22,7 +22,7 @@ def training_frozen_in(K: Any, L: Any) -> Any:
     return i, L.BatchNormalization()(x, training=False)
 
 
-@trap(COPIED)
+@trap(AVERAGED)
 def training_true_frozen_between(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     x = L.BatchNormalization()(L.Conv2D(4, 3)(i), training=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.trap import COMPOSED, COPIED, SQUARE, pair, trap
+from zoo.trap import AVERAGED, COMPOSED, COPIED, SQUARE, pair, trap
 
 SUBSAMPLED = "pool_of_one_into_stride"
 
@@ -46,7 +46,7 @@ def product_subsampled(K: Any, L: Any) -> Any:
     return i, L.MaxPooling2D(1, 2)(L.ReLU()(x))
 
 
-@trap(COPIED)
+@trap(AVERAGED)
 def product_averaged(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     return i, L.AveragePooling2D(2)(L.Multiply()([L.Conv2D(4, 3)(i), L.Conv2D(4, 3)(i)]))

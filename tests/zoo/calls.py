@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from zoo.trap import COMPOSED, COPIED, SQUARE, pair, trap
+from zoo.trap import AVERAGED, COMPOSED, COPIED, SQUARE, pair, trap
 
 
-@trap()
+@trap(AVERAGED)
 def two_consumers(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     c = L.Conv2D(4, 3)(i)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from zoo.trap import COMPOSED, COPIED, SQUARE, TRAPS, Build, Trap
+from zoo.trap import AVERAGED, COMPOSED, COPIED, SQUARE, TRAPS, Build, Trap
 from zoo.trap import FIRST as CF
 
 HALF = {"dtype": "mixed_float16"}
@@ -116,7 +116,7 @@ def chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential
 COPIES = (
     "article_pair", "conv_norm_relu_max", "conv_average_same_padded", "odd_sizes", "unknown_sizes_strided",
     "channels_first_max", "channels_first_row", "depthwise_max", "strided_conv_then_pool", "causal_row",
-    "anisotropic_pool", "lambda_activation", "own_activation", "seeds",
+    "anisotropic_pool", "own_activation", "seeds",
 )  # fmt: skip
 COMPOSITIONS = (
     "conv_average", "conv_norm_average", "odd_sizes_average", "channels_first_average", "groups",
@@ -125,6 +125,7 @@ COMPOSITIONS = (
 )  # fmt: skip
 RULES: dict[str, tuple[str, ...] | None] = {
     "channels_first_as_wide_as_deep": None,
+    **dict.fromkeys(("lambda_activation", "depthwise_unequal_strides"), (AVERAGED,)),
     **dict.fromkeys(COPIES, (COPIED,)),
     **dict.fromkeys(COMPOSITIONS, (COMPOSED,)),
     **dict.fromkeys(("unknown_sizes", "volume"), (COPIED, COMPOSED)),

@@ -165,7 +165,7 @@ def locally_connected(K: Any, L: Any) -> Any:
     return i, L.MaxPooling2D(2)(L.LocallyConnected2D(2, 3, strides=2)(i))
 
 
-@trap()
+@trap("pool_into_next_stride")
 def subclasses_of_both(K: Any, L: Any) -> Any:
     @K.utils.register_keras_serializable("zoo")
     class OwnConv(L.Conv2D):  # type: ignore[misc, name-defined]

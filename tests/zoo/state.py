@@ -134,7 +134,7 @@ def frozen_model(K: Any, L: Any) -> Any:
     return model
 
 
-@trap(COPIED, only="keras")
+@trap(f"pool_into_next_stride + {COPIED}", only="keras")
 def spectrally_normalised(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     x = L.SpectralNormalization(L.Conv2D(4, 3))(i)

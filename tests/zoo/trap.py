@@ -12,6 +12,7 @@ Build = Callable[[Any], Any]
 SQUARE = (16, 16, 3)
 FIRST = {"data_format": "channels_first"}
 COPIED, COMPOSED = "pool_into_stride", "average_pool_into_kernel"
+AVERAGED = "average_pool_into_depthwise"
 
 
 @dataclass(frozen=True)
