@@ -158,7 +158,11 @@ def section(rule: Rule) -> str:
                 raise AssertionError(f"{rule.name} does not take its example:\n{plan}")
             new = plan.apply()
             worst[dtype] = max(worst[dtype], largest_difference(old, new, dtype))
-            first = first or (drawn(plan.graph_of(site)), drawn(dialect_of(new).read(new).graph), site_cost(plan.graph_of(site), site))
+            first = first or (
+                drawn(plan.graph_of(site)),
+                drawn(dialect_of(new).read(new).graph),
+                site_cost(plan.graph_of(site), site),
+            )
     before, after, cost = first
     law = import_module(rule.apply.__module__).__doc__.strip()
     exact = rule.promise.value == "exact"

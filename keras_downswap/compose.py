@@ -52,29 +52,32 @@ class Draft:
                 found[home] += steps
         return {index: steps for index, steps in found.items() if steps != (KEEP,)}
 
-    def applied(self, answer: Replacement) -> Draft:
-        """Return the draft with one more swap, which a rule answered on its graph."""
-        return _Redraw(self, answer).draft()
+    def applied(self, answers: Sequence[Replacement]) -> Draft:
+        """Return the draft with some more swaps, of different calls, which rules answered on its graph."""
+        return _Redraw(self, answers).draft()
 
 
 class _Redraw:
     """Draws a draft anew, call by call, with an answer's steps in the place of the calls that it concerns."""
 
-    def __init__(self, draft: Draft, answer: Replacement) -> None:
-        self.old, self.answer = draft, answer
+    def __init__(self, draft: Draft, answers: Sequence[Replacement]) -> None:
+        self.old = draft
+        self.steps = {index: steps for answer in answers for index, steps in answer.steps.items()}
         self.calls: list[Call] = []
         self.homes: list[tuple[int, tuple[Step, ...]]] = []
         self.tensors: list[Tensor] = list(draft.graph.tensors)
         self.instead: dict[int, int] = {}
         self.maps: dict[int, list[Map]] = {}
-        self.last = draft.graph.channels_last(answer.chain)
-        for stage in stages(draft.graph, answer):
-            self.maps.setdefault(stage.call.index, []).append(stage.after)
+        self.last: dict[int, bool] = {}
+        for answer in answers:
+            self.last |= dict.fromkeys(answer.chain, draft.graph.channels_last(answer.chain))
+            for stage in stages(draft.graph, answer):
+                self.maps.setdefault(stage.call.index, []).append(stage.after)
 
     def draft(self) -> Draft:
         graph = self.old.graph
         for call in graph.calls:
-            if call.index in self.maps or call.index in self.answer.steps:
+            if call.index in self.maps or call.index in self.steps:
                 self._swapped(call)
             else:
                 self._add(call, self._inputs(call), call.outputs, self.old.homes[call.index][1], call)
@@ -99,7 +102,7 @@ class _Redraw:
 
     def _swapped(self, call: Call) -> None:
         inputs = self._inputs(call)
-        steps = self.answer.steps.get(call.index, (KEEP,))
+        steps = self.steps.get(call.index, (KEEP,))
         if not steps:
             self.instead[call.outputs[0]] = inputs[0]
             self._add(replace(call, role=Role.OTHER, windows=()), (), call.outputs, (), call)
@@ -123,9 +126,10 @@ class _Redraw:
         """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
         old = self.tensors[call.outputs[0]]
         shape, first = list(old.shape), 1 + (call.wrapped is not None)
-        start = first + (not self.last)
+        last = self.last[call.index]
+        start = first + (not last)
         shape[start : start + len(now.lengths)] = now.lengths
-        shape[-1 if self.last else first] = now.depth
+        shape[-1 if last else first] = now.depth
         if exists:
             self.tensors[tensor] = replace(self.tensors[tensor], shape=tuple(shape))
         else:

@@ -66,6 +66,18 @@ def paths_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
     return sorted(ends, key=lambda path: path[0].index)
 
 
+def around(graph: Graph, call: Call) -> set[int]:
+    """Return the calls that decide on a swap of one: up to the first that slides or mixes, upstream and downstream."""
+    found = {call.index, *(up.index for path in paths_behind(graph, call) for up in path)}
+    todo = [call]
+    while todo:
+        for user in (user for tensor in todo.pop().outputs for user in graph.consumers.get(tensor, ())):
+            if user not in found:
+                found.add(user)
+                todo += [graph.calls[user]] * is_elementwise(graph, graph.calls[user], call.channels_last)
+    return found
+
+
 def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
     """Return what a pool reaches upstream, in graph order: convolutions, the calls between, and the pool.
 

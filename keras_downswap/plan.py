@@ -8,6 +8,7 @@ from dataclasses import replace
 from keras_downswap.choose import METHODS, Choice, Method
 from keras_downswap.compose import Draft
 from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.match import around
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule
 from keras_downswap.settle import settle
 from keras_downswap.site import Selector, Site, selector_of
@@ -64,6 +65,8 @@ class _Scope:
         self.swaps: list[Site] = []
         self.kept: dict[int, Site] = {}
         self.done: set[int] = set()
+        self.pending: list[Replacement] = []
+        self.touched: set[int] = set()
 
     def sites(self) -> list[Site]:
         """Return one site per swap and one per kept call."""
@@ -72,9 +75,9 @@ class _Scope:
         while at < len(levels):
             seen = self.draft
             for tensor in [c.outputs[0] for c in seen.graph.calls if self.choice.anchors(seen.graph, c)]:
-                call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
-                if self.choice.anchors(self.draft.graph, call) and tensor not in self.done:
-                    self._ask(tensor, call, levels[at])
+                if tensor not in self.done:
+                    self._ask(tensor, levels[at])
+            self._draw()
             at = at + 1 if seen is self.draft else 0
         swapped = {index for site in self.swaps for index in site.calls}
         made = [self._with_steps(site) for site in self.swaps]
@@ -84,8 +87,20 @@ class _Scope:
         hidden = [_hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden]
         return [*made, *kept, *(_already(self.old, self.prefix, c, self.choice.to) for c in others), *hidden]
 
-    def _ask(self, tensor: int, call: Call, rules: Sequence[Rule]) -> None:
+    def _draw(self) -> None:
+        """Make the pending swaps in the draft, all at once: each redraws the whole."""
+        if self.pending:
+            self.draft = self.draft.applied(self.pending)
+            self.pending, self.touched = [], set()
+
+    def _ask(self, tensor: int, rules: Sequence[Rule]) -> None:
         """Decide on one call as it stands now."""
+        call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
+        if not self.touched.isdisjoint(around(self.draft.graph, call)):
+            self._draw()
+            call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
+        if not self.choice.anchors(self.draft.graph, call):
+            return
         self.kept.pop(tensor, None)
         answer, reason = self.choice.best(self.draft.graph, call, rules)
         if answer is None:
@@ -105,7 +120,8 @@ class _Scope:
         if not self.wanted(site) or self.unwanted(site):
             self.kept[tensor] = site.kept("left out by include or exclude")
             return
-        self.draft = self.draft.applied(replacement)
+        self.pending.append(replacement)
+        self.touched.update(replacement.chain)
         if not self.choice.adds_up:
             self.done.add(tensor)
         self.swaps = _joined(site, self.swaps)
