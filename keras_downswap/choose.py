@@ -28,6 +28,13 @@ class Answer(NamedTuple):
     replacement: Replacement
 
 
+class Refusal(NamedTuple):
+    """What a rule said no with."""
+
+    rule: Rule
+    reason: Refused
+
+
 @dataclass(frozen=True)
 class Choice:
     """What was asked for.
@@ -96,7 +103,7 @@ class Choice:
             call: One of its calls that the target is about.
             rules: The rules to ask.
         """
-        refusals: list[Refused] = []
+        refusals: list[Refusal] = []
         if self.bounds is not None:
             found = list(self._legal(self.bounds, graph, call, rules, refusals))
             breach = self.bounds.breach_of(call, graph.sizes(call))
@@ -105,18 +112,21 @@ class Choice:
         answers = _asked(graph, call, rules, self.to, refusals)
         if not self.adds_up:
             answer = next(answers, None)
+            if answer is not None:
+                return answer, reason_of([one for one in refusals if one.rule.promise is Promise.EXACT])
             none = f"no rule for to='{self.to}' that this method admits starts at {call.label}"
-            return answer, reason_of(refusals) or none
+            return None, reason_of(refusals) or none
         found = list(answers)
         if found:
             saving, best = max(((_saving(graph, one.replacement), one) for one in found), key=lambda pair: pair[0])
             if saving > (0, 0):
                 return best, ""
-            refusals.append(Refused(f"no exact form of {call.label} costs fewer multiplications, or writes less"))
+            dear = Refused(f"no exact form of {call.label} costs fewer multiplications, or writes less")
+            refusals.append(Refusal(found[-1].rule, dear))
         return None, reason_of(refusals)
 
     def _legal(
-        self, bounds: Limits, graph: Graph, call: Call, rules: Sequence[Rule], refusals: list[Refused]
+        self, bounds: Limits, graph: Graph, call: Call, rules: Sequence[Rule], refusals: list[Refusal]
     ) -> Iterator[Answer]:
         """Yield every answer whose layers are within the limits, or can be embedded in larger ones that are."""
         asked = [one for rule in rules for to in rule.targets for one in _asked(graph, call, [rule], to, refusals)]
@@ -128,22 +138,22 @@ class Choice:
                     within = _within(bounds, graph, variant)
                     require(not self.verbatim or within == variant, f"{call.label} needs a larger kernel")
                     yield Answer(rule, within)
-                except Refused as refusal:
-                    refusals.append(refusal)
+                except Refused as reason:
+                    refusals.append(Refusal(rule, reason))
 
 
 def _admits(method: Method, rule: Rule) -> bool:
     return method == "auto" or (rule.promise is Promise.EXACT if method == "exact" else rule.verbatim)
 
 
-def _asked(graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refused]) -> Iterator[Answer]:
+def _asked(graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refusal]) -> Iterator[Answer]:
     """Yield the rules that take a call, with their answers, and note what the others say."""
     for rule in rules:
         if rule.anchors(call):
             try:
                 answer = rule.apply(graph, call, to)
-            except Refused as refusal:
-                refusals.append(refusal)
+            except Refused as reason:
+                refusals.append(Refusal(rule, reason))
             else:
                 yield Answer(rule, answer)
 
@@ -189,7 +199,7 @@ def _within(bounds: Limits, graph: Graph, answer: Replacement) -> Replacement:
     return replace(answer, steps=steps)
 
 
-def reason_of(refusals: Sequence[Refused]) -> str:
+def reason_of(refusals: Sequence[Refusal]) -> str:
     """Return the last reason of a rule that is for such calls; failing that, the last of any."""
-    ours = [refusal for refusal in refusals if not isinstance(refusal, Elsewhere)]
-    return str((ours or refusals)[-1]) if refusals else ""
+    ours = [refusal for refusal in refusals if not isinstance(refusal.reason, Elsewhere)]
+    return str((ours or refusals)[-1].reason) if refusals else ""

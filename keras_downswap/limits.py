@@ -35,6 +35,7 @@ class Limits:
         average_pool: Whether it takes average pools.
         strided_conv: Whether it takes convolutions with a stride above 1.
         grouped_conv: Whether it takes depthwise and grouped convolutions.
+        separable_conv: Whether it takes separable convolutions.
         kernel_sizes: The kernel sizes that it takes along an axis.
         strided_kernel_sizes: Those that it takes where the stride is above 1.
         conv_strides: The strides of convolutions that it takes.
@@ -52,6 +53,7 @@ class Limits:
     average_pool: bool = True
     strided_conv: bool = True
     grouped_conv: bool = True
+    separable_conv: bool = True
     kernel_sizes: frozenset[int] | None = None
     strided_kernel_sizes: frozenset[int] | None = None
     conv_strides: frozenset[int] | None = None
@@ -73,7 +75,7 @@ class Limits:
             return self._pool(call.role is Role.MAX_POOL, call.windows, lengths)
         if call.role is not Role.CONV:
             return None
-        return self._conv(call.windows, call.settings["kind"] != "Conv" or call.settings["groups"] != 1)
+        return self._conv(call.windows, call.settings["kind"], call.settings)
 
     def breach_by(self, layer: Make, lengths: Shape, settings: Mapping[str, Any]) -> str | None:
         """Return what about a layer to be made, of some settings, goes beyond the limits; None where nothing does."""
@@ -82,8 +84,7 @@ class Limits:
         if layer.kind in ("Reshape", "Permute") and not self.reshape:
             return "it takes no Reshape and Permute layers"
         if layer.convolves:
-            grouped = layer.kind != "Conv" or settings.get("groups", 1) != 1
-            return self._conv(made_windows(layer), grouped)
+            return self._conv(made_windows(layer), layer.kind, settings)
         pools = layer.kind in ("MaxPooling", "AveragePooling")
         return self._pool(layer.kind == "MaxPooling", made_windows(layer), lengths) if pools else None
 
@@ -99,8 +100,10 @@ class Limits:
             "pool strides", (w.stride for w in windows), self.pool_strides
         )
 
-    def _conv(self, windows: Sequence[Window], grouped: bool) -> str | None:
-        if grouped and not self.grouped_conv:
+    def _conv(self, windows: Sequence[Window], kind: str, settings: Mapping[str, Any]) -> str | None:
+        if kind == "SeparableConv" and not self.separable_conv:
+            return "it takes no separable convolutions"
+        if (kind == "DepthwiseConv" or settings.get("groups", 1) != 1) and not self.grouped_conv:
             return "it takes no depthwise or grouped convolutions"
         strided = any(w.stride > 1 for w in windows)
         if strided and not self.strided_conv:

@@ -77,6 +77,14 @@ def require_window(graph: Graph, pool: Call) -> None:
     )
 
 
+def require_one_dtype(graph: Graph, calls: Sequence[Call]) -> None:
+    """Refuse to reorder calls that do not all take and make values of one dtype."""
+    dtypes = sorted({graph.tensors[t].dtype for call in calls for t in (*call.inputs, *call.outputs)})
+    require(
+        len(dtypes) == 1, f"{calls[0].label} to {calls[-1].label} compute in {' and '.join(dtypes)}, not in one dtype"
+    )
+
+
 def require_floats(graph: Graph, pool: Call) -> None:
     """Refuse a pool of integers, where what takes its place computes with floating-point numbers."""
     dtype = graph.tensors[pool.inputs[0]].dtype

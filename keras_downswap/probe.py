@@ -60,7 +60,7 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
             "not run", where, f"values not compared: this machine cannot run the original site ({type(error).__name__})"
         )
     end = calls[-1].outputs[0]
-    a, b = (dialect.result(values[end]).astype(np.float64) for values in (olds, _run(dialect, calls, news, given)))
+    a, b = (_array(dialect, values[end]) for values in (olds, _run(dialect, calls, news, given)))
     scale = max(_scale(reading, path, olds) for path in paths) * len(paths)
     eps = max(EPSILON[graph.tensors[call.outputs[0]].dtype] for call in calls)
     demand(a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}")
@@ -70,6 +70,11 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
     worst = apart / scale if scale > 0 else apart
     demand(worst <= ROUNDINGS * eps, f"{where}: exact values differ by {worst:.1e} of their scale (input {shapes})")
     return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shapes} input")
+
+
+def _array(dialect: Any, value: Any) -> np.ndarray[Any, Any]:
+    """Return a value in float64; where no layer was run, it is the array that was given."""
+    return (value if isinstance(value, np.ndarray) else dialect.result(value)).astype(np.float64)
 
 
 def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]], shorten: bool) -> dict[int, np.ndarray[Any, Any]]:

@@ -95,11 +95,39 @@ def test_channels_first_means_the_same() -> None:
 
 def test_going_back_costs_the_stride_squared() -> None:
     sketch = Sketch()
-    sketch.conv(sketch.input(32, 32), 1, 2, filters=8)
+    sketch.conv(sketch.input(32, 32), 2, 2, filters=8)
     found = cost(sketch.graph(), "subsample")
-    assert found.before == Cost(24, 16 * 16 * 16)
-    assert found.after == Cost(24, 32 * 32 * 16)
+    assert found.before == Cost(72, 16 * 16 * 64)
+    assert found.after == Cost(72, 31 * 31 * 64)
     assert cost(sketch.graph(), "max_pool").after == found.after
+
+
+def test_going_back_in_front_of_a_1x1_convolution_costs_nothing() -> None:
+    sketch = Sketch()
+    sketch.conv(sketch.input(32, 32), 1, 2, filters=8)
+    for to in ("subsample", "max_pool", "average_pool"):
+        found = cost(sketch.graph(), to)
+        assert found.before == found.after == Cost(24, 16 * 16 * 16)
+
+
+def test_fixed_kernels_count() -> None:
+    """A mean of 2x2 over 4 channels at 15x15 places; as a dense convolution four times as much."""
+    sketch = Sketch()
+    sketch.pool(sketch.relu(sketch.input(30, 30, channels=4)), kind="Average")
+    assert cost(sketch.graph()).after == Cost(16, 15 * 15 * 16)
+    assert cost(sketch.graph(), "extra_conv").after == Cost(64, 15 * 15 * 64)
+    sketch = Sketch()
+    sketch.pool(sketch.relu(sketch.input(30, 30, channels=4)))
+    rounds = 2 * 2 * 4 * 6 + 6 * 4 * 3 + 3 * 4
+    assert cost(sketch.graph(), "conv_relu").after == Cost(rounds, 15 * 15 * rounds)
+
+
+def test_more_channels_between_are_counted() -> None:
+    """Polyphase: 4x4x2x(4*4) values at 15x15 places, then the mean of 4 for each of 4 channels."""
+    sketch = Sketch()
+    sketch.pool(sketch.relu(sketch.conv(sketch.input(32, 32))), kind="Average")
+    found = cost(sketch.graph(), "conv_relu")
+    assert found.after == Cost(16 * 2 * 16 + 16 + 16, 15 * 15 * (16 * 2 * 16 + 16))
 
 
 def test_a_kept_site_costs_what_it_did() -> None:

@@ -9,8 +9,8 @@ whatever the pool pads: a maximum is one of its cells, and the weights of a mean
 from keras_downswap.emit import pool_layer, without
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import is_pool, pool_commutes, sole_upstream
-from keras_downswap.needs import require_window
-from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, applies, require
+from keras_downswap.needs import require_one_dtype, require_window
+from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, applies
 from keras_downswap.rules.pools_into_one import KINDS
 
 
@@ -21,8 +21,7 @@ def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:
     while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
         run.insert(0, up)
     applies(len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it")
-    given, wanted = (graph.tensors[t].dtype for t in (run[0].inputs[0], pool.inputs[0]))
-    require(given == wanted, f"{run[0].label} takes {given} and {pool.label} {wanted}: a swap would lose that")
+    require_one_dtype(graph, run)
     new = pool_layer(KINDS[pool.role], pool.name, pool.windows, pool, pool)
     steps: dict[int, tuple[Step, ...]] = {run[0].index: (new, KEEP), pool.index: without(graph, pool)}
     return Replacement(tuple(call.index for call in run), steps)

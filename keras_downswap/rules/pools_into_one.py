@@ -11,7 +11,7 @@ from keras_downswap.emit import pool_layer, without
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.match import is_pool, pool_commutes, sole_upstream
-from keras_downswap.needs import require_never_pads, require_window
+from keras_downswap.needs import require_never_pads, require_one_dtype, require_window
 from keras_downswap.rule import Promise, Replacement, Rule, applies, require
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
@@ -29,6 +29,7 @@ def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
     require_window(graph, first)
     same = first.channels_last == pool.channels_last and len(first.windows) == len(pool.windows)
     require(same and first.wrapped == pool.wrapped is None, f"{first.label} and {pool.label} slide over other axes")
+    require_one_dtype(graph, (first, *run))
     tiles = all(w.size == w.stride for w in first.windows)
     require(tiles or pool.role is Role.MAX_POOL, f"the windows of {first.label} do not tile its map")
     for call in (first, pool):

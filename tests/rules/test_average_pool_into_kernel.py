@@ -28,7 +28,11 @@ def refusal(graph: Graph) -> str:
 
 
 def test_it_promises_values_with_a_new_kernel() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, False, frozenset({"strided_conv"}))
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.EXACT,
+        False,
+        frozenset({"strided_conv", "conv_relu", "cheapest"}),
+    )
 
 
 def test_the_articles_pair_becomes_one_convolution() -> None:
