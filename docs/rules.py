@@ -11,6 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import product
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -86,11 +87,13 @@ EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]]
         (ODD, lambda: [L.ReLU(), pool("Max", 3, 2, padding="same")]), (ODD, lambda: [pool("Max", (2, 3))]),
     )),
     "average_pool_into_polyphase": ("conv_relu", (
-        (MAP, lambda: [conv(), L.ReLU(), pool("Average")]), (ODD, lambda: [conv(activation="gelu"), pool("Average", 3)]),
+        (MAP, lambda: [conv(), L.ReLU(), pool("Average")]),
+        (ODD, lambda: [conv(activation="gelu"), pool("Average", 3)]),
         (ODD, lambda: [conv(size=2, strides=2, activation="tanh"), pool("Average")]),
     )),
     "average_pool_before_pointwise": ("cheapest", (
-        (MAP, lambda: [conv(size=1), pool("Average")]), (ODD, lambda: [conv(size=1), norm(), pool("Average", padding="same")]),
+        (MAP, lambda: [conv(size=1), pool("Average")]),
+        (ODD, lambda: [conv(size=1), norm(), pool("Average", padding="same")]),
     )),
     "average_pool_before_conv": ("cheapest", (
         (MAP, lambda: [conv(), pool("Average")]), (ODD, lambda: [conv(size=5), norm(), pool("Average", 3, 2)]),
@@ -149,20 +152,15 @@ def section(rule: Rule) -> str:
     to, examples = EXAMPLES[rule.name]
     worst = {"float32": 0.0, "float64": 0.0}
     first: Any = None
-    for shape, layers in examples:
-        for dtype in worst:
-            old = built(shape, layers, dtype)
-            plan = plan_swaps(old, to)
-            site = next((s for s in plan.swaps if rule.name in str(s.rule).split(" + ")), None)
-            if site is None:
-                raise AssertionError(f"{rule.name} does not take its example:\n{plan}")
-            new = plan.apply()
-            worst[dtype] = max(worst[dtype], largest_difference(old, new, dtype))
-            first = first or (
-                drawn(plan.graph_of(site)),
-                drawn(dialect_of(new).read(new).graph),
-                site_cost(plan.graph_of(site), site),
-            )
+    for (shape, layers), dtype in product(examples, worst):
+        old = built(shape, layers, dtype)
+        plan = plan_swaps(old, to)
+        site = next((s for s in plan.swaps if rule.name in str(s.rule).split(" + ")), None)
+        if site is None:
+            raise AssertionError(f"{rule.name} does not take its example:\n{plan}")
+        new, graph = plan.apply(), plan.graph_of(site)
+        worst[dtype] = max(worst[dtype], largest_difference(old, new, dtype))
+        first = first or (drawn(graph), drawn(dialect_of(new).read(new).graph), site_cost(graph, site))
     before, after, cost = first
     law = import_module(rule.apply.__module__).__doc__.strip()
     exact = rule.promise.value == "exact"
@@ -192,9 +190,9 @@ def page() -> str:
     head = (
         "# Every rule\n\n"
         "Written by `python docs/rules.py > docs/rules.md` from the rules themselves and from models that it swaps and\n"
-        "runs; a test holds it to the code. Rules of a target are asked in this order, and the first that does not refuse\n"
-        "takes the call; `cheapest` and profiles ask all and take the one that costs fewest multiplications. Pools are\n"
-        "counted as costing none.\n"
+        "runs; a test holds it to the code. Rules of a target are asked in this order, and the first that does not\n"
+        "refuse takes the call; `cheapest` and profiles ask all and take the one that saves most multiplications. Pools\n"
+        "are counted as costing none.\n"
     )
     index = "\n".join(f"| [{rule.name}](#{rule.name}) | {rule.promise.value} | {rule.summary} |" for rule in own)
     return "\n".join([head, f"| rule | promise | what it does |\n| --- | --- | --- |\n{index}\n", *sections])

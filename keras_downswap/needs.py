@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keras_downswap.graph import Call, Graph, Role, Shape
 from keras_downswap.rule import applies, require
 

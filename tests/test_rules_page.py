@@ -1,4 +1,4 @@
-"""docs/rules.md says what the rules do today: laws, examples, promises and MACs to the letter, errors as a bound."""
+"""docs/rules.md and docs/architectures.md say what the code does today, to the letter; errors are bounds."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def test_every_rule_has_its_section() -> None:
 def test_exact_rules_err_by_rounding_alone() -> None:
     for found in ERROR.finditer((DOCS / "rules.md").read_text("utf-8")):
         assert int(found["power"] or 99) >= {"float32": 5, "float64": 13}[found["dtype"]]
+
+
+def test_the_page_of_architectures_is_what_the_targets_find() -> None:
+    shown = (DOCS / "architectures.md").read_text("utf-8")
+    page = script("architectures")
+    assert shown.startswith(page.HEAD)
+    for name in ("SqueezeNet", "FishNet", "ResNet-D", "VGG16"):
+        assert page.table(name) in shown
+    assert re.findall(r"^## (.*)$", shown, re.MULTILINE) == list(page.MODELS)
 
 
 @pytest.mark.parametrize("wrong", ["< 1e-4 in float32", "< 1e-6 in float64", "MACs 3"])
