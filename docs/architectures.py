@@ -40,10 +40,10 @@ MODELS: dict[str, Callable[[], Any]] = {
 HEAD = """# What the targets find in known architectures
 
 Written by `python docs/architectures.py > docs/architectures.md`; a test holds a part of it to the code. The models of
-`keras.applications` at their own input sizes; SqueezeNet 1.1 (Iandola et al. 2016), a small network after FishNet (Sun et
-al. 2018) and a ResNet-D (He et al. 2019), built after their papers. For each target how many sites are swapped exactly,
-how many approximately, and how many calls are kept, each with its reason in the report; and the multiplications of the
-whole network after the swap, by those before it. Pools are counted as costing none.
+`keras.applications` at their own input sizes; SqueezeNet 1.1 (Iandola et al. 2016), a small network after FishNet
+(Sun et al. 2018) and a ResNet-D (He et al. 2019), built after their papers. For each target how many sites are swapped
+exactly, how many approximately, and how many calls are kept, each with its reason in the report; and the
+multiplications of the whole network after the swap, by those before it. Pools are counted as costing none.
 """
 
 

@@ -189,10 +189,10 @@ def page() -> str:
         sections = [section(rule) for rule in own]
     head = (
         "# Every rule\n\n"
-        "Written by `python docs/rules.py > docs/rules.md` from the rules themselves and from models that it swaps and\n"
-        "runs; a test holds it to the code. Rules of a target are asked in this order, and the first that does not\n"
-        "refuse takes the call; `cheapest` and profiles ask all and take the one that saves most multiplications. Pools\n"
-        "are counted as costing none.\n"
+        "Written by `python docs/rules.py > docs/rules.md` from the rules themselves and from models that it swaps\n"
+        "and runs; a test holds it to the code. Rules of a target are asked in this order, and the first that does\n"
+        "not refuse takes the call; `cheapest` and profiles ask all and take the one that saves most\n"
+        "multiplications. Pools are counted as costing none.\n"
     )
     index = "\n".join(f"| [{rule.name}](#{rule.name}) | {rule.promise.value} | {rule.summary} |" for rule in own)
     return "\n".join([head, f"| rule | promise | what it does |\n| --- | --- | --- |\n{index}\n", *sections])

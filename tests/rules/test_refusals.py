@@ -60,7 +60,9 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
         "cheapest", lambda s: s.pool(s.pool(first(s), name="a"), dtype="float16"), "compute in float16 and float32",
     ),
     "a map of another dtype": (
-        "cheapest", lambda s: s.pool(s.relu(first(s), dtype="float16", settings={"monotone": True})), "compute in float16 and float32",
+        "cheapest",
+        lambda s: s.pool(s.relu(first(s), dtype="float16", settings={"monotone": True})),
+        "compute in float16 and float32",
     ),
     "overlapping means in a row": (
         "cheapest",
