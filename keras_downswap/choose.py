@@ -129,8 +129,10 @@ class Choice:
         self, bounds: Limits, graph: Graph, call: Call, rules: Sequence[Rule], refusals: list[Refusal]
     ) -> Iterator[Answer]:
         """Yield every answer whose layers are within the limits, or can be embedded in larger ones that are."""
-        asked = [one for rule in rules for to in rule.targets for one in _asked(graph, call, [rule], to, refusals)]
-        if call.role is Role.CONV and call.obstacle is None:
+        ways = [(rule, to) for rule in rules for to in sorted(rule.targets)]
+        asked = [one for rule, to in ways for one in _asked(graph, call, [rule], to, refusals)]
+        plain = call.role is Role.CONV and not any(isinstance(w.padding, tuple) for w in call.windows)
+        if plain and call.obstacle is None:
             asked.append(Answer(LARGER, as_it_is(call)))
         for rule, replacement in asked:
             for variant in (replacement, _with_means(replacement)):

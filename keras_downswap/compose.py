@@ -14,7 +14,7 @@ from keras_downswap.emit import cells, made_windows
 from keras_downswap.follow import Map, settings_of, stages
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role, Tensor
-from keras_downswap.kernels import Array
+from keras_downswap.kernels import Array, fixed_then
 from keras_downswap.rule import KEEP, Make, Replacement, Step
 
 RESIZES = frozenset({"ZeroPadding", "Cropping"})
@@ -188,21 +188,12 @@ def _both(old: Step, new: Make) -> Make:
     settings = {**old.settings, **new.settings}
     if old.fixed is not None:
         taps = tuple(old.settings["kernel_size"])
-        fixed = old.fixed if new.kernel is None else partial(_fixed_then, old.fixed, taps, new.kernel)
+        fixed = old.fixed if new.kernel is None else partial(fixed_then, old.fixed, taps, new.kernel)
         return replace(old, settings=settings, fixed=fixed)
     kernels = tuple(make.kernel for make in (old, new) if make.kernel)
     biases = tuple(make.bias for make in (old, new) if make.bias)
     kernel, bias = (partial(_in_turn, makes) if makes else None for makes in (kernels, biases))
     return replace(old, settings=settings, kernel=kernel, bias=bias)
-
-
-def _fixed_then(
-    fixed: Callable[[tuple[int, ...]], Array],
-    taps: tuple[int, ...],
-    make: Callable[[Array], Array],
-    shape: tuple[int, ...],
-) -> Array:
-    return make(fixed((*taps, *shape[len(taps) :])))
 
 
 def _in_turn(makes: tuple[Callable[[Array], Array], ...], values: Array) -> Array:

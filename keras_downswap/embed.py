@@ -9,7 +9,7 @@ from functools import partial
 from keras_downswap.emit import in_front, made_windows
 from keras_downswap.geometry import Fit, Window, fit
 from keras_downswap.graph import Call, Shape
-from keras_downswap.kernels import Array, placed
+from keras_downswap.kernels import Array, fixed_then, placed
 from keras_downswap.rule import Make, require
 
 
@@ -48,19 +48,10 @@ def embedded(conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | Non
     place = partial(placed, front=tuple(front), taps=tuple(larger))
     if step.fixed is not None:
         taps = tuple(w.size for w in windows)
-        new = replace(step, settings=settings, fixed=partial(_embedded_fixed, step.fixed, taps, place))
+        new = replace(step, settings=settings, fixed=partial(fixed_then, step.fixed, taps, place))
     else:
         new = replace(step, settings=settings, kernel=partial(_embedded_kernel, step.kernel, place))
     return (new,) if plains else (*in_front(conv, fits), new)
-
-
-def _embedded_fixed(
-    fixed: Callable[[tuple[int, ...]], Array],
-    taps: tuple[int, ...],
-    place: Callable[[Array], Array],
-    shape: tuple[int, ...],
-) -> Array:
-    return place(fixed((*taps, *shape[len(taps) :])))
 
 
 def _embedded_kernel(kernel: Callable[[Array], Array] | None, place: Callable[[Array], Array], old: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb, prod
 from typing import Any
 
@@ -182,3 +182,13 @@ def round_of(cells: int, signed: bool, number: int, shape: tuple[int, ...]) -> A
     rows = matrix.reshape(*shape[:-2], -1, matrix.shape[1])
     times = (1, shape[-1] // matrix.shape[1]) if rows.shape[-2] == shape[-2] else (shape[-2], 1)
     return np.tile(rows, times)
+
+
+def fixed_then(
+    fixed: Callable[[tuple[int, ...]], Array],
+    taps: tuple[int, ...],
+    make: Callable[[Array], Array],
+    shape: tuple[int, ...],
+) -> Array:
+    """Make a fixed kernel of so many taps, and another of a shape out of it."""
+    return make(fixed((*taps, *shape[len(taps) :])))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from keras_downswap.geometry import Window, middle_first
-from keras_downswap.graph import POOLS, Call, Graph, Role
+from keras_downswap.graph import POOLS, Call, Graph, Role, Shape
 from keras_downswap.needs import require_conv, require_free_name, require_window
 from keras_downswap.rule import Refused, applies, require
 
@@ -245,6 +245,18 @@ def composed_stride(conv: Call, pool: Call) -> list[Window]:
         possible, f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation"
     )
     return windows
+
+
+def composed_span(conv: Call, pool: Call) -> list[Window]:
+    """Return the windows of the one convolution that sees what a convolution and the pool behind it see."""
+    axes = zip(conv.windows, pool.windows, strict=True)
+    return [Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride) for c, p in axes]
+
+
+def lengths_behind(graph: Graph, conv: Call) -> Shape:
+    """Return the lengths of the map that a convolution makes, None where unknown."""
+    axes = zip(conv.windows, graph.sizes(conv), strict=True)
+    return tuple(None if n is None else w.law(n) for w, n in axes)
 
 
 def known_leads(graph: Graph, conv: Call) -> list[int]:

@@ -109,6 +109,10 @@ class _Scope:
                 self.kept[tensor] = self._site(c.index for c in spans).kept(reason)
             return
         rule, replacement = answer
+        if not self.touched.isdisjoint(replacement.chain):
+            self._draw()
+            self._ask(tensor, rules)
+            return
         site = replace(
             self._site(replacement.chain),
             status="swapped",

@@ -247,21 +247,20 @@ def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]], bias
 
 def averages(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
     """Averages the real cells of each window; one (size, stride, padding) per axis of x but the last."""
-    for axis, (size, stride, padding) in enumerate(windows):
-        left, out = placed(x.shape[axis], size, stride, padding)
-        rows = np.moveaxis(x, axis, 0)
-        cells = [rows[max(j * stride - left, 0) : j * stride - left + size] for j in range(out)]
-        x = np.moveaxis(np.stack([c.mean(axis=0) for c in cells]), 0, axis)
-    return x
+    return pooled(x, windows, np.mean)
 
 
 def maxima(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
-    """Takes the maximum of the real cells of each window; one (size, stride, padding) per axis of x but the last."""
+    """Takes the maximum of the real cells of each window; likewise."""
+    return pooled(x, windows, np.max)
+
+
+def pooled(x: Any, windows: Sequence[tuple[int, int, str]], take: Any) -> Any:
     for axis, (size, stride, padding) in enumerate(windows):
         left, out = placed(x.shape[axis], size, stride, padding)
         rows = np.moveaxis(x, axis, 0)
         cells = [rows[max(j * stride - left, 0) : j * stride - left + size] for j in range(out)]
-        x = np.moveaxis(np.stack([c.max(axis=0) for c in cells]), 0, axis)
+        x = np.moveaxis(np.stack([take(c, axis=0) for c in cells]), 0, axis)
     return x
 
 

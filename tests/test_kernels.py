@@ -8,7 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_downswap.kernels import averaged, dilated
+from keras_downswap.kernels import (
+    averaged,
+    binomial,
+    dense_mean,
+    dilated,
+    folded,
+    mean,
+    phases,
+    placed,
+    repeated,
+    tournament,
+)
 
 RNG = np.random.default_rng(7)
 KERNELS = {
@@ -89,3 +100,60 @@ def test_dilated_spreads_the_taps(shape: tuple[int, ...], dilation: tuple[int, .
     for tap in product(*(range(k) for k in shape[:rank])):
         wanted[tuple(t * d for t, d in zip(tap, dilation, strict=False))] = kernel[tap]
     assert np.array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("cells", [1, 2, 3, 4, 7, 9, 16, 27])
+def test_a_tournament_finds_the_maximum_in_as_many_rounds_as_halvings(cells: int, signed: bool) -> None:
+    matrices = tournament(cells, signed)
+    assert len(matrices) == (cells - 1).bit_length() + 1
+    x = np.random.default_rng(0).uniform(-1 if signed else 0, 1, (200, cells))
+    y: Any = x
+    for matrix in matrices[:-1]:
+        y = np.maximum(y @ matrix, 0)
+    np.testing.assert_allclose((y @ matrices[-1])[:, 0], x.max(axis=1), rtol=0, atol=1e-14)
+
+
+def test_an_unsigned_tournament_loses_negative_numbers() -> None:
+    x: Any = np.array([[-3.0, -2.0]])
+    first, last = tournament(2, signed=False)
+    assert (np.maximum(x @ first, 0) @ last).item() != -2
+
+
+def test_phases_are_the_kernel_shifted_for_each_cell_of_a_window() -> None:
+    kernel = np.arange(12.0).reshape(3, 2, 2)
+    wide = phases(kernel, (2,), (3,))
+    assert wide.shape == (6, 2, 4)
+    for cell in range(2):
+        own = wide[:, :, cell::2]
+        np.testing.assert_array_equal(own[3 * cell : 3 * cell + 3], kernel)
+        assert own.sum() == kernel.sum()
+    assert repeated(np.array([1, 2]), 2).tolist() == [1, 1, 2, 2]
+
+
+def test_a_folded_kernel_has_its_taps_as_channels() -> None:
+    kernel = np.arange(5 * 2 * 3.0).reshape(5, 2, 3)
+    folded_kernel = folded(kernel, (2,))
+    assert folded_kernel.shape == (3, 4, 3)
+    for tap in range(5):
+        np.testing.assert_array_equal(folded_kernel[tap // 2, 2 * (tap % 2) : 2 * (tap % 2) + 2], kernel[tap])
+    assert not folded_kernel[2, 2:].any()
+
+
+def test_a_placed_kernel_stands_among_zeros() -> None:
+    kernel = np.ones((2, 1, 1, 1))
+    assert placed(kernel, (1, 2), (4, 3))[..., 0, 0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("make", [mean, binomial])
+@pytest.mark.parametrize("shape", [(2, 3, 1), (3, 3, 4, 1), (2, 3, 2, 1, 5)])
+def test_fixed_kernels_of_single_channels_sum_to_one(make: Any, shape: tuple[int, ...]) -> None:
+    kernel = make(shape)
+    assert kernel.shape == shape
+    np.testing.assert_allclose(kernel.reshape(-1, *shape[-2:]).sum(axis=0), 1)
+
+
+def test_a_dense_mean_keeps_channels_apart() -> None:
+    kernel = dense_mean((2, 2, 3, 3))
+    np.testing.assert_allclose(kernel.sum(axis=(0, 1)), np.eye(3))
+    assert binomial((3, 1, 1))[:, 0, 0].tolist() == [0.25, 0.5, 0.25]

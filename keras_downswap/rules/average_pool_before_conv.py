@@ -9,7 +9,7 @@ must stay inside the map. Per-channel affine maps commute with the mean, so they
 from keras_downswap.emit import conv_layer, in_each_branch, in_front, pool_layer
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import composed_stride, is_pool, known_leads, reach
+from keras_downswap.match import composed_stride, is_pool, known_leads, lengths_behind, reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
 
@@ -25,8 +25,7 @@ def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> 
     require(not conv.strided, f"{conv.label} has a stride, over which no pool of neighbours commutes with it")
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    lengths = [None if n is None else w.law(n) for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
-    require_never_pads(graph, pool, tuple(lengths))
+    require_never_pads(graph, pool, lengths_behind(graph, conv))
     windows = composed_stride(conv, pool)
     axes = zip(conv.windows, pool.windows, graph.sizes(conv), known_leads(graph, conv), strict=True)
     fits = [fit(Window(c.span + p.size - 1, p.stride), c.law.then(p.law), n, lead) for c, p, n, lead in axes]

@@ -9,10 +9,9 @@ so they may stand between. Where the pool pads, its divisor changes from window 
 from functools import partial
 
 from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import averages, is_pool, known_leads, reach
+from keras_downswap.match import averages, composed_span, is_pool, known_leads, lengths_behind, reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
 
@@ -26,12 +25,8 @@ def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -
     applies(averages(pool), f"{pool.label} takes maxima, which no single convolution computes")
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
-    require_never_pads(graph, pool, tuple(lengths))
-    windows = [
-        Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride)
-        for c, p in zip(conv.windows, pool.windows, strict=True)
-    ]
+    require_never_pads(graph, pool, lengths_behind(graph, conv))
+    windows = composed_span(conv, pool)
     kernel = partial(
         _average,
         dilation=tuple(w.dilation for w in conv.windows),

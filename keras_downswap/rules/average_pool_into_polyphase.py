@@ -15,7 +15,7 @@ from keras_downswap.fixed import across, depth_of
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, dilated, group_mean, phases, repeated
-from keras_downswap.match import branches_behind, is_pool, known_leads, reach
+from keras_downswap.match import branches_behind, composed_span, is_pool, known_leads, lengths_behind, reach
 from keras_downswap.needs import ALONG_LAST_AXIS, require_never_pads, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, Step, applies, require
 
@@ -37,12 +37,8 @@ def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacemen
     activation = conv.settings["activation"]
     require(activation not in ALONG_LAST_AXIS, f"{conv.label} has the activation {activation}, which mixes channels")
     require(not conv.settings.get("bias_goes_astray"), f"{conv.label} is channels_first, where the bias may go astray")
-    lengths = [w.law(n) if n is not None else None for w, n in zip(conv.windows, graph.sizes(conv), strict=True)]
-    require_never_pads(graph, pool, tuple(lengths))
-    windows = [
-        Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride)
-        for c, p in zip(conv.windows, pool.windows, strict=True)
-    ]
+    require_never_pads(graph, pool, lengths_behind(graph, conv))
+    windows = composed_span(conv, pool)
     kernel = partial(
         _phases,
         dilation=tuple(w.dilation for w in conv.windows),
