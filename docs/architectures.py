@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,8 @@ Written by `python docs/architectures.py > docs/architectures.md`; a test holds 
 `keras.applications` at their own input sizes; SqueezeNet 1.1 (Iandola et al. 2016), a small network after FishNet
 (Sun et al. 2018) and a ResNet-D (He et al. 2019), built after their papers. For each target how many sites are swapped
 exactly, how many approximately, and how many calls are kept, each with its reason in the report; and the
-multiplications of the whole network after the swap, by those before it. Pools are counted as costing none.
+multiplications of the whole network after the swap, by those before it, and how often which rule was used. Pools are
+counted as costing none.
 """
 
 
@@ -52,15 +54,17 @@ def row(model: Any, to: str) -> str:
     exact = sum(site.promise == "exact" for site in plan.swaps)
     graphs = [graph for _, graph in plan.graph_of(plan.sites[0]).scopes()]
     whole = sum(cost_of(g, Replacement((c.index,), {})).macs or 0 for g in graphs for c in g.calls if c.windows)
+    how = Counter(name for site in plan.swaps for name in str(site.rule).split(" + "))
+    rules = ", ".join(f"{rule} {times}" for rule, times in sorted(how.items()))
     costs = [site_cost(plan.graph_of(site), site) for site in plan.swaps]
     more = sum((cost.after.macs or 0) - (cost.before.macs or 0) for cost in costs)
-    return f"| `{to}` | {exact} | {len(plan.swaps) - exact} | {len(plan.refusals)} | {1 + more / whole:.2f} |"
+    return f"| `{to}` | {exact} | {len(plan.swaps) - exact} | {len(plan.refusals)} | {1 + more / whole:.2f} | {rules} |"
 
 
 def table(name: str) -> str:
     model = MODELS[name]()
     lines = [row(model, to) for to in (*TARGETS, *(f"{PREFIX}{profile}" for profile in profiles()))]
-    head = "| target | exact | approximate | kept | MACs |\n| --- | --- | --- | --- | --- |"
+    head = "| target | exact | approximate | kept | MACs | rules |\n| --- | --- | --- | --- | --- | --- |"
     return f"## {name}\n\n{head}\n" + "\n".join(lines) + "\n"
 
 

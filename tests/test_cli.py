@@ -140,3 +140,20 @@ def test_it_runs_as_a_module_and_greets_nobody(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.endswith(f"wrote {tmp_path / 'out.keras'}\n")
+
+
+def test_a_profile_stands_for_a_target(tmp_path: Path) -> None:
+    done = run("convert", DEMO, tmp_path / "a.keras", "--profile", "no_pool")
+    assert done.exit_code == 0, done.output
+    assert "max_pool_into_relus" in done.stdout
+    kinds = {type(layer).__name__ for layer in files.load(tmp_path / "a.keras").layers}
+    assert not {"MaxPooling2D", "AveragePooling2D"} & kinds
+    for words in (
+        ("--profile", "nope"),
+        ("--profile", "no_pool", "--to", "subsample"),
+        ("--profile", tmp_path / "x.toml"),
+    ):
+        wrong = run("convert", DEMO, tmp_path / "b.keras", *words)
+        assert (wrong.exit_code, wrong.stdout, (tmp_path / "b.keras").exists()) == (1, "", False)
+        assert wrong.stderr.startswith("error: ")
+        assert wrong.stderr.count("\n") == 1
