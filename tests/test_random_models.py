@@ -23,7 +23,7 @@ from keras_downswap import NothingSwapped, Report, swap_downsampling
 from keras_downswap.limits import profiles
 from keras_downswap.rules import TARGETS
 
-ALL = (*TARGETS, *(f"profile:{name}" for name in profiles()))
+ALL = tuple(dict.fromkeys(("strided_conv", *TARGETS, *(f"profile:{name}" for name in profiles()))))
 METHODS = ("auto", "exact", "copy")
 MODELS = int(os.environ.get("RANDOM_MODELS", (7 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
 """Models per Keras: 420 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
@@ -95,8 +95,10 @@ def seen_in(recipe: Recipe, reports: list[Report]) -> Counter[str]:
 
 
 FLOORS = {
-    "exact": 50, "approximate": 100, "kept": 400, "average_pool_into_kernel": 5, "pool_into_stride": 20,
-    "pool_of_one_into_stride": 5, "stride_into_pool": 20, "stride_into_subsample": 20, "pool_into_pool": 40,
+    "exact": 300, "approximate": 100, "kept": 400, "average_pool_into_kernel": 5, "pool_into_stride": 20,
+    "pool_of_one_into_stride": 5, "stride_into_pool": 5, "stride_into_subsample": 10, "pool_into_pool": 10,
+    "average_pool_into_depthwise": 20, "max_pool_into_relus": 20, "kernel_into_larger": 20, "pool_into_blur": 10,
+    "stride_into_blur": 5, "stride_into_depth": 5, "average_pool_into_extra_conv": 5, "pool_into_next_stride": 2,
     "pools behind pools": 1, "swaps through joins": 5, "swaps inside nested models": 30,
     "swapped models with shared layers": 20, "nested models": 50, "models in nested models": 10,
     "several outputs": 50, "joins": 30, "unknown sizes": 10,
@@ -114,7 +116,7 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
         recipe=models(),
         method=st.sampled_from(METHODS),
         saved=st.integers(0, 4),
-        targets=st.lists(st.sampled_from(ALL), min_size=4, max_size=4, unique=True),
+        targets=st.lists(st.sampled_from(ALL[1:]), min_size=3, max_size=3, unique=True),
     )
     def each_keeps_every_law(recipe: Recipe, method: Any, saved: int, targets: list[str]) -> None:
         K.backend.clear_session(**free)
@@ -125,7 +127,7 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
             seen["not built"] += 1
             return
         try:
-            reports = assert_holds(K, model, recipe, method, tmp_path if saved == 0 else None, targets)
+            reports = assert_holds(K, model, recipe, method, tmp_path if saved == 0 else None, [ALL[0], *targets])
         except AttributeError:  # Keras 3.6 cannot run a Sequential model that casts
             with pytest.raises(AttributeError, match="'Cast' object has no attribute"):
                 [laws.values(model, x) for x in recipe.samples(model)]
