@@ -136,7 +136,8 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
     dialect, compared = reading.dialect, 0
     untied = ", ".join(dict.fromkeys(new.untied))
     demand(not untied, f"something besides layer '{untied}' refers to its weights, and was untied")
-    weights = {i: dialect.weights(layer) for i, layer in enumerate(reading.layers) if not dialect.has_graph(layer)}
+    leaves = [(i, lay) for i, lay in enumerate(reading.layers) if not dialect.has_graph(dialect.unwrapped(lay))]
+    weights = {i: dialect.weights(layer) for i, layer in leaves}
     old_ids = {id(variable) for owned in weights.values() for variable in owned}
     stands_for: dict[int, int] = {}
     for number, layer in new.layers.items():

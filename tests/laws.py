@@ -141,7 +141,7 @@ def _config(model: Any) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return re.sub(r"'value': \('[^']*'", "'value': ('...'", str(model.get_config()))
+            return re.sub(r"'([\w+/=]|\\n){60,}'", "'...'", str(model.get_config()))
         except (ValueError, TypeError, NotImplementedError) as error:
             return str(error)
 

@@ -277,3 +277,9 @@ def test_a_class_that_a_graph_can_build_is_kept(K: Any, name: str) -> None:
         assert new.labels["dog"] is not old.labels["dog"]
         assert new.tracker is not old.tracker
         assert [m.name for m in new.metrics] == [m.name for m in old.metrics] == ["tracked"]
+
+
+@pytest.mark.parametrize("to", ["conv_relu", "extra_conv", "blur_pool", "space_to_depth", "cheapest"])
+@pytest.mark.parametrize("name", ["model_in_time", "model_without_an_input_in_time", "nested"])
+def test_layers_are_added_inside_models_that_others_hold(K: Any, name: str, to: str, tmp_path: Path) -> None:
+    assert_holds(K, name, to, tmp_path)
