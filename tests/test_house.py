@@ -13,9 +13,9 @@ import keras_downswap
 
 HOUSE = Path(keras_downswap.__file__).parent
 ORDER = [
-    "errors", "check", "geometry", "graph", "kernels", "rule", "needs", "match", "emit", "embed", "fixed", "rules",
-    "follow", "compose", "site", "settle", "cost", "limits", "choose", "plan", "dialects", "rewrite", "probe", "verify",
-    "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
+    "errors", "check", "geometry", "graph", "kernels", "rule", "needs", "spans", "match", "emit", "embed", "fixed",
+    "rules", "follow", "compose", "site", "settle", "cost", "limits", "choose", "plan", "dialects", "rewrite", "probe",
+    "verify", "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 

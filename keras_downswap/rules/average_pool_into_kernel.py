@@ -11,9 +11,10 @@ from functools import partial
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import averages, composed_span, is_pool, known_leads, lengths_behind, reach
+from keras_downswap.match import averages, is_pool, reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
+from keras_downswap.spans import composed_span, known_leads, lengths_behind
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -9,8 +9,9 @@ middle where a layer has to pad or crop anyway.
 from keras_downswap.emit import may_be_causal, refit, without
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import composed_stride, conv_after, is_pool
+from keras_downswap.match import conv_after, is_pool
 from keras_downswap.rule import Promise, Replacement, Rule
+from keras_downswap.spans import composed_stride
 
 
 def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -8,9 +8,10 @@ stride starts elsewhere for some lengths, so the lead is held, by explicit paddi
 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import composed_stride, is_pool, known_leads, reach
+from keras_downswap.match import is_pool, reach
 from keras_downswap.needs import require_bias_in_place, require_position_free
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
+from keras_downswap.spans import composed_stride, known_leads
 
 
 def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:

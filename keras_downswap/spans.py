@@ -1,0 +1,59 @@
+"""The windows of a convolution and a pool together, and where they start."""
+
+from __future__ import annotations
+
+from keras_downswap.geometry import Window, middle_first
+from keras_downswap.graph import Call, Graph, Shape
+from keras_downswap.rule import Refused, require
+
+
+def composed_stride(conv: Call, pool: Call) -> list[Window]:
+    """Return the convolution's windows with the pool's strides multiplied in.
+
+    Raises:
+        Refused: If the convolution is dilated and would stride: Keras has no such convolution.
+    """
+    windows = [Window(c.size, c.stride * p.stride, c.dilation) for c, p in zip(conv.windows, pool.windows, strict=True)]
+    dilation = tuple(w.dilation for w in windows)
+    possible = all(w.stride == 1 for w in windows) or all(d == 1 for d in dilation)
+    require(
+        possible, f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation"
+    )
+    return windows
+
+
+def composed_span(conv: Call, pool: Call) -> list[Window]:
+    """Return the windows of the one convolution that sees what a convolution and the pool behind it see."""
+    axes = zip(conv.windows, pool.windows, strict=True)
+    return [Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride) for c, p in axes]
+
+
+def lengths_behind(graph: Graph, conv: Call) -> Shape:
+    """Return the lengths of the map that a convolution makes, None where unknown."""
+    axes = zip(conv.windows, graph.sizes(conv), strict=True)
+    return tuple(None if n is None else w.law(n) for w, n in axes)
+
+
+def known_leads(graph: Graph, conv: Call) -> list[int]:
+    """Return how many cells the convolution pads in front, axis by axis.
+
+    Raises:
+        Refused: If that depends on a length that is unknown.
+    """
+    leads = []
+    for axis, (window, n) in enumerate(zip(conv.windows, graph.sizes(conv), strict=True)):
+        lead = window.lead(n)
+        if lead is None:
+            raise Refused(
+                f"{conv.label} has padding='same' and stride {window.stride} over an unknown length (spatial axis "
+                f"{axis}): where its first tap lies depends on that length, so no fixed padding keeps the values"
+            )
+        leads.append(lead)
+    return leads
+
+
+def sampled_leads(conv: Window, pool: Window, n: int | None) -> tuple[int, ...]:
+    """Return the leads at which a strided convolution samples each position of the pool's window, the middle first."""
+    known = conv.lead(n)
+    start = (conv.span - 1) // 2 if known is None else known
+    return tuple(start - position * conv.stride for position in middle_first(pool.size))
