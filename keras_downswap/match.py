@@ -111,7 +111,7 @@ def branches_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
         which = "" if len(paths) == 1 else f" along one of {len(paths)} branches"
         require(
             conv.role in (Role.CONV, Role.OTHER_CONV),
-            f"no convolution stands behind {pool.label}: upstream{which} is {conv.label}",
+            f"no convolution stands behind {pool.label}: upstream{which} is {conv.label}{_and_what_it_does(conv)}",
         )
         require_conv(conv)
         for call, after in pairwise(path):
@@ -124,6 +124,10 @@ def branches_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
         given, wanted = (graph.tensors[c.outputs[0]].dtype for c in path[-2:])
         require(given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose")
     return paths
+
+
+def _and_what_it_does(call: Call) -> str:
+    return ", which upsamples" if "Transpose" in call.class_name else ""
 
 
 def _require_sole_consumer(graph: Graph, call: Call, after: Call) -> None:
