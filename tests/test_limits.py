@@ -16,7 +16,7 @@ from keras_downswap.plan import find_sites
 from keras_downswap.rules import RULES
 from keras_downswap.site import Site
 
-GENERIC = {"no_pool", "no_stride", "odd_kernels", "pools_of_two", "stride_with_3x3"}
+GENERIC = {"no_max_pool", "no_pool", "no_stride", "odd_kernels", "pools_of_two", "stride_with_3x3"}
 DEVICES = {"akida", "encrypted", "ethos_n", "hls4ml_stream", "max78000", "verified"}
 
 
