@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from keras_downswap.cost import effort
@@ -82,7 +83,11 @@ class Choice:
         """Tell whether a call is what the target is about: some rule may start at it, or it breaks the limits."""
         if self.bounds is not None:
             return bool(call.windows) and self.bounds.breach_of(call, graph.sizes(call)) is not None
-        return any(rule.anchors(call) for rule in self.serving)
+        return any(starts(call) for starts in self._starts)
+
+    @cached_property
+    def _starts(self) -> frozenset[Callable[[Call], bool]]:
+        return frozenset(rule.anchors for rule in self.serving)
 
     def levels(self) -> list[Sequence[Rule]]:
         """Return the rules to ask until nothing changes, then those to ask besides: where savings add up, by rank."""

@@ -126,13 +126,7 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
             assert "is not connected to `inputs`" in str(error)  # noqa: PT017
             seen["not built"] += 1
             return
-        try:
-            reports = assert_holds(K, model, recipe, method, tmp_path if saved == 0 else None, [ALL[0], *targets])
-        except AttributeError:  # Keras 3.6 cannot run a Sequential model that casts
-            with pytest.raises(AttributeError, match="'Cast' object has no attribute"):
-                [laws.values(model, x) for x in recipe.samples(model)]
-            seen["not built"] += 1
-            return
+        reports = assert_holds(K, model, recipe, method, tmp_path if saved == 0 else None, [ALL[0], *targets])
         seen.update(found := seen_in(recipe, reports))
         for what in +found:
             event(what)
@@ -140,6 +134,6 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
             gc.collect()
 
     each_keeps_every_law()
-    assert seen["not built"] <= 0.02 * MODELS + 1
+    assert seen["not built"] <= 0.01 * MODELS + 1
     missed = {what: seen[what] for what, floor in FLOORS.items() if seen[what] < floor and seen["models"] >= 400}
     assert not missed, f"the models drawn show too few of {missed}: {seen}"

@@ -194,7 +194,7 @@ class Keras3(Dialect):
         new = graph
         if isinstance(old, self.Sequential):
             new = self.Sequential(name=old.name)
-            new._layers.extend(layers)
+            new._layers.extend(layer for layer in layers if isinstance(layer, self.module("src.layers").Layer))
             new._functional = graph
             new._build_shapes_dict = dict(old._build_shapes_dict or {})
             new.built = True

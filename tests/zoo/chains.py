@@ -91,6 +91,7 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
     ),
     "half": (SQUARE, lambda L: [L.Conv2D(4, 3, **HALF), L.AveragePooling2D(2, **HALF), L.Conv2D(4, 3, 2, **HALF)]),
     "half_then_float": (SQUARE, lambda L: [L.Conv2D(4, 3, 2, **HALF), L.ReLU(dtype="float32"), L.Conv2D(4, 3)]),
+    "pool_that_casts": (SQUARE, lambda L: [L.Conv2D(4, 3), L.MaxPooling2D(2, 1, dtype="float64"), L.ReLU()]),
     "lambda_activation": (SQUARE, lambda L: [L.Conv2D(4, 3, activation=lambda x: x * x), L.MaxPooling2D(1, 2)]),
     "own_activation": (SQUARE, lambda L: [L.Conv2D(4, 3), L.Activation(lambda x: x * 0.5), L.MaxPooling2D(2)]),
     "seeds": (
@@ -137,5 +138,5 @@ RULES: dict[str, tuple[str, ...] | None] = {
 
 for name, parts in CHAINS.items():
     TRAPS[name] = Trap(chain(*parts, sequential=False), RULES.get(name, ()))
-for name in ("article_pair", "repeated_layer"):
+for name in ("article_pair", "repeated_layer", "pool_that_casts"):
     TRAPS[f"sequential_{name}"] = Trap(chain(*CHAINS[name], sequential=True), RULES.get(name, ()))
