@@ -3,8 +3,8 @@
     max_{j<p2} max_{i<p1} x[(.*s2 + j)*s1 + i] = max over p1 + (p2 - 1)*s1 cells, stride s1*s2
     the same for means where the windows of the first tile the map (p1 = s1)
 
-Maps that commute with the pool may stand between: per-channel affine ones with means, non-decreasing ones with maxima.
-Neither pool may reach outside its input.
+where the windows of the first leave no cell out (p1 >= s1). Maps that commute with the pool may stand between:
+per-channel affine ones with means, non-decreasing ones with maxima. Neither pool may reach outside its input.
 """
 
 from keras_downswap.emit import pool_layer, without
@@ -31,7 +31,9 @@ def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
     require(same and first.wrapped == pool.wrapped is None, f"{first.label} and {pool.label} slide over other axes")
     require_one_dtype(graph, (first, *run))
     tiles = all(w.size == w.stride for w in first.windows)
+    gapless = all(w.size >= w.stride for w in first.windows)
     require(tiles or pool.role is Role.MAX_POOL, f"the windows of {first.label} do not tile its map")
+    require(gapless, f"the windows of {first.label} leave cells out, which one window would see")
     for call in (first, pool):
         require_never_pads(graph, call)
     axes = zip(first.windows, pool.windows, strict=True)

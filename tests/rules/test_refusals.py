@@ -64,6 +64,9 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
         lambda s: s.pool(s.relu(first(s), dtype="float16", settings={"monotone": True})),
         "compute in float16 and float32",
     ),
+    "maxima with gaps in a row": (
+        "cheapest", lambda s: s.pool(s.pool(first(s), 2, 3, name="a"), 2, 1), "'a' leave cells out, which one window",
+    ),
     "overlapping means in a row": (
         "cheapest",
         lambda s: s.pool(s.pool(s.relu(first(s)), 3, 2, kind="Average", name="a"), kind="Average"),
