@@ -35,6 +35,7 @@ def per_channel(
     features: int = 1,
     activation: str = "linear",
     depth: int | None = None,
+    beside: Call | None = None,
 ) -> Make:
     """Return a frozen convolution of each channel by itself, in the place of a call.
 
@@ -48,6 +49,7 @@ def per_channel(
         features: Channels out per channel in.
         activation: Its activation.
         depth: Channels that go in; by default those that go into the call.
+        beside: The call that gives the dtype policy instead.
 
     Raises:
         Refused: If the number of channels is unknown.
@@ -60,7 +62,7 @@ def per_channel(
     settings |= conv_settings(windows, windows[0].padding)
     settings |= {"use_bias": False, "activation": activation, **data_format(call)}
     kind = "DepthwiseConv" if depthwise else "Conv"
-    return Make(kind, len(windows), name, settings, call.layer, fixed=kernel, frozen=True)
+    return Make(kind, len(windows), name, settings, (beside or call).layer, fixed=kernel, frozen=True)
 
 
 def across(

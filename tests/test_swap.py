@@ -283,3 +283,21 @@ def test_a_class_that_a_graph_can_build_is_kept(K: Any, name: str) -> None:
 @pytest.mark.parametrize("name", ["model_in_time", "model_without_an_input_in_time", "nested"])
 def test_layers_are_added_inside_models_that_others_hold(K: Any, name: str, to: str, tmp_path: Path) -> None:
     assert_holds(K, name, to, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "to", ["conv_relu", "extra_conv", "blur_pool", "space_to_depth", "cheapest", "profile:no_pool"]
+)
+@pytest.mark.parametrize("name", ["channels_first_strided", "channels_first_average", "channels_first_max"])
+def test_layers_are_added_in_the_format_of_the_convolution(K: Any, name: str, to: str, tmp_path: Path) -> None:
+    assert_holds(K, name, to, tmp_path)
+
+
+def test_a_relu_with_a_slope_below_zero_may_be_negative(K: Any) -> None:
+    slope = {"negative_slope": 0.5} if K.__name__ == "keras" else {"alpha": 0.5}
+    inputs = K.Input((8, 8, 3))
+    for act in (lambda x: K.activations.relu(x, **slope), K.layers.ReLU(negative_slope=0.5)):
+        old = K.Model(inputs, K.layers.MaxPooling2D(2)(act(K.layers.Conv2D(4, 3)(inputs))))
+        new, report = swap(old, "conv_relu")
+        assert report.sites[-1].rule == "max_pool_into_relus"
+        laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)

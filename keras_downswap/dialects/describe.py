@@ -107,7 +107,7 @@ def describe_function(name: str, strides: Any, tensors: int) -> Description:
         steps = (strides,) if isinstance(strides, int) else tuple(strides or ())
         return Description(Role.OTHER_CONV, tuple(Window(1, s) for s in steps), obstacle=stays)
     plain = name.rpartition(".")[2].replace("_", "").lower()
-    facts = {"never_negative": plain in NEVER_NEGATIVE}
+    facts = {"never_negative": plain in NEVER_NEGATIVE and name != "ReLU"}  # that one may have a slope below zero
     return Description(Role.POINTWISE, settings=facts) if tensors == 1 and plain in PLAIN_NAMES else OTHER
 
 

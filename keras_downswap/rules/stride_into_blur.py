@@ -22,11 +22,11 @@ def stride_into_blur(graph: Graph, conv: Call, to: str) -> Replacement:
     require(not conv.settings.get("blurs"), f"{conv.label} is a fixed blur already")
     run = pointwise_run(graph, conv)
     last = run[-1]
-    made = graph.output_shape(conv)
     slow = [Window(w.size, 1, w.dilation, w.padding) for w in conv.windows]
     new = conv_layer(conv, slow, conv.windows[0].padding)
     blurs = [Window(2 * w.stride - 1, w.stride, 1, "same") for w in conv.windows]
-    blur = per_channel(graph, last, f"{conv.name}_blur", blurs, binomial, depth=channels(made, conv.channels_last))
+    depth = channels(graph.output_shape(conv), conv.channels_last)
+    blur = per_channel(graph, conv, f"{conv.name}_blur", blurs, binomial, depth=depth, beside=last)
     steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, blur)}
     if last is conv:
         steps = {conv.index: (new, blur)}
