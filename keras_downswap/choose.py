@@ -9,13 +9,13 @@ from typing import Literal, NamedTuple
 
 from keras_downswap.cost import effort
 from keras_downswap.embed import embedded
+from keras_downswap.emit import conv_layer
 from keras_downswap.errors import BadRequest
 from keras_downswap.follow import settings_of, stages
-from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.limits import PREFIX, Limits, limits
 from keras_downswap.rule import Elsewhere, Make, Promise, Refused, Replacement, Rule, Step, require
 from keras_downswap.rules.kernel_into_larger import RULE as LARGER
-from keras_downswap.rules.kernel_into_larger import as_it_is
 
 Method = Literal["auto", "exact", "copy"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
@@ -89,6 +89,21 @@ class Choice:
     def _starts(self) -> frozenset[Callable[[Call], bool]]:
         return frozenset(rule.anchors for rule in self.serving)
 
+    def why_not(self, call: Call) -> str:
+        """Say why a downsampling call is none that the target is about."""
+        kind = "strided convolutions" if call.strided and call.role in (Role.CONV, Role.OTHER_CONV) else "pools"
+        if self.bounds is not None:
+            judged = call.windows and call.role in POOLS | {Role.CONV}
+            stays = call.obstacle or "is of a kind that profiles set no limits on"
+            return f"{call.label} is within {self.to}" if judged else f"{call.label} {stays}"
+        return {
+            "strided_conv": f"{call.label} already is a strided convolution",
+            "subsample": f"to='subsample' concerns strided convolutions only, and {call.label} is a pool",
+        }.get(
+            self.to,
+            f"to='{self.to}' does not concern {kind} such as {call.label}",
+        )
+
     def levels(self) -> list[Sequence[Rule]]:
         """Return the rules to ask until nothing changes, then those to ask besides: where savings add up, by rank."""
         if not self.adds_up:
@@ -138,7 +153,8 @@ class Choice:
         asked = [one for rule, to in ways for one in _asked(graph, call, [rule], to, refusals)]
         plain = call.role is Role.CONV and not any(isinstance(w.padding, tuple) for w in call.windows)
         if plain and call.obstacle is None:
-            asked.append(Answer(LARGER, as_it_is(call)))
+            same = conv_layer(call, call.windows, call.windows[0].padding)
+            asked.append(Answer(LARGER, Replacement((call.index,), {call.index: (same,)})))
         for rule, replacement in asked:
             for variant in (replacement, _with_means(replacement)):
                 try:

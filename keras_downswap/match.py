@@ -161,6 +161,14 @@ def averages(pool: Call) -> bool:
     return pool.role is Role.AVERAGE_POOL or (pool.role in POOLS and all(w.size == 1 for w in pool.windows))
 
 
+def commuting_run(graph: Graph, pool: Call) -> list[Call]:
+    """Return a pool, and the calls upstream of it that commute with it and that it alone consumes, producers first."""
+    run = [pool]
+    while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
+        run.insert(0, up)
+    return run
+
+
 def never_negative(graph: Graph, tensor: int) -> bool:
     """Tell whether no value of a tensor can be below zero, as far as the calls that made it tell."""
     todo, seen = [tensor], set[int]()

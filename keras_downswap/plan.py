@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from keras_downswap.choose import METHODS, Choice, Method
 from keras_downswap.compose import Draft
-from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.graph import Call, Graph
 from keras_downswap.match import around
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule
 from keras_downswap.settle import settle
@@ -81,11 +81,11 @@ class _Scope:
             at = at + 1 if seen is self.draft else 0
         swapped = {index for site in self.swaps for index in site.calls}
         made = [self._with_steps(site) for site in self.swaps]
-        kept = [site for site in self.kept.values() if site.calls]
         anchored = {c.index for c in self.old.calls if self.choice.anchors(self.old, c)}
         others = [c for c in self.old.calls if c.downsamples and c.index not in swapped | anchored]
         hidden = [_hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden]
-        return [*made, *kept, *(_already(self.old, self.prefix, c, self.choice.to) for c in others), *hidden]
+        untouched = [_site(self.old, self.prefix, [c]).kept(self.choice.why_not(c)) for c in others]
+        return [*made, *self.kept.values(), *untouched, *hidden]
 
     def _draw(self) -> None:
         """Make the pending swaps in the draft, all at once: each redraws the whole."""
@@ -164,15 +164,6 @@ def _joined(site: Site, swaps: Sequence[Site]) -> list[Site]:
 def _site(graph: Graph, prefix: str, calls: Sequence[Call]) -> Site:
     names = tuple(prefix + call.path for call in calls)
     return Site(names, "kept", None, None, "", graph.scope, tuple(call.index for call in calls))
-
-
-def _already(graph: Graph, prefix: str, call: Call, to: str) -> Site:
-    what = "strided convolutions" if call.strided and call.role in (Role.CONV, Role.OTHER_CONV) else "pools"
-    reason = {
-        "strided_conv": f"{call.label} already is a strided convolution",
-        "subsample": f"to='subsample' concerns strided convolutions only, and {call.label} is a pool",
-    }.get(to, f"to='{to}' does not concern {what} such as {call.label}")
-    return _site(graph, prefix, [call]).kept(reason)
 
 
 def _hidden(graph: Graph, prefix: str, call: Call, hidden: tuple[str, str]) -> Site:

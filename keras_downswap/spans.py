@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from keras_downswap.geometry import Window, middle_first
 from keras_downswap.graph import Call, Graph, Shape
+from keras_downswap.kernels import Array
 from keras_downswap.rule import Refused, require
 
 
@@ -22,10 +26,33 @@ def composed_stride(conv: Call, pool: Call) -> list[Window]:
     return windows
 
 
+def strided_pools(graph: Graph, conv: Call) -> list[Window]:
+    """Return the windows of the pool, as large as its stride, that subsamples behind a convolution freed of its stride.
+
+    Of padding `valid` where that gives the strided convolution's length, else `same`, which always does.
+    """
+    slow = [Window(w.size, 1, w.dilation, w.padding).law for w in conv.windows]
+    agrees = all(
+        law.then(Window(w.stride, w.stride).law).agrees(w.law, n)
+        for law, w, n in zip(slow, conv.windows, graph.sizes(conv), strict=True)
+    )
+    return [Window(w.stride, w.stride, 1, "valid" if agrees else "same") for w in conv.windows]
+
+
 def composed_span(conv: Call, pool: Call) -> list[Window]:
     """Return the windows of the one convolution that sees what a convolution and the pool behind it see."""
     axes = zip(conv.windows, pool.windows, strict=True)
     return [Window(c.span + (p.size - 1) * c.stride, c.stride * p.stride) for c, p in axes]
+
+
+def composing(make: Callable[..., Array], conv: Call, pool: Call) -> Callable[[Array], Array]:
+    """Return a function of a kernel out of one that also takes the pair's dilation, pool and stride, per tap axis."""
+    return partial(
+        make,
+        dilation=tuple(w.dilation for w in conv.windows),
+        pool=tuple(w.size for w in pool.windows),
+        stride=tuple(w.stride for w in conv.windows),
+    )
 
 
 def lengths_behind(graph: Graph, conv: Call) -> Shape:

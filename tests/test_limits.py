@@ -10,6 +10,7 @@ import pytest
 from graphs import Sketch, close, convolved, emitted, made, pair
 
 from keras_downswap import BadRequest, plan_swaps, swap_downsampling
+from keras_downswap.dialects import dialect_of
 from keras_downswap.graph import Graph
 from keras_downswap.limits import Limits, limits, profiles
 from keras_downswap.plan import find_sites
@@ -161,10 +162,11 @@ def test_a_network_comes_out_within_its_profile(K: Any, name: str) -> None:
     assert {site.promise for site in report.sites if site.status == "swapped"} <= {"exact"}
     laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
     assert not again.swaps
-    kept = {layer for site in report.sites if site.status == "kept" for layer in site.layers}
-    graph = (
-        plan_swaps(new, "cheapest").graph_of(plan_swaps(new, "cheapest").sites[0]) if plan_swaps(new).sites else None
-    )
-    bounds = limits(name)
-    for call in graph.calls if graph else ():
-        assert call.name in kept or not call.windows or bounds.breach_of(call, graph.sizes(call)) is None  # type: ignore[union-attr]
+    kept = {site.layers[-1] for site in report.sites if f"is beyond {to}" in site.reason}
+    bounds, graph = limits(name), dialect_of(new).read(new).graph
+    sliding = [call for call in graph.calls if call.windows]
+    assert len(sliding) >= 4
+    for call in sliding:
+        assert (bounds.breach_of(call, graph.sizes(call)) is not None) == (call.name in kept), call.label
+    for site in report.sites:
+        assert site.status == "swapped" or site.layers[-1] in kept or f"is within {to}" in site.reason, site

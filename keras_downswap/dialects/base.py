@@ -146,10 +146,10 @@ class Dialect(ABC):
         if not sized or layer.use_bias or not layer.built or facts.settings["kind"] == "SeparableConv":
             return False
         own = getattr(layer, "depthwise_kernel", None)
-        kernel = self.array(layer.kernel if own is None else own)
-        return kernel.shape[-2 if facts.settings["kind"] == "Conv" else -1] == 1 and bool(
-            np.allclose(kernel, binomial(kernel.shape), rtol=0, atol=1e-3)
-        )
+        kernel = layer.kernel if own is None else own
+        if kernel.shape[-2 if facts.settings["kind"] == "Conv" else -1] != 1:
+            return False
+        return bool(np.allclose(self.array(kernel), binomial(tuple(kernel.shape)), rtol=0, atol=1e-3))
 
     @property
     def bias_goes_astray(self) -> bool:

@@ -6,15 +6,13 @@ axis by axis, with the same bias. Per-channel affine maps (BatchNormalization at
 so they may stand between. Where the pool pads, its divisor changes from window to window: no single kernel does that.
 """
 
-from functools import partial
-
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
 from keras_downswap.match import averages, is_pool, reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
-from keras_downswap.spans import composed_span, known_leads, lengths_behind
+from keras_downswap.spans import composed_span, composing, known_leads, lengths_behind
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -28,12 +26,7 @@ def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     require_never_pads(graph, pool, lengths_behind(graph, conv))
     windows = composed_span(conv, pool)
-    kernel = partial(
-        _average,
-        dilation=tuple(w.dilation for w in conv.windows),
-        pool=tuple(w.size for w in pool.windows),
-        stride=tuple(w.stride for w in conv.windows),
-    )
+    kernel = composing(_average, conv, pool)
     return fused(graph, conv, pool, windows, known_leads(graph, conv), kernel)
 
 

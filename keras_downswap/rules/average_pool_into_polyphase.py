@@ -18,7 +18,7 @@ from keras_downswap.kernels import Array, dilated, group_mean, phases, repeated
 from keras_downswap.match import branches_behind, is_pool, reach
 from keras_downswap.needs import ALONG_LAST_AXIS, require_never_pads, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, Step, applies, require
-from keras_downswap.spans import composed_span, known_leads, lengths_behind
+from keras_downswap.spans import composed_span, composing, known_leads, lengths_behind
 
 
 def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -40,12 +40,7 @@ def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacemen
     require(not conv.settings.get("bias_goes_astray"), f"{conv.label} is channels_first, where the bias may go astray")
     require_never_pads(graph, pool, lengths_behind(graph, conv))
     windows = composed_span(conv, pool)
-    kernel = partial(
-        _phases,
-        dilation=tuple(w.dilation for w in conv.windows),
-        pool=tuple(w.size for w in pool.windows),
-        stride=tuple(w.stride for w in conv.windows),
-    )
+    kernel = composing(_phases, conv, pool)
     *front, new = fused(graph, conv, pool, windows, known_leads(graph, conv), kernel)
     wider = "filters" if kind == "Conv" else "depth_multiplier"
     settings = {**new.settings, wider: conv.settings[wider] * cells}

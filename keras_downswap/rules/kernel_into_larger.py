@@ -10,7 +10,7 @@ from keras_downswap.embed import embedded
 from keras_downswap.emit import conv_layer
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.needs import require_bias_in_place, require_conv
-from keras_downswap.rule import Make, Promise, Replacement, Rule
+from keras_downswap.rule import Promise, Replacement, Rule
 
 
 def kernel_into_larger(graph: Graph, conv: Call, to: str) -> Replacement:
@@ -18,14 +18,8 @@ def kernel_into_larger(graph: Graph, conv: Call, to: str) -> Replacement:
     require_conv(conv)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
     sizes = frozenset(range(1, 2 + max(w.size for w in conv.windows), 2))
-    (step,) = as_it_is(conv).steps[conv.index]
-    assert isinstance(step, Make)
-    return Replacement((conv.index,), {conv.index: embedded(conv, step, graph.sizes(conv), sizes)})
-
-
-def as_it_is(conv: Call) -> Replacement:
-    """Return a convolution as a layer to be made, unchanged."""
-    return Replacement((conv.index,), {conv.index: (conv_layer(conv, conv.windows, conv.windows[0].padding),)})
+    same = conv_layer(conv, conv.windows, conv.windows[0].padding)
+    return Replacement((conv.index,), {conv.index: embedded(conv, same, graph.sizes(conv), sizes)})
 
 
 def is_even_conv(call: Call) -> bool:

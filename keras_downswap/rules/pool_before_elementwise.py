@@ -8,7 +8,7 @@ whatever the pool pads: a maximum is one of its cells, and the weights of a mean
 
 from keras_downswap.emit import pool_layer, without
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_pool, pool_commutes, sole_upstream
+from keras_downswap.match import commuting_run, is_pool
 from keras_downswap.needs import require_one_dtype, require_window
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, applies
 from keras_downswap.rules.pools_into_one import KINDS
@@ -17,9 +17,7 @@ from keras_downswap.rules.pools_into_one import KINDS
 def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap elementwise calls and a pool for the pool and the same calls behind it."""
     require_window(graph, pool)
-    run = [pool]
-    while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
-        run.insert(0, up)
+    run = commuting_run(graph, pool)
     applies(len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it")
     require_one_dtype(graph, run)
     new = pool_layer(KINDS[pool.role], pool.name, pool.windows, pool, pool)

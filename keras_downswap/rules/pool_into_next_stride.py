@@ -6,11 +6,11 @@ The lengths agree, the values do not: taps that stood q cells apart on the input
 middle where a layer has to pad or crop anyway.
 """
 
-from keras_downswap.emit import may_be_causal, refit, without
+from keras_downswap.emit import may_be_causal, refit
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import conv_after, is_pool
-from keras_downswap.rule import Promise, Replacement, Rule
+from keras_downswap.rule import Promise, Replacement, Rule, Step
 from keras_downswap.spans import composed_stride
 
 
@@ -23,7 +23,7 @@ def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     for window, p, c, n in zip(windows, pool.windows, conv.windows, graph.sizes(pool), strict=True):
         law = p.law.then(c.law)
         fits.append(fit(window, law, n, _middles(p, c, n), causal=may_be_causal(conv)))
-    steps = {pool.index: without(graph, pool), conv.index: refit(conv, windows, fits)}
+    steps: dict[int, tuple[Step, ...]] = {pool.index: (), conv.index: refit(conv, windows, fits)}
     return Replacement(tuple(call.index for call in run), steps)
 
 

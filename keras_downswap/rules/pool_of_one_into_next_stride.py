@@ -5,11 +5,11 @@
 whatever per-channel affine maps stand between.
 """
 
-from keras_downswap.emit import conv_layer, without
+from keras_downswap.emit import conv_layer
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import conv_after, is_pool
-from keras_downswap.needs import require_bias_in_place, require_position_free
+from keras_downswap.needs import require_bias_in_place, require_pointwise, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, applies
 
 
@@ -18,12 +18,12 @@ def pool_of_one_into_next_stride(graph: Graph, pool: Call, to: str) -> Replaceme
     applies(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
     run = conv_after(graph, pool)
     conv = run[-1]
-    applies(all(w.size == 1 for w in conv.windows), f"{conv.label} has more than one tap")
+    require_pointwise(conv)
     require_position_free(conv, run[1:-1])
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
     windows = [Window(1, p.stride * c.stride) for p, c in zip(pool.windows, conv.windows, strict=True)]
     new = conv_layer(conv, windows, "valid")
-    return Replacement(tuple(call.index for call in run), {pool.index: without(graph, pool), conv.index: (new,)})
+    return Replacement(tuple(call.index for call in run), {pool.index: (), conv.index: (new,)})
 
 
 RULE = Rule(

@@ -10,7 +10,7 @@ per-channel affine ones with means, non-decreasing ones with maxima. Neither poo
 from keras_downswap.emit import pool_layer, without
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_pool, pool_commutes, sole_upstream
+from keras_downswap.match import commuting_run, is_pool, sole_upstream
 from keras_downswap.needs import require_never_pads, require_one_dtype, require_window
 from keras_downswap.rule import Promise, Replacement, Rule, applies, require
 
@@ -20,9 +20,7 @@ KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
 def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap two pools for one in the place of the first; what stands between follows it."""
     require_window(graph, pool)
-    run = [pool]
-    while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
-        run.insert(0, up)
+    run = commuting_run(graph, pool)
     first = sole_upstream(graph, run[0])
     applies(first is not None and first.role is pool.role, f"{pool.label} stands behind no pool of its kind")
     assert first is not None

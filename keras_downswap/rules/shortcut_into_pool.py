@@ -6,11 +6,11 @@ The convolution goes, and its weights with it: a form to train, where gradients 
 """
 
 from keras_downswap.emit import pool_layer
-from keras_downswap.geometry import Padding, Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.match import is_elementwise, is_strided_conv
 from keras_downswap.needs import require_conv, require_pointwise
 from keras_downswap.rule import Promise, Replacement, Rule, require
+from keras_downswap.spans import strided_pools
 
 
 def shortcut_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
@@ -25,12 +25,8 @@ def shortcut_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
         call = graph.sole_consumer(call)
     sums = call is not None and call.role is Role.JOIN and bool(call.settings.get("linear"))
     require(sums and call is not None and "axis" not in call.settings, f"{conv.label} is on no shortcut to a sum")
-    agrees = all(
-        Window(w.stride, w.stride).law.agrees(w.law, n) for w, n in zip(conv.windows, graph.sizes(conv), strict=True)
-    )
-    padding: Padding = "valid" if agrees else "same"
-    pools = [Window(w.stride, w.stride, 1, padding) for w in conv.windows]
-    return Replacement((conv.index,), {conv.index: (pool_layer("MaxPooling", conv.name, pools, conv, conv),)})
+    pool = pool_layer("MaxPooling", conv.name, strided_pools(graph, conv), conv, conv)
+    return Replacement((conv.index,), {conv.index: (pool,)})
 
 
 RULE = Rule(

@@ -7,11 +7,12 @@ stride s: so a `same` pool always has the right length. A `valid` pool is taken 
 """
 
 from keras_downswap.emit import conv_layer, pool_layer
-from keras_downswap.geometry import Padding, Window
+from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import is_strided_conv, pointwise_run
 from keras_downswap.needs import require_conv
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step
+from keras_downswap.spans import strided_pools
 
 KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}
 
@@ -21,14 +22,8 @@ def stride_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
     require_conv(conv)
     run = pointwise_run(graph, conv)
     slow = [Window(w.size, 1, w.dilation, w.padding) for w in conv.windows]
-    agrees = all(
-        s.law.then(Window(w.stride, w.stride).law).agrees(w.law, n)
-        for s, w, n in zip(slow, conv.windows, graph.sizes(conv), strict=True)
-    )
-    padding: Padding = "valid" if agrees else "same"
-    pools = [Window(w.stride, w.stride, 1, padding) for w in conv.windows]
     new = conv_layer(conv, slow, conv.windows[0].padding)
-    pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, conv, run[-1])
+    pool = pool_layer(KINDS[to], f"{conv.name}_pool", strided_pools(graph, conv), conv, run[-1])
     last = run[-1]
     steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, pool)}
     if last is conv:

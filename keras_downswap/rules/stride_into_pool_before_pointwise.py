@@ -7,22 +7,20 @@ gives the same length too. The convolution runs on the pooled map, at its old co
 """
 
 from keras_downswap.emit import conv_layer, pool_layer
-from keras_downswap.geometry import Padding, Window
+from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import is_strided_conv
 from keras_downswap.needs import require_conv, require_pointwise
 from keras_downswap.rule import Promise, Replacement, Rule
 from keras_downswap.rules.stride_into_pool import KINDS
+from keras_downswap.spans import strided_pools
 
 
 def stride_into_pool_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:
     """Swap a strided 1x1 convolution for a pool and the convolution with stride 1 and the same weights."""
     require_conv(conv)
     require_pointwise(conv)
-    axes = zip(conv.windows, graph.sizes(conv), strict=True)
-    agrees = all(Window(w.stride, w.stride).law.agrees(w.law, n) for w, n in axes)
-    padding: Padding = "valid" if agrees else "same"
-    pools = [Window(w.stride, w.stride, 1, padding) for w in conv.windows]
+    pools = strided_pools(graph, conv)
     pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, conv, conv)
     return Replacement((conv.index,), {conv.index: (pool, conv_layer(conv, [Window(1)] * len(pools), "valid"))})
 
