@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from keras_downswap.choose import METHODS, Choice, Method
@@ -10,7 +10,7 @@ from keras_downswap.compose import Draft
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import around
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule
-from keras_downswap.settle import settle
+from keras_downswap.settle import Place, conflicts
 from keras_downswap.site import Selector, Site, selector_of
 
 __all__ = ["METHODS", "Method", "find_sites"]
@@ -42,10 +42,14 @@ def find_sites(
     """
     choice = Choice.of(rules, to, method)
     wanted, unwanted = selector_of("include", include, graph), selector_of("exclude", exclude, graph)
-    sites = [
-        site for prefix, scope in graph.scopes() for site in _Scope(scope, prefix, choice, wanted, unwanted).sites()
-    ]
-    return _in_order(settle(graph, sites))
+    barred: dict[Place, str] = {}
+    while True:
+        scopes = (_Scope(scope, prefix, choice, wanted, unwanted, barred) for prefix, scope in graph.scopes())
+        sites = [site for scope in scopes for site in scope.sites()]
+        more = conflicts(graph, sites)
+        if not more:
+            return _in_order(sites)
+        barred |= more
 
 
 class _Scope:
@@ -58,8 +62,9 @@ class _Scope:
         choice: Choice,
         wanted: Callable[[Site], bool],
         unwanted: Callable[[Site], bool],
+        barred: Mapping[Place, str],
     ) -> None:
-        self.old, self.prefix, self.choice = scope, prefix, choice
+        self.old, self.prefix, self.choice, self.barred = scope, prefix, choice, barred
         self.wanted, self.unwanted = wanted, unwanted
         self.draft = Draft.of(scope)
         self.swaps: list[Site] = []
@@ -123,6 +128,11 @@ class _Scope:
         )
         if not self.wanted(site) or self.unwanted(site):
             self.kept[tensor] = site.kept("left out by include or exclude")
+            return
+        changed = ((self.old.scope, self.draft.homes[index][0]) for index in replacement.steps)
+        bars = [self.barred[where] for where in changed if where in self.barred]
+        if bars:
+            self.kept[tensor] = site.kept(bars[0])
             return
         self.pending.append(replacement)
         self.touched.update(replacement.chain)

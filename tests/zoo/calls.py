@@ -107,6 +107,14 @@ def shared_pool_with_one_bare_call(K: Any, L: Any) -> Any:
     return i, L.Concatenate()([pool(i), pool(L.Conv2D(4, 3, padding="same")(i))])
 
 
+@trap("average_pool_into_next_kernel")
+def pool_in_front_of_a_pair_that_stays(K: Any, L: Any) -> Any:
+    i, pool = K.Input(SQUARE), L.MaxPooling2D(2)
+    x = L.Conv2D(4, 3)(i)
+    y = L.Conv2D(4, 3, padding="same")(L.MaxPooling2D(1, 2)(x))
+    return i, [pool(y), pool(x), L.MaxPooling2D(2, 1)(x)]
+
+
 @trap(COMPOSED, COMPOSED)
 def a_pair_in_series_with_itself(K: Any, L: Any) -> Any:
     i, conv, pool = K.Input(SQUARE), L.Conv2D(3, 3, padding="same"), L.AveragePooling2D(2)
