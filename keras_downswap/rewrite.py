@@ -240,7 +240,7 @@ class _Replay:
         """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
         stands_for = step.name == call.name
         depth = None if step.fixed is None else channels(graph.input_shape(call), call.channels_last)
-        key = (call.layer, step.kind, repr(sorted(step.settings.items())), depth)
+        key = (call.layer, step.kind, repr((sorted(step.settings.items()), step.fixed)), depth)
         if stands_for and key in self.remade:
             return self.remade[key]
         bears_the_name = stands_for and call.layer not in self.surviving

@@ -93,3 +93,14 @@ def test_lengths_hold_at_every_size(K: Any) -> None:
     for length in range(24, 40):
         x = laws.sample_for(old, length=length)
         assert [y.shape for y in laws.values(new, x)] == [y.shape for y in laws.values(old, x)]
+
+
+def test_a_shared_pool_is_made_anew_for_each_of_its_forms(K: Any) -> None:
+    L = K.layers
+    inputs, pool = K.Input((9, 9, 4)), L.MaxPooling2D(2, name="pool")
+    signed, never_negative = L.Conv2D(4, 1)(inputs), L.Conv2D(4, 1, activation="relu")(inputs)
+    old = K.Model(inputs, L.Concatenate()([pool(signed), pool(never_negative)]))
+    new, report = swap(old, to="conv_relu")
+    assert [site.promise for site in report.sites] == ["exact", "exact"]
+    assert [new.get_layer(name).kernel.shape[2] for name in ("pool", "pool_1")] == [3, 2]
+    laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
