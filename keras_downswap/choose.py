@@ -115,17 +115,30 @@ class Choice:
         """Return the calls that a refused call is reported with."""
         return next((rule.spans(graph, call) for rule in self.serving if rule.anchors(call)), (call,))
 
-    def best(self, graph: Graph, call: Call, rules: Sequence[Rule]) -> tuple[Answer | None, str]:
+    def best(
+        self,
+        graph: Graph,
+        call: Call,
+        rules: Sequence[Rule],
+        bar: Callable[[Replacement], str | None] = lambda replacement: None,
+    ) -> tuple[Answer | None, str]:
         """Return the answer that a call is swapped by, if any, and why there is none or no exact one.
 
         Args:
             graph: The graph.
             call: One of its calls that the target is about.
             rules: The rules to ask.
+            bar: Says of an answer within limits why it may not be taken; None where it may.
         """
         refusals: list[Refusal] = []
         if self.bounds is not None:
-            found = list(self._legal(self.bounds, graph, call, rules, refusals))
+            found = []
+            for one in self._legal(self.bounds, graph, call, rules, refusals):
+                barred = bar(one.replacement)
+                if barred is None:
+                    found.append(one)
+                else:
+                    refusals.append(Refusal(one.rule, Refused(barred)))
             breach = self.bounds.breach_of(call, graph.sizes(call))
             why = f"{call.label} is beyond {self.to}: {breach}; {reason_of(refusals)}"
             return max(found, key=lambda one: _saving(graph, one.replacement), default=None), why

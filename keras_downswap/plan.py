@@ -42,14 +42,14 @@ def find_sites(
     """
     choice = Choice.of(rules, to, method)
     wanted, unwanted = selector_of("include", include, graph), selector_of("exclude", exclude, graph)
-    barred: dict[Place, str] = {}
+    barred: dict[Place, tuple[str, ...]] = {}
     while True:
         scopes = (_Scope(scope, prefix, choice, wanted, unwanted, barred) for prefix, scope in graph.scopes())
         sites = [site for scope in scopes for site in scope.sites()]
         more = conflicts(graph, sites)
         if not more:
             return _in_order(sites)
-        barred |= more
+        barred |= {where: (*barred.get(where, ()), reason) for where, reason in more.items()}
 
 
 class _Scope:
@@ -62,7 +62,7 @@ class _Scope:
         choice: Choice,
         wanted: Callable[[Site], bool],
         unwanted: Callable[[Site], bool],
-        barred: Mapping[Place, str],
+        barred: Mapping[Place, tuple[str, ...]],
     ) -> None:
         self.old, self.prefix, self.choice, self.barred = scope, prefix, choice, barred
         self.wanted, self.unwanted = wanted, unwanted
@@ -107,7 +107,7 @@ class _Scope:
         if not self.choice.anchors(self.draft.graph, call):
             return
         self.kept.pop(tensor, None)
-        answer, reason = self.choice.best(self.draft.graph, call, rules)
+        answer, reason = self.choice.best(self.draft.graph, call, rules, self._bar)
         if answer is None:
             if self.draft.homes[call.index][1] == (KEEP,):
                 spans = self.choice.spans(self.draft.graph, call)
@@ -129,16 +129,25 @@ class _Scope:
         if not self.wanted(site) or self.unwanted(site):
             self.kept[tensor] = site.kept("left out by include or exclude")
             return
-        changed = ((self.old.scope, self.draft.homes[index][0]) for index in replacement.steps)
-        bars = [self.barred[where] for where in changed if where in self.barred]
-        if bars:
-            self.kept[tensor] = site.kept(bars[0])
+        barred = self._bars(replacement)
+        if barred and self.choice.bounds is None:
+            self.kept[tensor] = site.kept(barred[0])
             return
         self.pending.append(replacement)
         self.touched.update(replacement.chain)
         if not self.choice.adds_up:
             self.done.add(tensor)
         self.swaps = _joined(site, self.swaps)
+
+    def _bars(self, replacement: Replacement) -> tuple[str, ...]:
+        """Return why calls that a replacement changes had to stay so far, the most often barred one's reasons."""
+        changed = ((self.old.scope, self.draft.homes[index][0]) for index in replacement.steps)
+        return max((self.barred.get(where, ()) for where in changed), key=len, default=())
+
+    def _bar(self, replacement: Replacement) -> str | None:
+        """Bar what did not go with its layer's other places; a swap of one call alone is tried once more."""
+        barred = self._bars(replacement)
+        return barred[0] if len(barred) > (len(replacement.chain) == 1) else None
 
     def _site(self, calls: Iterable[int]) -> Site:
         """Return the site of some calls of the draft, in terms of the old ones in whose place they stand."""

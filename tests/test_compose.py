@@ -104,3 +104,13 @@ def test_a_shared_pool_is_made_anew_for_each_of_its_forms(K: Any) -> None:
     assert [site.promise for site in report.sites] == ["exact", "exact"]
     assert [new.get_layer(name).kernel.shape[2] for name in ("pool", "pool_1")] == [3, 2]
     laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
+
+
+def test_within_limits_a_shared_convolution_is_embedded_alike_in_all_its_places(K: Any) -> None:
+    L = K.layers
+    inputs, conv = K.Input((6, 6, 2)), L.Conv2D(2, (1, 4), name="conv")
+    old = K.Model(inputs, [L.MaxPooling2D(1, name="pool")(L.Dropout(0.5)(conv(inputs))), L.ReLU()(conv(inputs))])
+    new, report = swap(old, to="profile:akida")
+    assert [site.layers for site in report.sites] == [("conv",), ("conv",), ("pool",)]
+    assert {site.promise for site in report.sites} == {"exact"}
+    laws.assert_idempotent(new, "profile:akida")
