@@ -15,7 +15,7 @@ HOUSE = Path(keras_downswap.__file__).parent
 ORDER = [
     "errors", "check", "geometry", "graph", "kernels", "rule", "needs", "spans", "match", "emit", "embed", "fixed",
     "rules", "follow", "compose", "site", "settle", "cost", "limits", "choose", "plan", "dialects", "rewrite", "probe",
-    "verify", "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
+    "verify", "recover", "report", "swap", "vetting", "files", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,33 @@ class Dialect(ABC):
     @abstractmethod
     def run(self, layer: Any, value: Any) -> Any:
         """Call a layer at inference on a backend tensor or an array, or on a list of them."""
+
+    @abstractmethod
+    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call a layer as a node does, on backend tensors."""
+
+    @abstractmethod
+    def lengths(self, value: Any) -> tuple[int, ...]:
+        """Return the shape of a backend tensor."""
+
+    def learned(self, layer: Any) -> list[Any]:
+        """Return the weights of a layer that training would move, were it not frozen."""
+        names = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta")
+        found = [vars(layer).get(f"_{name}", getattr(layer, name, None)) for name in names]
+        return [variable for variable in found if variable is not None and self.is_variable(variable)]
+
+    @property
+    @abstractmethod
+    def on_tensorflow(self) -> bool:
+        """Whether this Keras runs on TensorFlow."""
+
+    @abstractmethod
+    def raw(self, variable: Any) -> Any:
+        """Return the backend's own variable."""
+
+    @abstractmethod
+    def tensor(self, value: Any) -> Any:
+        """Return an array as a backend tensor."""
 
     @abstractmethod
     def result(self, value: Any) -> np.ndarray[Any, Any]:

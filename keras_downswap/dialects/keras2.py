@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,22 @@ class Keras2(Dialect):
     def run(self, layer: Any, value: Any) -> Any:
         parts = self.map(self.tf.convert_to_tensor, value)
         return layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
+
+    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return layer(*args, **kwargs)
+
+    def lengths(self, value: Any) -> tuple[int, ...]:
+        return tuple(value.shape)
+
+    @property
+    def on_tensorflow(self) -> bool:
+        return True
+
+    def raw(self, variable: Any) -> Any:
+        return variable._variable if isinstance(variable, self.AutoCastVariable) else variable
+
+    def tensor(self, value: Any) -> Any:
+        return self.tf.convert_to_tensor(value)
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy())

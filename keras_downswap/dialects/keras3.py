@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -111,15 +111,31 @@ class Keras3(Dialect):
         return list(layer._flatten_layers(include_self=False)) if getattr(layer, "_layers", None) else []
 
     def run(self, layer: Any, value: Any) -> Any:
+        parts = self.map(self.module("src.backend").convert_to_tensor, value)
+        return self.call(layer, parts if self.function_name(layer) and isinstance(parts, list) else (parts,), {})
+
+    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a layer, and take back what the call adds to the losses that `model.losses` shows."""
         losses, known = list(getattr(layer, "_losses", ())), set(getattr(layer, "_loss_ids", ()))
-        parts = self.map(self.module("src.backend").convert_to_tensor, value)
-        result = layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
+        result = layer(*args, **kwargs)
         if isinstance(layer, self.Layer):
             layer._losses[:] = losses
             layer._loss_ids.clear()
             layer._loss_ids.update(known)
         return result
+
+    def lengths(self, value: Any) -> tuple[int, ...]:
+        return tuple(value.shape)
+
+    @property
+    def on_tensorflow(self) -> bool:
+        return bool(self.tensorflow)
+
+    def raw(self, variable: Any) -> Any:
+        return variable._value
+
+    def tensor(self, value: Any) -> Any:
+        return self.module("src.backend").convert_to_tensor(value)
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value))

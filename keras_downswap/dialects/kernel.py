@@ -1,0 +1,156 @@
+"""The live side of a fit: a layer's kernel as a matrix, what follows it as a function, and both written back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.make import kernels
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.graph import Call, Role
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class Kernel:
+    """A convolution or dense layer whose kernel is fitted, and the elementwise calls behind it.
+
+    A separable convolution is fitted in its pointwise kernel; what its depthwise one makes are the rows.
+
+    Attributes:
+        reading: The model.
+        call: The layer's call.
+        chain: The elementwise calls behind it.
+        rank: Number of axes between batch and channels of what it makes.
+    """
+
+    reading: Reading
+    call: Call
+    chain: Sequence[Call]
+    rank: int
+
+    def __post_init__(self) -> None:
+        self.dialect = self.reading.dialect
+        self.layer = self.reading.layers[self.call.layer]
+        self.behind = [self.reading.layers[call.layer] for call in self.chain]
+        self.kind = str(self.call.settings.get("kind", "Dense")) if self.call.role is Role.CONV else "Dense"
+        self.variable = list(kernels(self.layer).values())[-1]
+        self.shape = tuple(self.variable.shape)
+        self.bias = self.layer.bias if self.layer.use_bias else None
+
+    @property
+    def groups(self) -> int:
+        """How many sets of filters see inputs of their own."""
+        if self.kind == "DepthwiseConv":
+            return int(self.shape[-2])
+        return int(self.layer.groups) if self.kind == "Conv" else 1
+
+    @property
+    def unknowns(self) -> int:
+        """Kernel values of one filter."""
+        return int(np.prod(self.shape[:-2]) * (1 if self.kind == "DepthwiseConv" else self.shape[-2]))
+
+    @property
+    def filters(self) -> int:
+        """Channels that the layer makes."""
+        return int(np.prod(self.shape[-2:])) if self.kind == "DepthwiseConv" else int(self.shape[-1])
+
+    @property
+    def norm(self) -> Any:
+        """The first BatchNormalization behind it whose input is what the kernel makes; None where there is none."""
+        if self._active:
+            return None
+        for call, layer in zip(self.chain, self.behind, strict=True):
+            if self.dialect.stock_class(layer) == "BatchNormalization":
+                return layer if self._is_alone(call) else None
+            if not call.class_name.endswith(("Dropout", "Noise")):
+                return None
+        return None
+
+    def _is_alone(self, call: Call) -> bool:
+        calls = [other for scope in self.reading.scopes.values() for other in scope.graph.calls]
+        return sum(other.layer == call.layer for other in calls) == 1
+
+    @property
+    def _active(self) -> bool:
+        activation = getattr(self.layer, "activation", None)
+        return activation is not None and getattr(activation, "__name__", "") != "linear"
+
+    @property
+    def can_shift(self) -> bool:
+        """Whether an offset can be written: as a bias, or into the BatchNormalization behind."""
+        return self.bias is not None or self.norm is not None
+
+    def rows(self, taps: Array) -> Array:
+        """Return what each group of filters sees: (rows, taps, channels) -> (groups, rows, unknowns), float32."""
+        taps = taps.astype(np.float32)
+        if self.kind == "SeparableConv":
+            first = self.dialect.array(next(iter(kernels(self.layer).values()))).astype(np.float32)
+            made: Array = np.einsum("ntc,tcm->ncm", taps, first.reshape(-1, *first.shape[-2:]))
+            return made.reshape(1, len(made), -1)
+        parts = taps.reshape(*taps.shape[:2], self.groups, -1)
+        rows = np.ascontiguousarray(parts.transpose(2, 0, 1, 3))
+        return rows.reshape(self.groups, len(taps), -1)
+
+    def weights(self) -> Array:
+        """Return the kernel as (groups, unknowns, filters of a group)."""
+        kernel = self.dialect.array(self.variable).astype(np.float32)
+        if self.kind == "DepthwiseConv":
+            return np.ascontiguousarray(np.moveaxis(kernel, -2, 0)).reshape(self.groups, self.unknowns, -1)
+        flat = kernel.reshape(self.unknowns, self.groups, -1)
+        return np.ascontiguousarray(flat.transpose(1, 0, 2))
+
+    def offset(self) -> Array:
+        """Return the bias, zeros where there is none."""
+        return (self.dialect.array(self.bias) if self.bias is not None else np.zeros(self.filters)).astype(np.float32)
+
+    def through(self, sums: Array) -> Array:
+        """Return what the layers behind make of the kernel's sums, shape (rows, filters)."""
+        last = self.call.channels_last
+        ones = (1,) * self.rank
+        value = sums.reshape((len(sums), *ones, -1) if last else (len(sums), -1, *ones))
+        if self._active:
+            value = self.dialect.result(self.layer.activation(self.dialect.tensor(value)))
+        for layer in self.behind:
+            value = self.dialect.result(self.dialect.run(layer, value))
+        return np.asarray(value, np.float32).reshape(len(sums), -1)
+
+    def write(self, weights: Array, bias: Array, sums: Array) -> None:
+        """Write a fit back; a BatchNormalization behind gets the statistics that it will meet, its map unchanged.
+
+        Args:
+            weights: As `weights` gives them.
+            bias: The offset, shape (filters,).
+            sums: What the kernel now makes of the rows, without the offset.
+        """
+        kernel = weights.transpose(1, 0, 2) if self.kind != "DepthwiseConv" else weights
+        if self.kind == "DepthwiseConv":
+            kernel = np.moveaxis(weights.reshape(self.groups, *self.shape[:-2], -1), 0, -2)
+        self.dialect.assign(self.variable, kernel.reshape(self.shape))
+        norm = self.norm
+        if self.bias is not None:
+            self.dialect.assign(self.bias, bias)
+            seen = sums + bias
+            shift = np.zeros_like(bias)
+        else:
+            seen, shift = sums, bias
+        if norm is not None:
+            self._renormalise(norm, seen, shift)
+
+    def _renormalise(self, norm: Any, seen: Array, shift: Array) -> None:
+        array, assign = self.dialect.array, self.dialect.assign
+        mean, variance = array(norm.moving_mean).astype(np.float64), array(norm.moving_variance).astype(np.float64)
+        if norm.gamma is None or norm.beta is None:
+            assign(norm.moving_mean, mean - shift)
+            return
+        gamma, beta = array(norm.gamma).astype(np.float64), array(norm.beta).astype(np.float64)
+        scale = gamma / np.sqrt(variance + norm.epsilon)
+        now, spread = seen.mean(0, dtype=np.float64), seen.var(0, dtype=np.float64)
+        assign(norm.moving_mean, now)
+        assign(norm.moving_variance, spread)
+        assign(norm.gamma, scale * np.sqrt(spread + norm.epsilon))
+        assign(norm.beta, beta + scale * (now + shift - mean))

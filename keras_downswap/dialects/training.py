@@ -1,0 +1,165 @@
+"""Trains a new model towards an old one on TensorFlow: one step, and the optimizer that makes it.
+
+Kernels move by the orthogonalised momentum of their gradient (Muon, Jordan et al. 2024), in steps proportional to
+their own norm; all other weights by Adam (Kingma and Ba 2015).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.player import Place, Player
+from keras_downswap.errors import BadRequest
+
+SCALE = 1024.0
+"""By which losses are multiplied and gradients divided, so that gradients in float16 do not vanish."""
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+"""Coefficients of the quintic whose iteration brings singular values near 1 (Jordan et al. 2024)."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Two tensors that are to agree.
+
+    Attributes:
+        new: The tensor of the new model.
+        old: That of the old one.
+        kind: `values` (squared error), `probabilities` along the last axis, or `chances` (each by itself).
+        scale: What the squared error is divided by: the variance of the old model's values.
+    """
+
+    new: Place
+    old: Place
+    kind: str
+    scale: float
+
+
+class Trainer:
+    """One training run of some variables of a new model."""
+
+    def __init__(
+        self, old: Player, new: Player, aims: Sequence[Aim], variables: Sequence[Any], mixed: Sequence[bool], seed: int
+    ) -> None:
+        """Prepare the run.
+
+        Args:
+            old: The old model; keeps the aims' tensors.
+            new: The new one, likewise.
+            aims: What is to agree.
+            variables: Keras variables that may move.
+            mixed: For each input, whether samples of it may be mixed.
+            seed: Of the mixing.
+
+        Raises:
+            BadRequest: If this Keras does not run on TensorFlow.
+        """
+        dialect = new.reading.dialect
+        if not dialect.on_tensorflow:
+            raise BadRequest("distilling needs Keras on the TensorFlow backend; expected KERAS_BACKEND=tensorflow")
+        self.tf: Any = sys.modules["tensorflow"]
+        self.old, self.new, self.aims, self.mixed = old, new, aims, mixed
+        self.variables = [dialect.raw(variable) for variable in variables]
+        self.constraints = [getattr(variable, "constraint", None) for variable in variables]
+        self.noise = self.tf.random.Generator.from_seed(seed)
+        zeros = [np.zeros(v.shape, np.float32) for v in self.variables]
+        self.first = [self.tf.Variable(z, trainable=False) for z in zeros]
+        self.second = [
+            None if _is_matrix(v.shape) else self.tf.Variable(z, trainable=False)
+            for v, z in zip(self.variables, zeros, strict=True)
+        ]
+        self.count = self.tf.Variable(0.0, trainable=False)
+        self.step = self.tf.function(self._step, reduce_retracing=True)
+
+    def _step(self, inputs: Sequence[Any], rate: Any, matrix_rate: Any) -> Any:
+        """Make one step on a batch.
+
+        Args:
+            inputs: One tensor per input.
+            rate: Adam's learning rate.
+            matrix_rate: How far kernels move, relative to their norm.
+
+        Returns:
+            The loss.
+        """
+        tf = self.tf
+        inputs = self._blend(inputs)
+        goals = self.old.run(inputs)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            for variable in self.variables:
+                tape.watch(variable)
+            made = self.new.run(inputs)
+            losses = [self._loss(aim, made[aim.new], goals[aim.old]) for aim in self.aims]
+            loss = tf.add_n(losses) * SCALE
+        gradients = tape.gradient(loss, self.variables)
+        self.count.assign_add(1.0)
+        for number, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
+            if gradient is not None:
+                self._move(number, variable, tf.cast(gradient, variable.dtype) / SCALE, rate, matrix_rate)
+                constraint = self.constraints[number]
+                if constraint is not None:
+                    variable.assign(constraint(variable.value()))
+        return loss / SCALE
+
+    def _blend(self, inputs: Sequence[Any]) -> list[Any]:
+        """Mix each sample with another one of the batch, by at most a half."""
+        tf = self.tf
+        if not any(self.mixed):
+            return list(inputs)
+        count = tf.shape(inputs[0])[0]
+        share = self.noise.uniform((count,), 0, 0.5)
+        order = tf.argsort(self.noise.uniform((count,)))
+
+        def blend(x: Any) -> Any:
+            part = tf.cast(tf.reshape(share, tf.concat([[count], tf.ones(len(x.shape) - 1, tf.int32)], 0)), x.dtype)
+            return tf.ensure_shape(x * (1 - part) + tf.gather(x, order) * part, x.shape)
+
+        return [blend(x) if mixed else x for x, mixed in zip(inputs, self.mixed, strict=True)]
+
+    def _loss(self, aim: Aim, made: Any, goal: Any) -> Any:
+        tf = self.tf
+        made, goal = tf.cast(made, tf.float32), tf.stop_gradient(tf.cast(goal, tf.float32))
+        if aim.kind == "probabilities":
+            least = 1e-7
+            logs = tf.math.log(tf.clip_by_value(goal, least, 1)) - tf.math.log(tf.clip_by_value(made, least, 1))
+            return tf.reduce_mean(tf.reduce_sum(goal * logs, -1))
+        return tf.reduce_mean(tf.square(made - goal)) / aim.scale
+
+    def _move(self, number: int, variable: Any, gradient: Any, rate: Any, matrix_rate: Any) -> None:
+        tf = self.tf
+        gradient = tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
+        first, second = self.first[number], self.second[number]
+        if second is None:
+            first.assign(MOMENTUM * first + gradient)
+            move = self._orthogonal(gradient + MOMENTUM * first)
+            size = tf.norm(variable) / math.sqrt(min(int(np.prod(variable.shape[:-1])), variable.shape[-1]))
+            variable.assign_sub(matrix_rate * size * move)
+            return
+        first.assign(0.9 * first + 0.1 * gradient)
+        second.assign(0.999 * second + 0.001 * tf.square(gradient))
+        fair = first / (1 - 0.9**self.count), second / (1 - 0.999**self.count)
+        variable.assign_sub(rate * fair[0] / (tf.sqrt(fair[1]) + 1e-7))
+
+    def _orthogonal(self, gradient: Any) -> Any:
+        """Return the matrix of the gradient's singular directions, each of about the same size."""
+        tf = self.tf
+        matrix = tf.reshape(gradient, (-1, gradient.shape[-1]))
+        tall = matrix.shape[0] > matrix.shape[1]
+        x = tf.transpose(matrix) if tall else matrix
+        x = x / (tf.norm(x) + 1e-12)
+        a, b, c = NEWTON_SCHULZ
+        for _ in range(5):
+            square = tf.matmul(x, x, transpose_b=True)
+            x = a * x + tf.matmul(b * square + c * tf.matmul(square, square), x)
+        return tf.reshape(tf.transpose(x) if tall else x, gradient.shape)
+
+
+def _is_matrix(shape: Any) -> bool:
+    """Tell whether a weight is a kernel with several inputs and several filters."""
+    return len(shape) > 1 and shape[-1] > 1 and int(np.prod(shape[:-1])) > 1

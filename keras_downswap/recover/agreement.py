@@ -1,0 +1,63 @@
+"""How well two models agree on held-out samples, whatever they make: classes, probabilities, numbers, maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.player import Place, Player
+from keras_downswap.dialects.reading import Reading
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well a new model agrees with the old one.
+
+    Attributes:
+        distance: Squared difference of the outputs over their variance, averaged over the outputs; 0 is perfect.
+        same: Share of samples (and positions) whose largest channel is the same, over outputs of several channels;
+            None where there are none.
+    """
+
+    distance: float
+    same: float | None
+
+    def __str__(self) -> str:
+        """Return both figures in words."""
+        share = "" if self.same is None else f"{100 * self.same:.1f} % same class, "
+        return f"{share}distance {self.distance:.4f}"
+
+
+class Judge:
+    """Holds some samples and what the old model makes of them."""
+
+    def __init__(self, old: Reading, batches: Sequence[Sequence[Any]]) -> None:
+        """Run the old model on the samples, given as backend tensors."""
+        self.batches = batches
+        self.goals = self._run(old)
+
+    def of(self, new: Reading) -> Agreement:
+        """Return how well a model agrees with the old one."""
+        made = self._run(new)
+        distances, same = [], []
+        for goal, mine in zip(self.goals, made, strict=True):
+            if goal.dtype.kind not in "fV":
+                continue
+            a, b = goal.astype(np.float64), mine.astype(np.float64)
+            spread = float(((a - a.mean(0)) ** 2).mean())
+            distances.append(float(((a - b) ** 2).mean()) / (spread if spread > 0 else 1.0))
+            if a.ndim > 1 and a.shape[-1] > 1:
+                same.append(float((a.argmax(-1) == b.argmax(-1)).mean()))
+        distance = float(np.mean(distances)) if distances else 0.0
+        return Agreement(distance if np.isfinite(distance) else float("inf"), float(np.mean(same)) if same else None)
+
+    def _run(self, model: Reading) -> list[Array]:
+        places: list[Place] = [((), tensor) for tensor in model.graph.outputs]
+        player = Player(model, keep=set(places))
+        runs = [player.run(batch) for batch in self.batches]
+        return [np.concatenate([model.dialect.result(run[place]) for run in runs]) for place in places]

@@ -1,0 +1,109 @@
+"""`calibrate`: a swapped model is fitted to the original, from inputs without labels."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.dialects.state import Snapshot
+from keras_downswap.errors import BadRequest
+from keras_downswap.recover.account import CalibrationReport
+from keras_downswap.recover.data import Data, Feed
+from keras_downswap.recover.ladder import Ladder
+from keras_downswap.recover.movable import Movable
+from keras_downswap.recover.progress import Bar
+
+Fitting = Literal["auto", "statistics", "least_squares", "distill"]
+RUNGS = ("statistics", "least_squares", "distill")
+HELD, HELD_MOST = 0.1, 1024
+"""Share of the samples that is held out to judge by, and how many at most."""
+
+
+def calibrate(
+    new: Any,
+    model: Any,
+    data: Any,
+    method: Fitting = "auto",
+    scope: Literal["all", "sites"] = "all",
+    seed: int = 0,
+    steps: int | None = None,
+    budget: float | None = None,
+    verbose: bool = True,
+) -> CalibrationReport:
+    """Fit a swapped model, in place, to what the original computes, from inputs without labels.
+
+    Args:
+        new: The swapped model; saved and loaded again will do, as long as its layers have the names the swap gave them.
+        model: The original; it is not changed.
+        data: What the models take: an array, a list or dict of arrays for several inputs, a tf.data.Dataset, a
+            Sequence or PyDataset, or any iterable of batches. Labels are ignored. Streams are read batch by batch.
+        method: `statistics` (BatchNormalization statistics, or a scale and an offset for each channel),
+            `least_squares` (one closed-form fit a layer), `distill` (end to end), or `auto`: each in turn, and what
+            agrees best with the original on held-out samples is kept.
+        scope: `all` lets every trainable layer move, `sites` only those that downsample otherwise.
+        seed: Of everything that is drawn. One seed gives one result, on one machine and without a budget.
+        steps: Steps of distillation; None for 24 times the root of the number of samples, at least 400.
+        budget: Seconds after which to be done, about; None for no limit.
+        verbose: Whether to show progress on stderr.
+
+    Returns:
+        What was done. Where nothing agreed better than the start, the new model is as it was.
+
+    Raises:
+        UnreadableModel: If either is no Keras model, or a model without a graph.
+        BadRequest: If an argument is unknown, or the data does not fit the model; nothing is changed then.
+    """
+    if method not in ("auto", *RUNGS):
+        raise BadRequest(f"unknown method={method!r} of calibrate: expected one of auto, {', '.join(RUNGS)}")
+    if scope not in ("all", "sites"):
+        raise BadRequest(f"unknown scope={scope!r}: expected one of all, sites")
+    began = time.perf_counter()
+    old, fresh = dialect_of(model).read(model), dialect_of(new).read(new)
+    _check_alike(old, fresh)
+    rest, held = Data.of(data, _feeds(fresh)).split(HELD, HELD_MOST, seed)
+    few = [fresh.dialect.tensor(x[:2]) for x in held]
+    with Bar(verbose) as bar, _at_rest(old):
+        movable = Movable.of(old, fresh, scope == "all", few)
+        ladder = Ladder(movable, rest, held, seed, steps, began + (math.inf if budget is None else budget), bar)
+        if not movable.pairs.sites:
+            ladder.report.notes.append("no layer of the new model does otherwise than in the original: nothing to fit")
+        report = ladder.climb(RUNGS if method == "auto" else (method,)) if movable.pairs.sites else ladder.report
+    report.method, report.seconds = method, time.perf_counter() - began
+    return report
+
+
+def _check_alike(old: Reading, new: Reading) -> None:
+    if old.model is new.model:
+        raise BadRequest("calibrate takes the swapped model and the original; received one model twice")
+    if old.dialect is not new.dialect:
+        raise BadRequest(f"both models must be of one Keras; received {new.dialect.root} and {old.dialect.root}")
+    for what in ("inputs", "outputs"):
+        theirs, mine = ([graph.tensors[t].shape for t in getattr(graph, what)] for graph in (old.graph, new.graph))
+        if theirs != mine:
+            raise BadRequest(
+                f"the {what} of the models differ: expected {theirs} as the original has, received {mine}; "
+                "calibrate takes a model that swap_downsampling made of the original"
+            )
+
+
+def _feeds(reading: Reading) -> list[Feed]:
+    graph = reading.graph
+    names = [graph.calls[graph.tensors[t].producer].name for t in graph.inputs]
+    return [
+        Feed(name, graph.tensors[t].shape, graph.tensors[t].dtype) for name, t in zip(names, graph.inputs, strict=True)
+    ]
+
+
+@contextmanager
+def _at_rest(reading: Reading) -> Iterator[None]:
+    """Put back what running a model moves: seeds, and the states of recurrent layers."""
+    before = Snapshot(reading)
+    try:
+        yield
+    finally:
+        before.restore()

@@ -1,0 +1,159 @@
+"""End to end towards the old model: its outputs, and what each site of the new one is to make.
+
+Layers in front of the first site see what they always saw, and stay. Samples are mixed in pairs where inputs are
+numbers, which makes few of them last longer. BatchNormalization runs in training mode, dropout does not.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.dialects.player import Place, Player
+from keras_downswap.dialects.state import Snapshot
+from keras_downswap.dialects.training import Aim, Trainer
+from keras_downswap.recover.agreement import Agreement, Judge
+from keras_downswap.recover.data import Data
+from keras_downswap.recover.movable import Movable
+
+BATCH = 128
+RATE, MATRIX_RATE = 2e-3, 1e-2
+WARM_UP = 0.05
+CHECKS = 10
+"""How often a run looks at the held-out samples."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How long to train.
+
+    Attributes:
+        steps: How many steps to make.
+        seconds: After which time to be done, whatever was made.
+        seed: Of the order of samples and of mixing.
+    """
+
+    steps: int
+    seconds: float
+    seed: int
+
+
+@dataclass
+class Distilled:
+    """What a run did: the steps made, and whether Ctrl-C ended it."""
+
+    steps: int = 0
+    interrupted: bool = False
+
+
+def distill(
+    movable: Movable,
+    aims: Sequence[Aim],
+    data: Data,
+    judge: Judge,
+    start: Agreement,
+    run: Run,
+    progress: Callable[[float, str], None],
+) -> Distilled:
+    """Train the new model, in place, and keep the state that agrees best on the held-out samples.
+
+    Args:
+        movable: The two models, and what may move.
+        aims: What is to agree.
+        data: Samples.
+        judge: The held-out samples.
+        start: The agreement before.
+        run: How long to train.
+        progress: Told the share of the work that is done, and how it stands.
+
+    Returns:
+        What was done.
+    """
+    old, new = movable.old, movable.new
+    players = (
+        Player(old, {aim.old for aim in aims}),
+        Player(new, {aim.new for aim in aims}, (), movable.runs_in_training),
+    )
+    dtypes = [np.dtype(new.graph.tensors[t].dtype) for t in new.graph.inputs]
+    trainer = Trainer(*players, aims, movable.variables(), [dtype.kind == "f" for dtype in dtypes], run.seed)
+    best, kept = start, Snapshot(new)
+    began, done, made = time.perf_counter(), 0.0, Distilled()
+    batches = _endless(data, run.seed)
+    try:
+        while done < 1:
+            rates = _schedule(done)
+            trainer.step([new.dialect.tensor(x) for x in next(batches)], *map(new.dialect.tensor, rates))
+            made.steps += 1
+            before, done = done, max(made.steps / run.steps, (time.perf_counter() - began) / run.seconds)
+            progress(min(done, 1), "")
+            if int(before * CHECKS) < int(done * CHECKS):
+                now = judge.of(new)
+                progress(min(done, 1), str(now))
+                if now.distance < best.distance:
+                    best, kept = now, Snapshot(new)
+    except KeyboardInterrupt:
+        made.interrupted = True
+        if judge.of(new).distance < best.distance:
+            return made
+    kept.restore()
+    return made
+
+
+def _schedule(done: float) -> tuple[Any, Any]:
+    """Return both learning rates: a linear start, then half a cosine down to zero."""
+    factor = min(1.0, (done + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
+    return np.float32(RATE * factor), np.float32(MATRIX_RATE * factor)
+
+
+def _endless(data: Data, seed: int) -> Any:
+    """Yield batches of one size, pass after pass; a source smaller than that repeats within a batch."""
+    waiting: list[list[Any]] = []
+    count = 0
+    number = 0
+    while True:
+        number += 1
+        for batch in data.batches(BATCH, seed + number):
+            waiting.append(batch)
+            count += len(batch[0])
+            if count >= BATCH:
+                joined = [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
+                yield [part[:BATCH] for part in joined]
+                waiting, count = [], 0
+
+
+def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
+    """Return what is to agree: every output, and every tensor where a site ends.
+
+    Args:
+        movable: The two models.
+        batch: Samples by which scales are measured.
+    """
+    old, new = movable.old, movable.new
+    outputs: list[tuple[Place, Place]] = [
+        (((), mine), ((), theirs)) for mine, theirs in zip(new.graph.outputs, old.graph.outputs, strict=True)
+    ]
+    inner = [(target.end, target.goal) for target in movable.sites]
+    wanted = dict.fromkeys([*outputs, *inner])
+    olds = Player(old, {theirs for _, theirs in wanted}).run(batch)
+    news = Player(new, {mine for mine, _ in wanted}).run(batch)
+    aims = []
+    for mine, theirs in wanted:
+        value = old.dialect.result(olds[theirs])
+        if value.dtype.kind not in "fV" or value.shape != new.dialect.result(news[mine]).shape:
+            continue
+        spread = float((value.astype(np.float64) - value.astype(np.float64).mean(0)).std() ** 2)
+        kind = "probabilities" if (mine, theirs) in outputs and _is_distribution(value) else "values"
+        aims.append(Aim(mine, theirs, kind, spread if spread > 1e-12 else 1.0))
+    return aims
+
+
+def _is_distribution(value: Any) -> bool:
+    """Tell whether values are probabilities along the last axis."""
+    values = value.astype(np.float64)
+    sums = values.sum(-1) if values.ndim > 1 and values.shape[-1] > 1 else np.zeros(1)
+    return bool((values >= 0).all() and np.allclose(sums, 1, atol=1e-2))

@@ -1,0 +1,107 @@
+"""What a calibration may move, and which layers it fits: by scope, and by what is frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from keras_downswap.dialects.kernel import Kernel
+from keras_downswap.dialects.player import Place, Player
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.graph import Call
+from keras_downswap.recover.pairs import Pairs, paired
+from keras_downswap.recover.targets import Target, affected, targets_of
+
+
+@dataclass(frozen=True)
+class Movable:
+    """A swapped model beside the original.
+
+    Attributes:
+        old: The original.
+        new: The swapped model.
+        pairs: What in it stands for what in the original.
+        everything: Whether layers other than the sites may move, where they are trainable.
+    """
+
+    old: Reading
+    new: Reading
+    pairs: Pairs
+    everything: bool
+
+    @classmethod
+    def of(cls, old: Reading, new: Reading, everything: bool, batch: Sequence[Any]) -> Movable:
+        """Compare two models; tensors that come out in different shapes for a batch stand for nothing."""
+        pairs = paired(old.graph, new.graph)
+        mine, theirs = (
+            Player(model, places).run(batch)
+            for model, places in ((new, pairs.tensors.keys()), (old, set(pairs.tensors.values())))
+        )
+        for one, other in list(pairs.tensors.items()):
+            known = one in mine and other in theirs
+            if not known or new.dialect.lengths(mine[one]) != old.dialect.lengths(theirs[other]):
+                del pairs.tensors[one]
+        return cls(old, new, pairs, everything)
+
+    @cached_property
+    def _found(self) -> tuple[list[Target], dict[str, str]]:
+        return targets_of(self.new.graph, self.pairs)
+
+    @cached_property
+    def targets(self) -> list[Target]:
+        """The layers that a closed form may fit, in the order in which they run."""
+        return [t for t in self._found[0] if t.site or (self.everything and self._layer(t.call).trainable)]
+
+    @property
+    def sites(self) -> list[Target]:
+        """Those of them that downsample otherwise than in the original."""
+        return [target for target in self.targets if target.site]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user must know: sites that no closed form fits, and frozen layers that a site makes move."""
+        found = [f"{name}: {reason}; only distillation fits it" for name, reason in self._found[1].items()]
+        frozen = dict.fromkeys(str(layer.name) for layer in self._own_layers if not layer.trainable)
+        return found + [f"{name} is frozen, and is fitted nevertheless: it is part of a site" for name in frozen]
+
+    def norms(self) -> list[tuple[Place, str, Call]]:
+        """Return the calls of BatchNormalization layers whose statistics a site changes."""
+        found: dict[int, tuple[Place, str, Call]] = {}
+        for place, name, call, _ in affected(self.new.graph, self.pairs):
+            if self._is_norm(self._layer(call)) and call.frozen_training is None and self._trains(self._layer(call)):
+                found.setdefault(call.layer, (place, name, call))
+        return list(found.values())
+
+    def variables(self) -> list[Any]:
+        """Return the variables that may move end to end."""
+        found = list(self.new.model.trainable_variables) if self.everything else []
+        for layer in self._own_layers:
+            found += self.new.dialect.learned(layer)
+        return list({id(variable): variable for variable in found}.values())
+
+    def runs_in_training(self, layer: Any) -> bool:
+        """Tell whether a layer runs in training mode end to end: BatchNormalization that may move does."""
+        return self._is_norm(layer) and self._trains(layer)
+
+    @cached_property
+    def _own_layers(self) -> list[Any]:
+        """The layers that sites are made of: what downsamples, and the BatchNormalization behind it."""
+        found = []
+        for place, _, call, _ in affected(self.new.graph, self.pairs):
+            if place in self.pairs.sites:
+                found.append(self.new.dialect.unwrapped(self._layer(call)))
+        norms = [
+            Kernel(self.new, target.call, target.chain, target.rank).norm for target in self._found[0] if target.site
+        ]
+        return [*found, *(norm for norm in norms if norm is not None)]
+
+    def _trains(self, layer: Any) -> bool:
+        return any(layer is own for own in self._own_layers) or (self.everything and bool(layer.trainable))
+
+    def _is_norm(self, layer: Any) -> bool:
+        return self.new.dialect.stock_class(layer) == "BatchNormalization"
+
+    def _layer(self, call: Call) -> Any:
+        return self.new.layers[call.layer]

@@ -1,0 +1,209 @@
+"""Linear least squares through an elementwise map, drawn towards the start.
+
+    minimise  sum |g(X W + b) - T|^2  +  lambda |W - W0|^2
+
+by alternation: the sums Z = X W + b that would reach T through g, one Newton step at a time, then W and b for these Z,
+all with one factorisation of X'X. Zhang et al. 2015 fit through the relu in this way; here g is whatever elementwise
+layers follow, and its slope is measured. Filters of different groups see different rows: one matrix X a group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+Array = NDArray[Any]
+RIDGES = (1e-2, 1e-1, 1.0)
+"""Ridges to choose from, in units of the mean of the diagonal of X'X."""
+SEVERAL = 6144
+"""Unknowns of a filter up to which several ridges are tried; above, one, so that one matrix is held at a time."""
+FACTORISED = 9216
+"""Unknowns of a filter up to which the normal equations are factorised; above, conjugate gradients solve them."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A fit and what it is worth.
+
+    Attributes:
+        weights: Shape (groups, unknowns, filters of a group).
+        bias: Shape (filters,).
+        start: Squared error of the start on held-out rows, over the variance of the goal.
+        error: Likewise of the fit; never above `start`, which is kept where nothing is better.
+        ridge: The ridge chosen; None where the start is kept.
+    """
+
+    weights: Array
+    bias: Array
+    start: float
+    error: float
+    ridge: float | None
+
+
+@dataclass
+class Problem:
+    """One least-squares problem.
+
+    Attributes:
+        rows: X, shape (groups, rows, unknowns), float32; the last `held` rows are held out.
+        goal: T, shape (rows, filters).
+        through: g, from and to shape (any, filters).
+        weights: W0, shape (groups, unknowns, filters of a group).
+        bias: b0, shape (filters,).
+        intercept: Whether b may move.
+        held: Number of rows held out.
+    """
+
+    rows: Array
+    goal: Array
+    through: Callable[[Array], Array]
+    weights: Array
+    bias: Array
+    intercept: bool
+    held: int
+
+    def solve(self, ridges: Sequence[float] = RIDGES, steps: int = 8) -> Solution:
+        """Fit with each ridge for a few steps, go on with the best one, and return the best of all that was seen."""
+        fit = self.rows.shape[1] - self.held
+        x = self.rows[:, :fit]
+        start = self.error(self.weights, self.bias)
+        best = Solution(self.weights, self.bias, start, start, None)
+        normal = _Normal(x, self.intercept)
+        ridges = ridges if x.shape[2] <= SEVERAL else ridges[-2:-1]
+        few = 2 if len(ridges) > 1 else steps
+        solver = None
+        for ridge in ridges:
+            tried = normal.solver(ridge)
+            best = self._descend(best, (self.weights, self.bias), tried, ridge, few)
+            solver = tried if best.ridge == ridge else solver
+        if solver is not None and best.ridge is not None and few < steps:
+            best = self._descend(best, (best.weights, best.bias), solver, best.ridge, steps - few)
+        return best
+
+    def _descend(
+        self,
+        best: Solution,
+        start: tuple[Array, Array],
+        solver: Callable[[Array], tuple[Array, Array]],
+        ridge: float,
+        steps: int,
+    ) -> Solution:
+        fit = self.rows.shape[1] - self.held
+        x, goal = self.rows[:, :fit], self.goal[:fit]
+        first = times(x, self.weights) + self.bias
+        weights, bias = start
+        for _ in range(steps):
+            wanted = reached(self.through, times(x, weights) + bias, goal)
+            moved, mean = solver(wanted - first)
+            weights, bias = self.weights + moved, self.bias + mean
+            error = self.error(weights, bias)
+            if not np.isfinite(error) or error > 2 * best.error + 1e-12:
+                break
+            if error < best.error:
+                best = Solution(weights, bias, best.start, error, ridge)
+        return best
+
+    def error(self, weights: Array, bias: Array) -> float:
+        """Return the squared error on the held-out rows, over the variance of the goal."""
+        fit = self.rows.shape[1] - self.held
+        goal = self.goal[fit:].astype(np.float64)
+        off = self.through((times(self.rows[:, fit:], weights) + bias).astype(np.float32)) - goal
+        spread = float(((goal - goal.mean(0)) ** 2).sum())
+        return float((off**2).sum()) / (spread if spread > 0 else 1.0)
+
+
+def times(rows: Array, weights: Array) -> Array:
+    """Multiply (groups, rows, unknowns) by (groups, unknowns, filters of a group): (rows, filters)."""
+    made: Array = np.matmul(rows, weights)
+    return made.transpose(1, 0, 2).reshape(rows.shape[1], -1)
+
+
+class _Normal:
+    """The normal equations of some rows, centred where there is an intercept."""
+
+    def __init__(self, x: Array, intercept: bool) -> None:
+        self.x, self.intercept = x, intercept
+        groups, count, unknowns = x.shape
+        self.mean = x.mean(1, dtype=np.float64) if intercept else np.zeros((groups, unknowns))
+        self.gram: Array | None = None
+        if unknowns <= FACTORISED:
+            self.gram = np.zeros((groups, unknowns, unknowns))
+            for i in range(0, count, 4096):
+                part = x[:, i : i + 4096]
+                self.gram += np.matmul(part.transpose(0, 2, 1), part)
+            self.gram -= count * self.mean[:, :, None] * self.mean[:, None, :]
+            self.scale = np.trace(self.gram, axis1=1, axis2=2) / unknowns
+        else:
+            self.scale = (np.einsum("gnd,gnd->g", x, x) - count * (self.mean**2).sum(1)) / unknowns
+
+    def solver(self, ridge: float) -> Callable[[Array], tuple[Array, Array]]:
+        """Return what gives, for residuals of shape (rows, filters), the move of W and that of b."""
+        damping = ridge * self.scale + 1e-12
+        if self.gram is None:
+            return lambda r: self._finish(r, conjugate_gradients(self._apply(damping), self._side(r)))
+        matrix = self.gram.copy() if self.x.shape[2] <= SEVERAL else self.gram
+        diagonal = np.arange(matrix.shape[1])
+        matrix[:, diagonal, diagonal] += damping[:, None]
+        factors = [cho_factor(m, lower=True, overwrite_a=True, check_finite=False) for m in matrix]
+
+        def solve(residual: Array) -> tuple[Array, Array]:
+            side = self._side(residual)
+            moved = [cho_solve(f, one, check_finite=False) for f, one in zip(factors, side, strict=True)]
+            return self._finish(residual, np.stack(moved))
+
+        return solve
+
+    def _side(self, residual: Array) -> Array:
+        parts = residual.astype(np.float32).reshape(len(residual), len(self.x), -1).transpose(1, 0, 2)
+        side: Array = np.matmul(self.x.transpose(0, 2, 1), parts).astype(np.float64)
+        side -= self.mean[:, :, None] * parts.sum(1, dtype=np.float64)[:, None]
+        return side
+
+    def _finish(self, residual: Array, moved: Array) -> tuple[Array, Array]:
+        if not self.intercept:
+            return moved.astype(np.float32), np.zeros(residual.shape[1], np.float32)
+        mean = residual.mean(0, dtype=np.float64) - np.einsum("gd,gdf->gf", self.mean, moved).ravel()
+        return moved.astype(np.float32), mean.astype(np.float32)
+
+    def _apply(self, damping: Array) -> Callable[[Array], Array]:
+        return lambda w: self._side(times(self.x, w.astype(np.float32))) + damping[:, None, None] * w
+
+
+def conjugate_gradients(apply: Callable[[Array], Array], side: Array, steps: int = 60, enough: float = 1e-4) -> Array:
+    """Solve A w = side for each column of each group, A symmetric and positive, given as a function."""
+    w, r = np.zeros_like(side), side.copy()
+    p, old = r.copy(), (r * r).sum(1, keepdims=True)
+    first = np.maximum(old, 1e-30)
+    for _ in range(steps):
+        ap = apply(p)
+        alpha = old / np.maximum((p * ap).sum(1, keepdims=True), 1e-30)
+        w += alpha * p
+        r -= alpha * ap
+        new = (r * r).sum(1, keepdims=True)
+        if bool((new <= enough**2 * first).all()):
+            break
+        p = r + new / np.maximum(old, 1e-30) * p
+        old = new
+    return w
+
+
+def reached(through: Callable[[Array], Array], z: Array, goal: Array) -> Array:
+    """Return sums that lie one Newton step nearer to a goal behind an elementwise map.
+
+    Where the map is flat (a relu below zero) and the goal lies elsewhere, the step takes the map's usual slope.
+    """
+    h = 1e-2 * z.std(0) + 1e-6
+    low, here, high = (through((z + step).astype(np.float32)) for step in (-h, np.zeros_like(h), h))
+    slope = (high - low) / (2 * h)
+    steep = np.abs(slope) > 1e-6 * (np.abs(slope).max(0) + 1e-30)
+    usual = slope.sum(0, where=steep) / np.maximum(steep.sum(0), 1)
+    usual = np.where(np.abs(usual) < 1e-12, 1, usual)
+    slope = np.where(steep, slope, usual)
+    most = 4 * z.std(0) + 1e-6
+    nearer: Array = z + np.clip(slope * (goal - here) / (slope**2 + 1e-4 * usual**2), -most, most)
+    return nearer

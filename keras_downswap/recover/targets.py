@@ -1,0 +1,131 @@
+"""Which layers of a swapped model a closed form can fit, and to what in the old one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.match import is_elementwise
+from keras_downswap.recover.pairs import Pairs, Place, Trail
+
+DENSE = "Dense"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer with a kernel, and the tensor behind it that has its like in the old model.
+
+    Attributes:
+        place: The layer's call in the new model.
+        name: Its name, as `outer/inner` where nested.
+        call: The call.
+        chain: The elementwise calls between it and `end`, in order.
+        end: The tensor of the new model that is compared.
+        goal: The tensor of the old model that it stands for.
+        rank: Number of axes between batch and channels of what the layer makes.
+        site: Whether the layer downsamples otherwise than in the old model.
+    """
+
+    place: Place
+    name: str
+    call: Call
+    chain: tuple[Call, ...]
+    end: Place
+    goal: Place
+    rank: int
+    site: bool
+
+
+def affected(graph: Graph, pairs: Pairs) -> list[tuple[Place, str, Call, Graph]]:
+    """Return every call that sees what some site makes, sites included, in the order in which they run.
+
+    Returns:
+        For each its place, its layer's name as `outer/inner`, the call, and the graph that holds it.
+    """
+    found: list[tuple[Place, str, Call, Graph]] = []
+    _follow(graph, (), "", pairs, set(), found)
+    return found
+
+
+def _follow(
+    graph: Graph,
+    trail: Trail,
+    prefix: str,
+    pairs: Pairs,
+    moved: set[Place],
+    found: list[tuple[Place, str, Call, Graph]],
+) -> None:
+    """Follow through a scope what sites move; `moved` are the tensors that they have moved so far."""
+    for call in graph.calls:
+        place = (trail, call.index)
+        moves = place in pairs.sites or any((trail, t) in moved for t in call.inputs)
+        if call.inner is not None and call.wrapped is None:
+            deeper = (*trail, call.index)
+            moved.update(
+                (deeper, i) for i, t in zip(call.inner.inputs, call.inputs, strict=False) if (trail, t) in moved
+            )
+            before = len(found)
+            _follow(call.inner, deeper, f"{prefix}{call.path}/", pairs, moved, found)
+            moves = moves or len(found) > before
+        elif moves:
+            found.append((place, prefix + call.path, call, graph))
+        if moves:
+            moved.update((trail, t) for t in call.outputs)
+
+
+def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
+    """Find the layers that a closed form can fit: sites, and what sees what they make.
+
+    Args:
+        new: The new model.
+        pairs: What in it stands for what in the old one.
+
+    Returns:
+        The layers in the order in which they run, and for each site that is none of them the reason.
+    """
+    uses = Counter(call.layer for _, graph in new.scopes() for call in graph.calls)
+    found: list[Target] = []
+    reasons: dict[str, str] = {}
+    for place, name, call, graph in affected(new, pairs):
+        if call.role is not Role.CONV and call.class_name != DENSE:
+            continue
+        reason = _obstacle(call, uses[call.layer])
+        end = None if reason else _end(graph, place[0], call, pairs)
+        if end is not None:
+            chain, tensor = end
+            goal = pairs.tensors[place[0], tensor]
+            rank = len(graph.tensors[tensor].shape) - 2
+            found.append(Target(place, name, call, chain, (place[0], tensor), goal, rank, place in pairs.sites))
+        elif place in pairs.sites:
+            reasons[name] = reason or (
+                f"tensors join behind {call.label} before one of them stands for one of the original"
+            )
+    return found, reasons
+
+
+def _obstacle(call: Call, uses: int) -> str:
+    if uses > 1:
+        return f"{call.label} is called in {uses} places, and one kernel serves them all"
+    if call.wrapped is not None:
+        return f"{call.label} runs inside a TimeDistributed layer"
+    if call.role is Role.OTHER_CONV or call.frozen_training is not None:
+        return f"{call.label} is called in a way of its own"
+    return ""
+
+
+def _end(graph: Graph, trail: tuple[int, ...], call: Call, pairs: Pairs) -> tuple[tuple[Call, ...], int] | None:
+    """Return the last paired tensor behind a call that elementwise calls lead to, and these calls."""
+    chain: list[Call] = []
+    best: tuple[tuple[Call, ...], int] | None = None
+    at: Any = call
+    while True:
+        tensor = at.outputs[0]
+        if (trail, tensor) in pairs.tensors:
+            best = (tuple(chain), tensor)
+        user = graph.sole_consumer(at)
+        if user is None or len(user.inputs) != 1 or not is_elementwise(graph, user, call.channels_last):
+            return best
+        chain.append(user)
+        at = user
