@@ -63,6 +63,7 @@ EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]]
         (MAP, lambda: [L.ReLU(), pool("Average")]), (ODD, lambda: [L.ReLU(), pool("Average", 3, 2)]),
         (ODD, lambda: [L.ReLU(), pool("Average", (2, 3), (1, 2))]),
     )),
+    "pool_into_cover": ("strided_conv", ((MAP, lambda: [conv(activation="relu"), pool("Max")]),)),
     "pool_into_stride": ("strided_conv", ((MAP, lambda: [conv(activation="relu"), pool("Max")]),)),
     "pool_into_next_stride": ("strided_conv", ((MAP, lambda: [pool("Max"), conv()]),)),
     "stride_before_pointwise": ("subsample", (
@@ -154,7 +155,7 @@ def section(rule: Rule) -> str:
     first: Any = None
     for (shape, layers), dtype in product(examples, worst):
         old = built(shape, layers, dtype)
-        plan = plan_swaps(old, to)
+        plan = plan_swaps(old, to, kernel=rule.form or "same")
         site = next((s for s in plan.swaps if rule.name in str(s.rule).split(" + ")), None)
         if site is None:
             raise AssertionError(f"{rule.name} does not take its example:\n{plan}")
@@ -167,6 +168,7 @@ def section(rule: Rule) -> str:
     errors = ", ".join(f"{bound(error)} in {dtype}" for dtype, error in worst.items())
     facts = [
         f"serves: {', '.join(f'`{t}`' for t in sorted(rule.targets))}",
+        *([f'asked for with `kernel="{rule.form}"`'] if rule.form else []),
         f"promise: {rule.promise.value}" + ("; weights move verbatim" if rule.verbatim else ""),
         f"MACs of the example: {_ratio(cost.before.macs, cost.after.macs)}",
     ]

@@ -1,6 +1,8 @@
 """Change how a Keras model downsamples: pools into strides and back, weights moved, shapes proven equal."""
 
 from keras_downswap.errors import BadRequest, BrokenPromise, DownswapError, FileRefused, UnreadableModel
+from keras_downswap.recover.account import CalibrationReport
+from keras_downswap.recover.calibrate import calibrate
 from keras_downswap.report import Report
 from keras_downswap.site import Site
 from keras_downswap.swap import NothingSwapped, Plan, SomethingLost, plan_swaps, swap_downsampling
@@ -8,6 +10,7 @@ from keras_downswap.swap import NothingSwapped, Plan, SomethingLost, plan_swaps,
 __all__ = [
     "BadRequest",
     "BrokenPromise",
+    "CalibrationReport",
     "DownswapError",
     "FileRefused",
     "NothingSwapped",
@@ -16,6 +19,7 @@ __all__ = [
     "Site",
     "SomethingLost",
     "UnreadableModel",
+    "calibrate",
     "plan_swaps",
     "swap_downsampling",
 ]

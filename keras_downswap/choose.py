@@ -19,6 +19,8 @@ from keras_downswap.rules.kernel_into_larger import RULE as LARGER
 
 Method = Literal["auto", "exact", "copy"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
+KernelForm = Literal["same", "cover"]
+KERNELS: tuple[KernelForm, ...] = ("same", "cover")
 CHEAPEST = "cheapest"
 
 
@@ -55,12 +57,15 @@ class Choice:
     verbatim: bool = False
 
     @classmethod
-    def of(cls, rules: Sequence[Rule], to: str, method: Method) -> Choice:
-        """Return the choice that a target and a method stand for.
+    def of(cls, rules: Sequence[Rule], to: str, method: Method, kernel: KernelForm = "same") -> Choice:
+        """Return the choice that a target, a method and a form of kernels stand for.
 
         Raises:
-            BadRequest: If either is unknown, or a profile is none.
+            BadRequest: If one of them is unknown, or a profile is none.
         """
+        if kernel not in KERNELS:
+            raise BadRequest(f"unknown kernel={kernel!r}: expected one of {', '.join(KERNELS)}")
+        rules = [rule for rule in rules if rule.form in ("", kernel)]
         targets = sorted({target for rule in rules for target in rule.targets})
         if method not in METHODS:
             raise BadRequest(f"unknown method={method!r}: expected one of {', '.join(METHODS)}")

@@ -105,6 +105,16 @@ def convert(
     include: Include = None,
     exclude: Exclude = None,
     profile: Profile = None,
+    kernel: Annotated[str, typer.Option(help="Kernel of approximate swaps: same, or cover (what both saw).")] = "same",
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATA", help="Fit approximate swaps on inputs: .npy, .npz, image folder, MODULE:FUNCTION."
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Be done with fitting after this long.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write no model.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -117,12 +127,13 @@ def convert(
         files.check_target(target, overwrite, origin.keras)
     if report is not None:
         files.check_place(report, overwrite)
-    plan = _plan(origin, _target(to, profile), method, include, exclude, trust)
+    plan = _plan(origin, _target(to, profile), method, include, exclude, trust, kernel)
+    data = None if calibrate is None else plan.data(calibrate)
     out.print(str(plan), markup=False, soft_wrap=True)
     if dry_run:
         new, account = None, Report(plan.to, plan.method, plan.sites, (), ())
     else:
-        new, account = plan.apply(return_report=True)
+        new, account = plan.apply(return_report=True, calibration_data=data, budget=budget)
         files.save(new, target, overwrite=overwrite)
     if report is not None:
         files.write_text(report, account.to_json() + "\n", overwrite=overwrite)
@@ -157,10 +168,18 @@ def demo() -> None:
     demonstrate(out)
 
 
-def _plan(origin: files.Origin, to: str, method: str, include: str | None, exclude: str | None, trust: bool) -> Plan:
+def _plan(
+    origin: files.Origin,
+    to: str,
+    method: str,
+    include: str | None,
+    exclude: str | None,
+    trust: bool,
+    kernel: str = "same",
+) -> Plan:
     start(origin.keras)
-    chosen: Any = method
-    return plan_swaps(files.load(origin.path, trust=trust), to, chosen, include, exclude)
+    chosen: Any = {"method": method, "kernel": kernel}
+    return plan_swaps(files.load(origin.path, trust=trust), to, include=include, exclude=exclude, **chosen)
 
 
 def _target(to: str | None, profile: str | None) -> str:
@@ -183,8 +202,12 @@ def _closing(plan: Plan, account: Report, target: Path | None) -> str:
     lines = [
         f"{exact} exact and {near} approximate swaps, {len(plan.refusals)} kept; {len(account.checks)} checks held"
     ]
-    if near and target:
-        lines.append("Approximate swaps keep shapes and weights, not values: fine-tune the model before you use it.")
+    if account.calibration is not None:
+        lines.append(str(account.calibration))
+    elif near and target:
+        lines.append(
+            "Approximate swaps keep shapes and weights, not values: fit the model first (--calibrate), or train it."
+        )
     lines += [f"note: {note}" for note in account.notes]
     lines += [f"wrote {target}"] if target else []
     return "\n".join(lines)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from keras_downswap.choose import METHODS, Choice, Method
+from keras_downswap.choose import KERNELS, METHODS, Choice, KernelForm, Method
 from keras_downswap.compose import Draft
 from keras_downswap.graph import Call, Graph
 from keras_downswap.match import around
@@ -13,7 +13,7 @@ from keras_downswap.rule import KEEP, Promise, Replacement, Rule
 from keras_downswap.settle import Place, conflicts
 from keras_downswap.site import Selector, Site, selector_of
 
-__all__ = ["METHODS", "Method", "find_sites"]
+__all__ = ["KERNELS", "METHODS", "KernelForm", "Method", "find_sites"]
 
 
 def find_sites(
@@ -23,6 +23,7 @@ def find_sites(
     method: Method = "auto",
     include: Selector = None,
     exclude: Selector = None,
+    kernel: KernelForm = "same",
 ) -> tuple[Site, ...]:
     """Decide on every downsampling call of a model, nested models included.
 
@@ -33,14 +34,15 @@ def find_sites(
         method: `auto`, `exact` (exact rules only) or `copy` (rules that move all weights verbatim only).
         include: Sites to swap: a regular expression or a list of layer names, or a callable on the site; None for all.
         exclude: Sites to keep, likewise.
+        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s the pair's field.
 
     Returns:
         One site per swap and one per kept call, in graph order.
 
     Raises:
-        BadRequest: If `to` or `method` is unknown, or a listed layer name is not in the model.
+        BadRequest: If `to`, `method` or `kernel` is unknown, or a listed layer name is not in the model.
     """
-    choice = Choice.of(rules, to, method)
+    choice = Choice.of(rules, to, method, kernel)
     wanted, unwanted = selector_of("include", include, graph), selector_of("exclude", exclude, graph)
     barred: dict[Place, tuple[str, ...]] = {}
     while True:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_downswap.check import Check
+from keras_downswap.recover.account import CalibrationReport
 from keras_downswap.site import Site
 
 
@@ -21,6 +22,7 @@ class Report:
         sites: One entry per swap and one per kept call, in graph order.
         checks: Everything that was verified, with the numbers.
         notes: Further facts that a user must know.
+        calibration: What fitting the new model to the original did; None where it was not fitted.
     """
 
     to: str
@@ -28,6 +30,7 @@ class Report:
     sites: tuple[Site, ...]
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
+    calibration: CalibrationReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and None."""
@@ -37,6 +40,7 @@ class Report:
             "sites": [site_dict(site) for site in self.sites],
             "checks": [{"what": c.what, "where": c.where, "detail": c.detail} for c in self.checks],
             "notes": list(self.notes),
+            "calibration": None if self.calibration is None else self.calibration.to_dict(),
         }
 
     def to_json(self) -> str:
@@ -48,6 +52,7 @@ class Report:
         lines = [describe_sites(self.to, self.method, self.sites)]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"{len(self.checks)} checks held")
+        lines += [] if self.calibration is None else [str(self.calibration)]
         return "\n".join(lines)
 
 

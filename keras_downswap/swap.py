@@ -14,7 +14,9 @@ from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.dress import recompile
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Graph
-from keras_downswap.plan import Method, find_sites
+from keras_downswap.plan import KernelForm, Method, find_sites
+from keras_downswap.recover.calibrate import calibrate, feeds_of
+from keras_downswap.recover.sources import load
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rewrite import rewrite
 from keras_downswap.rule import Rule
@@ -64,26 +66,58 @@ class Plan:
         """Return the plan in words, a line a site."""
         return describe_sites(self.to, self.method, self.sites)
 
+    def data(self, place: str) -> Any:
+        """Return the inputs that a command line names, for `apply`: a .npy or .npz file, a folder, a function.
+
+        Raises:
+            BadRequest: If there is no such place, it cannot be read, or it does not fit the model.
+        """
+        return load(place, feeds_of(self._reading))
+
     @overload
-    def apply(self, return_report: Literal[False] = ...) -> Any: ...
+    def apply(
+        self,
+        return_report: Literal[False] = ...,
+        calibration_data: Any = ...,
+        budget: float | None = ...,
+        verbose: bool = ...,
+    ) -> Any: ...
     @overload
-    def apply(self, return_report: Literal[True]) -> tuple[Any, Report]: ...
-    def apply(self, return_report: bool = False) -> Any:
-        """Build the new model and check it.
+    def apply(
+        self,
+        return_report: Literal[True],
+        calibration_data: Any = ...,
+        budget: float | None = ...,
+        verbose: bool = ...,
+    ) -> tuple[Any, Report]: ...
+    def apply(
+        self,
+        return_report: bool = False,
+        calibration_data: Any = None,
+        budget: float | None = None,
+        verbose: bool = True,
+    ) -> Any:
+        """Build the new model and check it; fit it to the old one where data is given and a swap is approximate.
 
         Args:
             return_report: Whether to return the report as well.
+            calibration_data: What the model takes, in any form that `calibrate` takes.
+            budget: Seconds that fitting may take, about; None for no limit.
+            verbose: Whether fitting shows its progress on stderr.
 
         Returns:
             The new model, which shares no variable with the old one; with `return_report`, the model and a `Report`.
 
         Raises:
             BrokenPromise: If a check fails; no model is returned then.
+            BadRequest: If the data does not fit the model.
         """
-        new, report = self._apply(stacklevel=3)
+        new, report = self._apply(3, calibration_data, budget, verbose)
         return (new, report) if return_report else new
 
-    def _apply(self, stacklevel: int) -> tuple[Any, Report]:
+    def _apply(
+        self, stacklevel: int, data: Any = None, budget: float | None = None, verbose: bool = True
+    ) -> tuple[Any, Report]:
         dialect, old = self._reading.dialect, self._reading.model
         with _collector_paused():
             before = traces(self._reading)
@@ -96,7 +130,10 @@ class Plan:
         for loss in losses:
             warnings.warn(loss, SomethingLost, stacklevel=stacklevel)
         notes = (*losses, *compiled, *self._renamed(new.model), *self._limits(checks))
-        return new.model, Report(self.to, self.method, self.sites, checks, notes)
+        fitted = None
+        if data is not None and any(site.promise == "approximate" for site in self.swaps):
+            fitted = calibrate(new.model, old, data, budget=budget, verbose=verbose)
+        return new.model, Report(self.to, self.method, self.sites, checks, notes, fitted)
 
     def _limits(self, checks: tuple[Check, ...]) -> Iterator[str]:
         """Say what the checks leave open: sizes that nothing enforces, and values that could not be compared."""
@@ -145,6 +182,7 @@ def plan_swaps(
     include: Selector = None,
     exclude: Selector = None,
     rules: Sequence[Rule] = (),
+    kernel: KernelForm = "same",
 ) -> Plan:
     """Decide what a swap would do to a model, and build nothing.
 
@@ -158,6 +196,8 @@ def plan_swaps(
             the site; None for all.
         exclude: Sites to keep, likewise.
         rules: Rules of your own, which are asked before all others.
+        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s all that the
+            convolution and the pool saw together, started at the mean.
 
     Returns:
         The plan; `print` it, then `apply` it.
@@ -167,7 +207,7 @@ def plan_swaps(
         BadRequest: If an argument is unknown or names no layer.
     """
     reading = dialect_of(model).read(model)
-    sites = find_sites(reading.graph, (*checked_rules(rules), *RULES), to, method, include, exclude)
+    sites = find_sites(reading.graph, (*checked_rules(rules), *RULES), to, method, include, exclude, kernel)
     return Plan(to, method, sites, reading)
 
 
@@ -180,6 +220,9 @@ def swap_downsampling(
     exclude: Selector = ...,
     return_report: Literal[False] = ...,
     rules: Sequence[Rule] = ...,
+    kernel: KernelForm = ...,
+    calibration_data: Any = ...,
+    verbose: bool = ...,
 ) -> Any: ...
 @overload
 def swap_downsampling(
@@ -191,6 +234,9 @@ def swap_downsampling(
     *,
     return_report: Literal[True],
     rules: Sequence[Rule] = ...,
+    kernel: KernelForm = ...,
+    calibration_data: Any = ...,
+    verbose: bool = ...,
 ) -> tuple[Any, Report]: ...
 def swap_downsampling(
     model: Any,
@@ -200,6 +246,9 @@ def swap_downsampling(
     exclude: Selector = None,
     return_report: bool = False,
     rules: Sequence[Rule] = (),
+    kernel: KernelForm = "same",
+    calibration_data: Any = None,
+    verbose: bool = True,
 ) -> Any:
     """Return a new model that downsamples in another way; the given one is not changed.
 
@@ -214,6 +263,11 @@ def swap_downsampling(
         exclude: Sites to keep, likewise.
         return_report: Whether to return the report as well.
         rules: Rules of your own, which are asked before all others.
+        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s all that the
+            convolution and the pool saw together, started at the mean.
+        calibration_data: What the model takes, in any form that `calibrate` takes: where a swap is approximate, the new
+            model is fitted to the original on it. No labels are needed.
+        verbose: Whether fitting shows its progress on stderr.
 
     Returns:
         The new model, with the same inputs, outputs and shapes; with `return_report`, the model and a `Report`.
@@ -227,6 +281,6 @@ def swap_downsampling(
         NothingSwapped: If no site was swapped; the model returned is a faithful copy.
         SomethingLost: If the new model's class, compile state or own weights could not be carried over.
     """
-    plan = plan_swaps(model, to, method, include, exclude, rules)
-    new, report = plan._apply(stacklevel=3)
+    plan = plan_swaps(model, to, method, include, exclude, rules, kernel)
+    new, report = plan._apply(3, calibration_data, None, verbose)
     return (new, report) if return_report else new

@@ -31,7 +31,7 @@ class Aim:
     Attributes:
         new: The tensor of the new model.
         old: That of the old one.
-        kind: `values` (squared error), `probabilities` along the last axis, or `chances` (each by itself).
+        kind: `values` (squared error), or `probabilities` along the last axis (divergence).
         scale: What the squared error is divided by: the variance of the old model's values.
     """
 

@@ -65,7 +65,7 @@ def calibrate(
     began = time.perf_counter()
     old, fresh = dialect_of(model).read(model), dialect_of(new).read(new)
     _check_alike(old, fresh)
-    rest, held = Data.of(data, _feeds(fresh)).split(HELD, HELD_MOST, seed)
+    rest, held = Data.of(data, feeds_of(fresh)).split(HELD, HELD_MOST, seed)
     few = [fresh.dialect.tensor(x[:2]) for x in held]
     with Bar(verbose) as bar, _at_rest(old):
         movable = Movable.of(old, fresh, scope == "all", few)
@@ -91,7 +91,8 @@ def _check_alike(old: Reading, new: Reading) -> None:
             )
 
 
-def _feeds(reading: Reading) -> list[Feed]:
+def feeds_of(reading: Reading) -> list[Feed]:
+    """Return what a model's inputs are called, and their shapes and dtypes."""
     graph = reading.graph
     names = [graph.calls[graph.tensors[t].producer].name for t in graph.inputs]
     return [

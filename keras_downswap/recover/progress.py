@@ -21,7 +21,8 @@ class Bar:
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
         ]
-        self.progress = Progress(*columns, console=Console(stderr=True), disable=not shown, transient=True)
+        console = Console(stderr=True)
+        self.progress = Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True)
 
     def __enter__(self) -> Bar:
         """Show it."""

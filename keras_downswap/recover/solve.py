@@ -10,7 +10,7 @@ layers follow, and its slope is measured. Filters of different groups see differ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,20 @@ class Problem:
             solver = tried if best.ridge == ridge else solver
         if solver is not None and best.ridge is not None and few < steps:
             best = self._descend(best, (best.weights, best.bias), solver, best.ridge, steps - few)
+            best = self._with_all_rows(best, normal, few)
         return best
+
+    def _with_all_rows(self, best: Solution, normal: _Normal, steps: int) -> Solution:
+        """Go on from a solution that held-out rows have judged, with these rows too."""
+        normal.add(self.rows[:, -self.held :])
+        solver = normal.solver(best.ridge or 0.0)
+        first = times(self.rows, self.weights) + self.bias
+        weights, bias = best.weights, best.bias
+        for _ in range(steps):
+            moved, mean = solver(reached(self.through, times(self.rows, weights) + bias, self.goal) - first)
+            weights, bias = self.weights + moved, self.bias + mean
+        sound = self.error(weights, bias) <= best.error
+        return replace(best, weights=weights, bias=bias) if sound else best
 
     def _descend(
         self,
@@ -127,27 +140,41 @@ class _Normal:
     """The normal equations of some rows, centred where there is an intercept."""
 
     def __init__(self, x: Array, intercept: bool) -> None:
-        self.x, self.intercept = x, intercept
-        groups, count, unknowns = x.shape
-        self.mean = x.mean(1, dtype=np.float64) if intercept else np.zeros((groups, unknowns))
+        self.parts, self.intercept = [x], intercept
+        groups, _, self.unknowns = x.shape
+        self.total, self.squares = np.zeros((groups, self.unknowns)), np.zeros(groups)
         self.gram: Array | None = None
-        if unknowns <= FACTORISED:
-            self.gram = np.zeros((groups, unknowns, unknowns))
-            for i in range(0, count, 4096):
-                part = x[:, i : i + 4096]
-                self.gram += np.matmul(part.transpose(0, 2, 1), part)
-            self.gram -= count * self.mean[:, :, None] * self.mean[:, None, :]
-            self.scale = np.trace(self.gram, axis1=1, axis2=2) / unknowns
-        else:
-            self.scale = (np.einsum("gnd,gnd->g", x, x) - count * (self.mean**2).sum(1)) / unknowns
+        if self.unknowns <= FACTORISED:
+            self.gram = np.zeros((groups, self.unknowns, self.unknowns))
+        self._count(x)
+
+    def add(self, x: Array) -> None:
+        """Take more rows in, shape (groups, rows, unknowns)."""
+        self.parts.append(x)
+        self._count(x)
+
+    def _count(self, x: Array) -> None:
+        self.squares += np.einsum("gnd,gnd->g", x, x)
+        self.total += x.sum(1, dtype=np.float64) if self.intercept else 0.0
+        for i in range(0, x.shape[1] if self.gram is not None else 0, 4096):
+            part = x[:, i : i + 4096]
+            self.gram = self.gram + np.matmul(part.transpose(0, 2, 1), part)
+
+    @property
+    def mean(self) -> Array:
+        """What is taken off the rows, shape (groups, unknowns)."""
+        mean: Array = self.total / sum(part.shape[1] for part in self.parts)
+        return mean
 
     def solver(self, ridge: float) -> Callable[[Array], tuple[Array, Array]]:
         """Return what gives, for residuals of shape (rows, filters), the move of W and that of b."""
-        damping = ridge * self.scale + 1e-12
+        mean, count = self.mean, sum(part.shape[1] for part in self.parts)
+        damping = ridge * (self.squares - count * (mean**2).sum(1)) / self.unknowns + 1e-12
         if self.gram is None:
             return lambda r: self._finish(r, conjugate_gradients(self._apply(damping), self._side(r)))
-        matrix = self.gram.copy() if self.x.shape[2] <= SEVERAL else self.gram
-        diagonal = np.arange(matrix.shape[1])
+        matrix = self.gram.copy() if self.unknowns <= SEVERAL else self.gram
+        matrix -= count * mean[:, :, None] * mean[:, None, :]
+        diagonal = np.arange(self.unknowns)
         matrix[:, diagonal, diagonal] += damping[:, None]
         factors = [cho_factor(m, lower=True, overwrite_a=True, check_finite=False) for m in matrix]
 
@@ -159,19 +186,28 @@ class _Normal:
         return solve
 
     def _side(self, residual: Array) -> Array:
-        parts = residual.astype(np.float32).reshape(len(residual), len(self.x), -1).transpose(1, 0, 2)
-        side: Array = np.matmul(self.x.transpose(0, 2, 1), parts).astype(np.float64)
-        side -= self.mean[:, :, None] * parts.sum(1, dtype=np.float64)[:, None]
+        wide = residual.astype(np.float32).reshape(len(residual), len(self.total), -1).transpose(1, 0, 2)
+        side: Array = -self.mean[:, :, None] * wide.sum(1, dtype=np.float64)[:, None]
+        start = 0
+        for x in self.parts:
+            end = start + x.shape[1]
+            side += np.matmul(x.transpose(0, 2, 1), wide[:, start:end])
+            start = end
         return side
 
     def _finish(self, residual: Array, moved: Array) -> tuple[Array, Array]:
         if not self.intercept:
             return moved.astype(np.float32), np.zeros(residual.shape[1], np.float32)
-        mean = residual.mean(0, dtype=np.float64) - np.einsum("gd,gdf->gf", self.mean, moved).ravel()
-        return moved.astype(np.float32), mean.astype(np.float32)
+        shift: Array = residual.mean(0, dtype=np.float64) - np.einsum("gd,gdf->gf", self.mean, moved).ravel()
+        return moved.astype(np.float32), shift.astype(np.float32)
 
     def _apply(self, damping: Array) -> Callable[[Array], Array]:
-        return lambda w: self._side(times(self.x, w.astype(np.float32))) + damping[:, None, None] * w
+        def apply(w: Array) -> Array:
+            seen = np.concatenate([times(x, w.astype(np.float32)) for x in self.parts])
+            applied: Array = self._side(seen) + damping[:, None, None] * w
+            return applied
+
+        return apply
 
 
 def conjugate_gradients(apply: Callable[[Array], Array], side: Array, steps: int = 60, enough: float = 1e-4) -> Array:

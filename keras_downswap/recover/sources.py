@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import random
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -25,9 +26,9 @@ def load(place: str, feeds: Sequence[Feed]) -> Any:
     """Return the data that a command line names, in a form that `Data.of` takes.
 
     - `FILE.npy`: the array, read from disk where it is used; `FILE.npz`: a dict of its arrays.
-    - a folder: a callable that yields batches of its images (`IMAGES`, also in folders below, sorted by path), resized
-      to the model's input, as float32 in 0..255. A model that does not scale its input itself needs a `.npy` instead.
-      With a folder for each class, the images come class by class.
+    - a folder: a callable that yields batches of its images (`IMAGES`, also in folders below, in an order that is drawn
+      once), resized to the model's input, as float32 in 0..255. A model that does not scale its input itself needs a
+      `.npy` instead.
     - `MODULE:FUNCTION`: what the function returns when called without arguments. The current directory is searched for
       the module, and stays on `sys.path`, for what the function imports later.
 
@@ -69,6 +70,8 @@ def _images(folder: Path, feeds: Sequence[Feed]) -> Callable[[], Iterator[Array]
     paths = [path for path in found if not path.name.startswith(".")]
     if not paths:
         raise BadRequest(f"folder '{folder}' holds no image: give one with files that end in {', '.join(IMAGES)}")
+
+    random.Random(0).shuffle(paths)
 
     def batches() -> Iterator[Array]:
         for start in range(0, len(paths), AT_ONCE):

@@ -1,0 +1,306 @@
+"""Fitting without labels: it helps, it says what it did, it touches nothing else, and it fails well."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import laws
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_downswap.recover.ladder as ladder
+from keras_downswap import BadRequest, calibrate, swap_downsampling
+from keras_downswap.dialects import dialect_of
+
+
+def images(count: int = 192, seed: int = 0, shape: tuple[int, ...] = (12, 12, 3)) -> Any:
+    """Smooth random images: neighbouring cells are alike, as in real ones."""
+    rough = np.random.default_rng(seed).normal(size=(count, *shape))
+    for axis in range(1, len(shape)):
+        rough = rough + np.roll(rough, 1, axis) + np.roll(rough, -1, axis)
+    return (rough / rough.std()).astype(np.float32)
+
+
+def network(K: Any, norm: bool = True, outputs: str = "logits", name: str = "pair") -> Any:
+    """Two convolution-and-pool pairs and a head, with weights and statistics as training leaves them."""
+    K.utils.set_random_seed(3)
+    L = K.layers
+    x = inputs = K.Input((12, 12, 3), name="image")
+    for number, filters in enumerate((8, 12)):
+        x = L.Conv2D(filters, 3, padding="same", use_bias=not norm, name=f"conv{number}")(x)
+        x = L.BatchNormalization(name=f"bn{number}")(x) if norm else x
+        x = L.MaxPooling2D(2, name=f"pool{number}")(L.ReLU(name=f"relu{number}")(x))
+    x = L.GlobalAveragePooling2D(name="gap")(x)
+    y = L.Dense(5, activation="softmax" if outputs == "softmax" else None, name="head")(x)
+    model = K.Model(inputs, y, name=name)
+    if norm:
+        settled(model)
+    return model
+
+
+def settled(model: Any) -> None:
+    """Bring BatchNormalization to the statistics of what it sees."""
+    for layer in model.layers:
+        if "BatchNormalization" in type(layer).__name__:
+            layer.momentum = 0.0
+    model(images(), training=True)
+
+
+def apart(new: Any, old: Any, x: Any) -> float:
+    a, b = (np.asarray(model(x, training=False), np.float64) for model in (new, old))
+    return float(((a - b) ** 2).mean() / b.var(0).mean())
+
+
+METHODS = ["statistics", "least_squares", "distill", "auto"]
+
+
+@pytest.mark.parametrize("kernel", ["same", "cover"])
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_brings_the_models_together(K: Any, method: Any, kernel: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old, kernel=kernel)
+    before = laws.snapshot_of(old)
+    fresh, x = images(64, seed=9), images()
+    start = apart(new, old, fresh)
+    report = calibrate(new, old, x, method, steps=120, verbose=False)
+    laws.assert_untouched(before, old)
+    assert apart(new, old, fresh) < {"statistics": 0.9, "least_squares": 0.4}.get(method, 0.3) * start
+    assert report.after.distance < report.before.distance
+    assert [stage.name for stage in report.stages] == (METHODS[:3] if method == "auto" else [method])
+    assert (report.samples, report.held_out, report.interrupted) == (173, 19, False)
+
+
+def test_it_works_without_batch_normalization_and_on_probabilities(K: Any) -> None:
+    old = network(K, norm=False, outputs="softmax")
+    new = swap_downsampling(old)
+    start = apart(new, old, images(64, 9))
+    report = calibrate(new, old, images(), steps=150, verbose=False)
+    assert apart(new, old, images(64, 9)) < 0.3 * start
+    assert report.after.same is not None
+
+
+def test_one_call_swaps_and_fits(K: Any) -> None:
+    old, x = network(K), images()
+    new, report = swap_downsampling(old, calibration_data=x, return_report=True, verbose=False)
+    plain = swap_downsampling(old)
+    assert apart(new, old, x) < 0.2 * apart(plain, old, x)
+    assert report.calibration is not None
+    assert json.loads(report.to_json())["calibration"]["method"] == "auto"
+    for words in ("calibrated on 173 samples without labels", "site conv0: squared error", "distill:"):
+        assert words in str(report)
+
+
+def test_an_exact_swap_needs_no_data(K: Any) -> None:
+    L = K.layers
+    old = K.Sequential([K.Input((12, 12, 3)), L.Conv2D(4, 3), L.AveragePooling2D(2)])
+    _, report = swap_downsampling(old, calibration_data="not read", return_report=True)
+    assert report.calibration is None
+    report = calibrate(swap_downsampling(old), old, images(), verbose=False)
+    assert {stage.note for stage in report.stages} == {"the models agree already"}
+
+
+def test_one_seed_gives_one_result(K: Any) -> None:
+    old = network(K)
+    made = []
+    for seed in (1, 1, 2):
+        new = swap_downsampling(old)
+        calibrate(new, old, images(), steps=40, seed=seed, verbose=False)
+        made.append(np.asarray(new(images(8, 9))))
+    np.testing.assert_array_equal(made[0], made[1])
+    assert np.abs(made[0] - made[2]).max() > 0
+
+
+def test_a_model_that_was_saved_and_loaded_is_fitted(K: Any, tmp_path: Path) -> None:
+    old = network(K)
+    swap_downsampling(old).save(tmp_path / "new.keras")
+    new = K.models.load_model(tmp_path / "new.keras")
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert report.after.distance < 0.3 * report.before.distance
+
+
+def test_sites_inside_nested_models_are_fitted(K: Any) -> None:
+    inner, i = network(K), K.Input((12, 12, 3))
+    old = K.Model(i, K.layers.Dense(2)(inner(i)))
+    new = swap_downsampling(old)
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert [fit.layer for fit in report.layers] == ["pair/conv0", "pair/conv1", "pair/head", "dense"]
+    assert all(fit.error < 0.5 * fit.start for fit in report.layers if fit.site)
+    assert report.after.distance < 0.8 * report.before.distance
+
+
+SITES: dict[str, tuple[tuple[int, ...], Callable[[Any], list[Any]]]] = {
+    "one axis": ((32, 3), lambda L: [L.Conv1D(6, 3, activation="relu"), L.MaxPooling1D(2)]),
+    "three axes": ((8, 8, 8, 2), lambda L: [L.Conv3D(4, 3, activation="relu"), L.MaxPooling3D(2)]),
+    "depthwise": ((12, 12, 3), lambda L: [L.DepthwiseConv2D(3, depth_multiplier=2), L.ReLU(), L.MaxPooling2D(2)]),
+    "separable": ((12, 12, 3), lambda L: [L.SeparableConv2D(6, 3, activation="relu"), L.MaxPooling2D(2)]),
+    "grouped": ((12, 12, 4), lambda L: [L.Conv2D(6, 3, groups=2, activation="relu"), L.MaxPooling2D(2)]),
+    "tanh": ((12, 12, 3), lambda L: [L.Conv2D(6, 3, activation="tanh"), L.MaxPooling2D(2)]),
+    "relu in front of a mean": ((12, 12, 3), lambda L: [L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)]),
+    "no bias": ((12, 12, 3), lambda L: [L.Conv2D(6, 3, use_bias=False), L.ReLU(), L.MaxPooling2D(2)]),
+    "pool first": ((12, 12, 3), lambda L: [L.ReLU(), L.MaxPooling2D(2), L.Conv2D(6, 3)]),
+    "overlapping": ((13, 13, 3), lambda L: [L.Conv2D(6, 3, activation="relu"), L.MaxPooling2D(3, 2, padding="same")]),
+}
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_sites_of_every_kind_are_fitted_in_closed_form(K: Any, name: str) -> None:
+    K.utils.set_random_seed(5)
+    shape, layers = SITES[name]
+    old = K.Sequential([K.Input(shape), *layers(K.layers)])
+    new = swap_downsampling(old, method="copy")
+    x = images(96, shape=shape)
+    report = calibrate(new, old, x, "least_squares", verbose=False)
+    (fit,) = [fit for fit in report.layers if fit.site]
+    assert fit.error < (0.99 if name == "depthwise" else 0.8) * fit.start
+    assert report.after.distance < report.before.distance
+
+
+def test_several_inputs_and_outputs(K: Any) -> None:
+    L = K.layers
+    a, b = K.Input((16, 3), name="a"), K.Input((4,), name="b")
+    x = L.GlobalAveragePooling1D()(L.MaxPooling1D(2)(L.Conv1D(6, 3, activation="relu", name="conv")(a)))
+    old = K.Model([a, b], {"one": L.Dense(3, name="one")(L.Concatenate()([x, b])), "two": L.Dense(2, name="two")(x)})
+    new = swap_downsampling(old)
+    data = {"b": np.ones((128, 4), np.float32), "a": images(128, shape=(16, 3))}
+    report = calibrate(new, old, data, steps=60, verbose=False)
+    assert report.after.distance < 0.3 * report.before.distance
+    with pytest.raises(BadRequest, match="expected the inputs a, b; received a"):
+        calibrate(new, old, {"a": data["a"]}, verbose=False)
+
+
+def test_labels_are_ignored_and_streams_are_streamed(K: Any) -> None:
+    old = network(K)
+    stream = tf.data.Dataset.from_tensor_slices((images(), np.zeros(192))).batch(50)
+    new = swap_downsampling(old)
+    report = calibrate(new, old, stream, steps=30, verbose=False)
+    assert report.samples is None
+    assert "a stream of samples" in str(report)
+    assert report.after.distance < 0.5 * report.before.distance
+
+
+def weights_of(model: Any, name: str) -> list[Any]:
+    return [np.array(w) for w in model.get_layer(name).get_weights()]
+
+
+def test_frozen_layers_stay_unless_they_are_part_of_a_site(K: Any) -> None:
+    old = network(K)
+    for name in ("head", "conv0", "bn0", "bn1"):
+        old.get_layer(name).trainable = False
+    new = swap_downsampling(old)
+    before = {name: weights_of(new, name) for name in ("head", "conv0", "conv1")}
+    report = calibrate(new, old, images(), steps=30, verbose=False)
+    same = {name: all(map(np.array_equal, before[name], weights_of(new, name))) for name in before}
+    assert same == {"head": True, "conv0": False, "conv1": False}
+    assert any(note.startswith("conv0 is frozen, and is fitted nevertheless") for note in report.notes)
+    assert not new.get_layer("conv0").trainable
+
+
+def test_in_the_scope_of_sites_nothing_else_moves(K: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old, include=["conv1"])
+    before = {name: weights_of(new, name) for name in ("conv0", "bn0", "conv1", "head")}
+    calibrate(new, old, images(), scope="sites", steps=30, verbose=False)
+    moved = [name for name in before if not all(map(np.array_equal, before[name], weights_of(new, name)))]
+    assert moved == ["conv1"]
+
+
+def test_too_little_data_falls_back_and_says_so(K: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old, kernel="cover")
+    report = calibrate(new, old, images(8), verbose=False)
+    notes = [fit.note for fit in report.layers]
+    assert any("rows are too few for" in note for note in notes)
+    assert report.stages[-1].note == "7 samples are too few: 64 are needed"
+    assert report.after.distance <= report.before.distance
+
+
+def nan(x: Any) -> Any:
+    x = x.copy()
+    x[3, 2, 1, 0] = np.nan
+    return x
+
+
+BAD = {
+    "not a number": (lambda x: nan(x), "'image'.*sample index 3"),
+    "other shape": (lambda x: x[:, :10], r"'image'.*\(None, 12, 12, 3\).*10"),
+    "empty": (lambda x: x[:0], "."),
+    "one sample": (lambda x: x[:1], "2"),
+    "no data": (lambda x: 3, "."),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_data_is_refused_and_changes_nothing(K: Any, what: str) -> None:
+    old = network(K)
+    new = swap_downsampling(old)
+    before = [np.array(w) for w in new.get_weights()]
+    spoil, words = BAD[what]
+    with pytest.raises(BadRequest, match=words):
+        calibrate(new, old, spoil(images()), verbose=False)
+    assert all(map(np.array_equal, before, new.get_weights()))
+
+
+def test_bad_requests_are_refused(K: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old)
+    with pytest.raises(BadRequest, match="unknown method='best'"):
+        calibrate(new, old, images(), "best")  # type: ignore[arg-type]
+    with pytest.raises(BadRequest, match="unknown scope='none'"):
+        calibrate(new, old, images(), scope="none")  # type: ignore[arg-type]
+    with pytest.raises(BadRequest, match="received one model twice"):
+        calibrate(old, old, images())
+    with pytest.raises(BadRequest, match="the outputs of the models differ"):
+        calibrate(new, K.Model(old.input, old.get_layer("gap").output), images())
+    with pytest.raises(BadRequest, match="unknown kernel='big'"):
+        swap_downsampling(old, kernel="big")  # type: ignore[call-overload]
+
+
+def test_ctrl_c_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = network(K)
+    new = swap_downsampling(old)
+
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ladder, "distill", interrupted)
+    report = calibrate(new, old, images(), verbose=False)
+    assert report.interrupted
+    assert "interrupted: the best state until then is kept" in str(report)
+    assert apart(new, old, images()) < 0.5 * apart(swap_downsampling(old), old, images())
+
+
+def test_a_fit_that_spoils_is_taken_back(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = network(K)
+    new = swap_downsampling(old)
+    before = [np.array(w) for w in new.get_weights()]
+
+    def spoiled(old: Any, new: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        new.model.get_layer("head").kernel.assign(np.full((12, 5), 9.0))
+        return []
+
+    monkeypatch.setattr(ladder, "fit_layers", spoiled)
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert (report.stages[0].kept, report.after) == (False, report.before)
+    assert all(map(np.array_equal, before, new.get_weights()))
+
+
+def test_a_budget_ends_it(K: Any) -> None:
+    old = network(K)
+    report = calibrate(swap_downsampling(old), old, images(), budget=1e-3, verbose=False)
+    assert {stage.note for stage in report.stages} == {"the time is up"}
+
+
+def test_mixed_precision_is_fitted(K: Any) -> None:
+    K.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        old = network(K)
+    finally:
+        K.mixed_precision.set_global_policy("float32")
+    new = swap_downsampling(old)
+    assert dialect_of(new).policy(new.get_layer("conv0")).name == "mixed_float16"
+    report = calibrate(new, old, images(), steps=60, verbose=False)
+    assert report.after.distance < 0.5 * report.before.distance
