@@ -64,6 +64,7 @@ EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]]
         (ODD, lambda: [L.ReLU(), pool("Average", (2, 3), (1, 2))]),
     )),
     "pool_into_cover": ("strided_conv", ((MAP, lambda: [conv(activation="relu"), pool("Max")]),)),
+    "pool_into_wide": ("strided_conv", ((MAP, lambda: [conv(activation="relu"), pool("Max")]),)),
     "pool_into_stride": ("strided_conv", ((MAP, lambda: [conv(activation="relu"), pool("Max")]),)),
     "pool_into_next_stride": ("strided_conv", ((MAP, lambda: [pool("Max"), conv()]),)),
     "stride_before_pointwise": ("subsample", (
@@ -117,6 +118,8 @@ EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]]
     )),
 }  # fmt: skip
 """For each rule the target that calls it, and models: an input shape and a chain of layers."""
+FORMS: dict[str, dict[str, Any]] = {"cover": {"kernel": "cover"}, "wide": {"method": "wide"}}
+"""By what a rule of a form is asked for."""
 
 
 def built(shape: Sequence[int | None], layers: Layers, dtype: str) -> Any:
@@ -155,7 +158,7 @@ def section(rule: Rule) -> str:
     first: Any = None
     for (shape, layers), dtype in product(examples, worst):
         old = built(shape, layers, dtype)
-        plan = plan_swaps(old, to, kernel=rule.form or "same")
+        plan = plan_swaps(old, to, **FORMS.get(rule.form, {}))
         site = next((s for s in plan.swaps if rule.name in str(s.rule).split(" + ")), None)
         if site is None:
             raise AssertionError(f"{rule.name} does not take its example:\n{plan}")
@@ -168,7 +171,7 @@ def section(rule: Rule) -> str:
     errors = ", ".join(f"{bound(error)} in {dtype}" for dtype, error in worst.items())
     facts = [
         f"serves: {', '.join(f'`{t}`' for t in sorted(rule.targets))}",
-        *([f'asked for with `kernel="{rule.form}"`'] if rule.form else []),
+        *(f'asked for with `{key}="{value}"`' for key, value in FORMS.get(rule.form, {}).items()),
         f"promise: {rule.promise.value}" + ("; weights move verbatim" if rule.verbatim else ""),
         f"MACs of the example: {_ratio(cost.before.macs, cost.after.macs)}",
     ]

@@ -17,8 +17,8 @@ from keras_downswap.limits import PREFIX, Limits, limits
 from keras_downswap.rule import Elsewhere, Make, Promise, Refused, Replacement, Rule, Step, require
 from keras_downswap.rules.kernel_into_larger import RULE as LARGER
 
-Method = Literal["auto", "exact", "copy"]
-METHODS: tuple[Method, ...] = ("auto", "exact", "copy")
+Method = Literal["auto", "exact", "copy", "wide"]
+METHODS: tuple[Method, ...] = ("auto", "exact", "copy", "wide")
 KernelForm = Literal["same", "cover"]
 KERNELS: tuple[KernelForm, ...] = ("same", "cover")
 CHEAPEST = "cheapest"
@@ -65,7 +65,7 @@ class Choice:
         """
         if kernel not in KERNELS:
             raise BadRequest(f"unknown kernel={kernel!r}: expected one of {', '.join(KERNELS)}")
-        rules = [rule for rule in rules if rule.form in ("", kernel)]
+        rules = [rule for rule in rules if rule.form in ("", kernel, method)]
         targets = sorted({target for rule in rules for target in rule.targets})
         if method not in METHODS:
             raise BadRequest(f"unknown method={method!r}: expected one of {', '.join(METHODS)}")
@@ -184,7 +184,7 @@ class Choice:
 
 
 def _admits(method: Method, rule: Rule) -> bool:
-    return method == "auto" or (rule.promise is Promise.EXACT if method == "exact" else rule.verbatim)
+    return method in ("auto", "wide") or (rule.promise is Promise.EXACT if method == "exact" else rule.verbatim)
 
 
 def _asked(graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refusal]) -> Iterator[Answer]:

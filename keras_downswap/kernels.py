@@ -107,6 +107,17 @@ def repeated(bias: Array, times: int) -> Array:
     return np.repeat(bias, times)
 
 
+def mirrored(values: Array) -> Array:
+    """Return a kernel or bias and its negative side by side, along the axis of filters."""
+    return np.concatenate([values, np.negative(values)], -1)
+
+
+def mirrored_sum(shape: tuple[int, ...]) -> Array:
+    """Return the kernel of a 1x1 convolution that takes mirrored filters off each other: (1, ..., 2 * C, C)."""
+    one = np.eye(shape[-1])
+    return np.broadcast_to(np.concatenate([one, -one]), shape)
+
+
 def group_mean(shape: tuple[int, ...]) -> Array:
     """Return the kernel of a grouped 1x1 convolution that takes the mean of each group: (1, ..., features, groups)."""
     return np.full(shape, 1 / shape[-2])

@@ -31,7 +31,7 @@ def find_sites(
         graph: The model.
         rules: The rules in the order in which they are tried.
         to: What downsamples afterwards; `profile:NAME` for the cheapest exact forms within a profile's limits.
-        method: `auto`, `exact` (exact rules only) or `copy` (rules that move all weights verbatim only).
+        method: `auto`, `exact` (exact rules only), `copy` (rules that move all weights verbatim only), or `wide`.
         include: Sites to swap: a regular expression or a list of layer names, or a callable on the site; None for all.
         exclude: Sites to keep, likewise.
         kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s the pair's field.

@@ -143,7 +143,7 @@ class Rule:
         summary: One line for people.
         spans: The calls that a refused site is reported with; by default the anchor alone.
         rank: Rules of one promise are tried by rank, the lowest first.
-        form: The value of `kernel` that asks for it; empty for a rule that is asked whatever the kernels.
+        form: The value of `kernel` or `method` that asks for it; empty for a rule that is asked whatever the kernels.
     """
 
     name: str

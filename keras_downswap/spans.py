@@ -79,6 +79,18 @@ def known_leads(graph: Graph, conv: Call) -> list[int]:
     return leads
 
 
+def covering_leads(graph: Graph, conv: Call, pool: Call) -> list[int | tuple[int, ...]]:
+    """Return where a pair's first windows start, axis by axis; as a wish where that depends on an unknown length."""
+    leads: list[int | tuple[int, ...]] = []
+    for c, p, n, behind in zip(conv.windows, pool.windows, graph.sizes(conv), lengths_behind(graph, conv), strict=True):
+        first, second = c.lead(n), p.lead(behind)
+        if first is None or second is None:
+            leads.append(((c.span - 1) // 2 + (p.size - 1) // 2 * c.stride,))
+        else:
+            leads.append(first + second * c.stride)
+    return leads
+
+
 def sampled_leads(conv: Window, pool: Window, n: int | None) -> tuple[int, ...]:
     """Return the leads at which a strided convolution samples each position of the pool's window, the middle first."""
     known = conv.lead(n)

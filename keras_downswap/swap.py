@@ -190,8 +190,9 @@ def plan_swaps(
         model: A functional or Sequential model of `tf_keras` or `keras`.
         to: What downsamples afterwards, one of `keras_downswap.rules.TARGETS`, such as `strided_conv`, `max_pool` or
             `subsample`; or `profile:NAME` (`profile:FILE.toml`) for the cheapest exact forms within a device's limits.
-        method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps)
-            or `copy` (same kernel, all weights verbatim).
+        method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps),
+            `copy` (same kernel, all weights verbatim) or `wide` (exact where an identity exists, else a strided
+            convolution of twice the filters, a ReLU and a 1x1 convolution, to be fitted).
         include: Sites to swap: a regular expression searched in layer names, a list of layer names, or a callable on
             the site; None for all.
         exclude: Sites to keep, likewise.
@@ -256,8 +257,9 @@ def swap_downsampling(
         model: A functional or Sequential model of `tf_keras` or `keras`, any input sizes, fixed or unknown.
         to: What downsamples afterwards, one of `keras_downswap.rules.TARGETS`, such as `strided_conv`, `max_pool` or
             `subsample`; or `profile:NAME` (`profile:FILE.toml`) for the cheapest exact forms within a device's limits.
-        method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps)
-            or `copy` (same kernel, all weights verbatim).
+        method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact` (only exact swaps),
+            `copy` (same kernel, all weights verbatim) or `wide` (exact where an identity exists, else a strided
+            convolution of twice the filters, a ReLU and a 1x1 convolution, to be fitted).
         include: Sites to swap: a regular expression searched in layer names, a list of layer names, or a callable on
             the site; None for all.
         exclude: Sites to keep, likewise.

@@ -85,7 +85,7 @@ def assert_nothing_shared(old: Any, new: Any) -> None:
 
 
 COMPOSING = ("average_pool_into_kernel", "average_pool_into_next_kernel", "average_pool_into_polyphase")
-COMPOSING += ("stride_into_depth", "shortcut_into_pool", "kernel_into_larger")
+COMPOSING += ("stride_into_depth", "shortcut_into_pool", "kernel_into_larger", "pool_into_cover", "pool_into_wide")
 FIXED = (
     "average_pool_into_depthwise",
     "extra_conv",
@@ -102,7 +102,7 @@ def composed(old: Any, new: Any, report: Report) -> set[str]:
         bounded = report.to.startswith("profile:")
         sites = [site for site in report.sites if bounded or any(rule in str(site.rule) for rule in rules)]
         named = [re.escape(name) for site in sites for name in site.layers]
-        more = r"(_round\d+|_blur)"
+        more = r"(_round\d+|_blur|_narrow)"
         wrapped = [f"{name.rpartition('/')[0]}{more}(_\\d+)?/.*" for name in named if "/" in name]
         stems = re.compile(
             rf"({'|'.join(named)}){more}?(_\d+)?" + "".join(f"|{w}" for w in wrapped) if named else "(?!)"
@@ -230,11 +230,11 @@ def assert_survives_as_the_original_does(old: Any, new: Any, tmp_path: Path) -> 
         raise
 
 
-def assert_idempotent(model: Any, to: str, method: Any = "auto") -> None:
+def assert_idempotent(model: Any, to: str, method: Any = "auto", **options: Any) -> None:
     """A second swap to the same target changes nothing and warns."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        again, report = swap_downsampling(model, to, method, return_report=True)
+        again, report = swap_downsampling(model, to, method, return_report=True, **options)
     warned = [w for w in caught if w.category is NothingSwapped]
     assert warned, f"it swapped again:\n{report}"
     assert "nothing was swapped" in str(warned[0].message)

@@ -36,7 +36,8 @@ def two_pairs() -> Graph:
 def test_rules_come_exact_first_and_verbatim_first() -> None:
     assert [rule.name for rule in RULES if "strided_conv" in rule.targets] == [
         "pool_of_one_into_stride", "average_pool_into_kernel", "pool_of_one_into_next_stride",
-        "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_stride", "pool_into_next_stride",
+        "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_wide", "pool_into_cover",
+        "pool_into_stride", "pool_into_next_stride",
     ]  # fmt: skip
     assert TARGETS == (
         "average_pool", "blur_pool", "cheapest", "conv_relu", "extra_conv", "identity_shortcut", "max_pool",
@@ -51,15 +52,16 @@ def test_rules_come_exact_first_and_verbatim_first() -> None:
         ("auto", ("average_pool_into_kernel", "pool_into_stride")),
         ("exact", ("average_pool_into_kernel", None)),
         ("copy", ("pool_into_stride", "pool_into_stride")),
+        ("wide", ("average_pool_into_kernel", "pool_into_wide")),
     ],
 )
 def test_methods(method: Any, rules: tuple[str | None, ...]) -> None:
     sites = plan(two_pairs(), method=method)
     assert tuple(site.rule for site in sites) == rules
     assert [site.layers for site in sites] == [("conv1", "pool1"), ("conv2", "pool2")]
-    promises = {"average_pool_into_kernel": "exact", "pool_into_stride": "approximate", None: None}
+    promises = {"average_pool_into_kernel": "exact", None: None}
     for site in sites:
-        assert site.promise == promises[site.rule]
+        assert site.promise == promises.get(site.rule, "approximate")
         assert (site.replacement is None) == (site.status == "kept")
 
 

@@ -58,6 +58,9 @@ class _Scope:
                     self._note(mine, other)
             if self._changed(call, theirs) or (call.role is Role.CONV and theirs.outputs[0] in apart):
                 self.pairs.sites[self.to, index] = self.prefix + call.path
+        for call in self.new.calls:
+            if call.role is Role.CONV and call.index not in self.partner:
+                self.pairs.sites[self.to, call.index] = self.prefix + call.path
         for index, theirs in self.partner.items():
             self._ends(self.new.calls[index].inputs, theirs.inputs)
         self._ends(self.new.outputs, self.old.outputs)

@@ -99,9 +99,7 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
             rank = len(graph.tensors[tensor].shape) - 2
             found.append(Target(place, name, call, chain, (place[0], tensor), goal, rank, place in pairs.sites))
         elif place in pairs.sites:
-            reasons[name] = reason or (
-                f"tensors join behind {call.label} before one of them stands for one of the original"
-            )
+            reasons[name] = reason or _why_not(graph, call)
     return found, reasons
 
 
@@ -113,6 +111,15 @@ def _obstacle(call: Call, uses: int) -> str:
     if call.role is Role.OTHER_CONV or call.frozen_training is not None:
         return f"{call.label} is called in a way of its own"
     return ""
+
+
+def _why_not(graph: Graph, call: Call) -> str:
+    """Say what keeps a layer from being compared."""
+    last = call
+    while (user := graph.sole_consumer(last)) is not None and is_elementwise(graph, user, call.channels_last):
+        last = user
+    behind = "several layers, or none," if user is None else user.label
+    return f"{call.label} is followed by {behind} before anything stands for a tensor of the original"
 
 
 def _end(graph: Graph, trail: tuple[int, ...], call: Call, pairs: Pairs) -> tuple[tuple[Call, ...], int] | None:

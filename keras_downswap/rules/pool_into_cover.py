@@ -7,12 +7,11 @@ so the mean is where a fit of the kernel starts; nothing here fits it.
 """
 
 from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
 from keras_downswap.match import is_pool, reach
 from keras_downswap.rule import Make, Promise, Replacement, Rule
-from keras_downswap.spans import composed_span, composing, lengths_behind
+from keras_downswap.spans import composed_span, composing, covering_leads
 
 
 def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -21,17 +20,8 @@ def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _covering(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    axes = zip(conv.windows, pool.windows, graph.sizes(conv), lengths_behind(graph, conv), strict=True)
-    leads = [_lead(*axis) for axis in axes]
+    leads = covering_leads(graph, conv, pool)
     return fused(graph, conv, pool, composed_span(conv, pool), leads, composing(_mean, conv, pool))
-
-
-def _lead(conv: Window, pool: Window, n: int | None, behind: int | None) -> int | tuple[int, ...]:
-    """Return where the pair's first window starts; as a wish where that depends on an unknown length."""
-    leads = conv.lead(n), pool.lead(behind)
-    if leads[0] is None or leads[1] is None:
-        return ((conv.span - 1) // 2 + (pool.size - 1) // 2 * conv.stride,)
-    return leads[0] + leads[1] * conv.stride
 
 
 def _mean(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:

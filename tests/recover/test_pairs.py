@@ -1,0 +1,495 @@
+"""Which tensors of a swapped model stand for which of the old one, and which layers a closed form can fit to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pytest
+from graphs import Sketch
+
+from keras_downswap import swap_downsampling
+from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects.player import Player
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.graph import Graph
+from keras_downswap.recover.pairs import Place, paired
+from keras_downswap.recover.targets import Target, affected, targets_of
+
+pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
+SIZE = (12, 12, 3)
+
+
+@dataclass
+class Both:
+    """A model and what a swap made of it."""
+
+    old: Reading
+    new: Reading
+
+    @cached_property
+    def pairs(self) -> Any:
+        return paired(self.old.graph, self.new.graph)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Whose output of the new model stands for whose of the old one, by the names of layers, inputs left out."""
+        names = {name_of(self.new.graph, a): name_of(self.old.graph, b) for a, b in self.pairs.tensors.items()}
+        return {one: other for one, other in names.items() if "image" not in one}
+
+    @property
+    def sites(self) -> list[str]:
+        return list(self.pairs.sites.values())
+
+    @property
+    def targets(self) -> dict[str, Target]:
+        found, _ = targets_of(self.new.graph, self.pairs)
+        names = [target.name for target in found]
+        assert len(set(names)) == len(names)
+        assert [t.place for t in found] == [
+            p for p, *_ in affected(self.new.graph, self.pairs) if p in {*map(_at, found)}
+        ]
+        return dict(zip(names, found, strict=True))
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        return targets_of(self.new.graph, self.pairs)[1]
+
+    @property
+    def goals(self) -> dict[str, tuple[list[str], str, str]]:
+        """For each target what stands between, what is compared, and to what."""
+        return {
+            name: ([c.name for c in t.chain], name_of(self.new.graph, t.end), name_of(self.old.graph, t.goal))
+            for name, t in self.targets.items()
+        }
+
+    @cached_property
+    def values(self) -> dict[Place, tuple[Any, Any]]:
+        """The values of each pair on the same random inputs, the old one's first."""
+        rng = np.random.default_rng(0)
+        shapes = [self.old.graph.tensors[t].shape[1:] for t in self.old.graph.inputs]
+        drawn = [rng.normal(size=(2, *(n or 12 for n in shape))).astype(np.float32) for shape in shapes]
+        pairs = self.pairs.tensors
+        runs = [
+            Player(reading, keep=set(places)).run([reading.dialect.tensor(x) for x in drawn])
+            for reading, places in ((self.old, pairs.values()), (self.new, pairs))
+        ]
+        assert [len(run) for run in runs] == [len(set(pairs.values())), len(pairs)]
+        result = self.old.dialect.result
+        return {mine: (result(runs[0][other]), result(runs[1][mine])) for mine, other in pairs.items()}
+
+    def assert_shapes_agree(self) -> None:
+        assert self.values
+        for mine, (old, new) in self.values.items():
+            assert new.shape == old.shape, name_of(self.new.graph, mine)
+
+    def assert_values_agree(self) -> None:
+        self.assert_shapes_agree()
+        for mine, (old, new) in self.values.items():
+            assert np.abs(old - new).max() < 1e-4 * max(1, np.abs(old).max()), name_of(self.new.graph, mine)
+
+
+def _at(target: Target) -> Place:
+    return target.place
+
+
+def name_of(graph: Graph, place: Place) -> str:
+    """Return the name of the layer that makes a tensor, as `outer/inner`."""
+    trail, tensor = place
+    prefix = ""
+    for index in trail:
+        prefix += f"{graph.calls[index].name}/"
+        inner = graph.calls[index].inner
+        assert inner is not None
+        graph = inner
+    return prefix + graph.calls[graph.tensors[tensor].producer].path
+
+
+def swapped(model: Any, to: str = "strided_conv", method: Any = "auto", rule: str = "") -> Both:
+    """Return a model beside its swap, for which the rule that is named is taken."""
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.set_weights([rng.uniform(0.5, 1.5, tuple(w.shape)).astype(np.float32) for w in layer.weights])
+    new, report = swap_downsampling(model, to, method, return_report=True)
+    taken = {str(site.rule) for site in report.sites if site.status == "swapped"}
+    assert taken == ({rule} if rule else set()), str(report)
+    return Both(dialect_of(model).read(model), dialect_of(new).read(new))
+
+
+def image(K: Any, name: str = "image", size: Sequence[int | None] = SIZE) -> Any:
+    return K.Input(size, name=name)
+
+
+def block(L: Any, x: Any, number: int | str = "", **conv: Any) -> Any:
+    """Convolution, BatchNormalization, ReLU."""
+    x = L.Conv2D(4, 3, padding="same", name=f"conv{number}", **conv)(x)
+    return L.ReLU(name=f"relu{number}")(L.BatchNormalization(name=f"bn{number}")(x))
+
+
+# A pool goes
+
+
+def test_a_pool_behind_a_block_stands_for_the_end_of_the_block(K: Any) -> None:
+    L, x = K.layers, image(K)
+    model = K.Model(x, L.Conv2D(2, 1, name="head")(L.MaxPooling2D(2, name="pool")(block(L, x))))
+    both = swapped(model, rule="pool_into_stride")
+    assert both.named == {"relu": "pool", "head": "head"}
+    assert both.sites == ["conv"]
+    assert both.goals == {"conv": (["bn", "relu"], "relu", "pool"), "head": ([], "head", "head")}
+    assert [t.site for t in both.targets.values()] == [True, False]
+    assert both.reasons == {}
+    both.assert_shapes_agree()
+
+
+def test_it_does_where_sizes_are_unknown(K: Any) -> None:
+    L, x = K.layers, image(K, size=(None, None, 3))
+    both = swapped(K.Model(x, L.MaxPooling2D(2, name="pool")(block(L, x))), rule="pool_into_stride")
+    assert both.named == {"relu": "pool"}
+    both.assert_shapes_agree()
+
+
+def test_two_sites_in_a_row(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(2, name="pool1")(block(L, x, 1))
+    y = L.MaxPooling2D(2, name="pool2")(block(L, y, 2))
+    both = swapped(K.Model(x, L.Dense(3, name="dense")(L.Flatten(name="flat")(y))), rule="pool_into_stride")
+    assert both.named == {"relu1": "pool1", "relu2": "pool2", "flat": "flat", "dense": "dense"}
+    assert both.sites == ["conv1", "conv2"]
+    assert {name: goal for name, (_, _, goal) in both.goals.items()} == {
+        "conv1": "pool1", "conv2": "pool2", "dense": "dense",
+    }  # fmt: skip
+    assert [t.rank for t in both.targets.values()] == [2, 2, 0]
+    both.assert_shapes_agree()
+
+
+@pytest.mark.parametrize("method", ["copy", "auto"])
+def test_a_pool_in_front_of_a_convolution(K: Any, method: str) -> None:
+    L, x = K.layers, image(K)
+    y = L.ReLU(name="relu")(L.Conv2D(4, 3, name="conv")(L.MaxPooling2D(2, name="pool")(x)))
+    both = swapped(K.Model(x, y), method=method, rule="pool_into_next_stride")
+    assert both.named == {"conv": "conv", "relu": "relu"}
+    assert both.sites == ["conv"]
+    assert both.goals == {"conv": (["relu"], "relu", "relu")}
+    both.assert_shapes_agree()
+
+
+@pytest.mark.parametrize("method", ["copy", "auto"])
+def test_between_two_convolutions_the_pool_belongs_to_the_one_that_took_it(K: Any, method: str) -> None:
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(2, name="pool")(L.Conv2D(4, 3, name="one")(x))
+    both = swapped(K.Model(x, L.Conv2D(4, 3, name="two")(y)), method=method, rule="pool_into_stride")
+    assert both.named == {"one": "pool", "two": "two"}
+    assert both.sites == ["one"]
+    both.assert_shapes_agree()
+
+
+def test_what_comes_before_a_pool_whose_next_convolution_took_it_stays_paired(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.Conv2D(4, 3, strides=2, padding="same", name="one")(x)
+    side = L.Flatten(name="side")(y)
+    y = L.Conv2D(4, 3, padding="same", name="two")(L.ReLU(name="relu")(L.MaxPooling2D(2, name="pool")(y)))
+    both = swapped(K.Model(x, [y, side]), rule="pool_into_next_stride")
+    assert both.named == {"one": "one", "side": "side", "two": "two"}
+    assert both.sites == ["two"]
+    both.assert_shapes_agree()
+    by_name = {name_of(both.new.graph, mine): pair for mine, pair in both.values.items()}
+    for name in ("one", "side"):
+        np.testing.assert_array_equal(*by_name[name])
+
+
+@pytest.mark.parametrize("method", ["copy", "auto"])
+def test_a_pool_of_stride_one_that_goes(K: Any, method: str) -> None:
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(3, 1, padding="same", name="pool")(block(L, x))
+    both = swapped(K.Model(x, L.Conv2D(2, 1, name="head")(y)), method=method, rule="pool_into_stride")
+    assert both.named == {"relu": "pool", "head": "head"}
+    assert both.sites == ["conv"]
+    assert both.goals["conv"] == (["bn", "relu"], "relu", "pool")
+    both.assert_shapes_agree()
+
+
+def test_behind_two_convolutions_the_join_stands_for_the_pool(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.Concatenate(name="join")([block(L, x, 1), L.Conv2D(2, 1, name="conv2")(x)])
+    both = swapped(K.Model(x, L.ReLU(name="end")(L.MaxPooling2D(2, name="pool")(y))), rule="pool_into_stride")
+    assert both.named == {"join": "pool", "end": "end"}
+    assert both.sites == ["conv1", "conv2"]
+    assert both.targets == {}
+    assert list(both.reasons) == ["conv1", "conv2"]
+    assert "join behind Conv2D 'conv1'" in both.reasons["conv1"]
+    both.assert_shapes_agree()
+
+
+def test_behind_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.Conv2D(4, 3, padding="same", name="conv2")(block(L, x, 1))
+    y = L.Add(name="add")([y, L.Conv2D(4, 1, name="short")(x)])
+    both = swapped(K.Model(x, L.MaxPooling2D(2, name="pool")(y)), rule="pool_into_stride")
+    assert both.named == {"conv1": "conv1", "bn1": "bn1", "relu1": "relu1", "add": "pool"}
+    assert both.sites == ["conv2", "short"]
+    both.assert_shapes_agree()
+
+
+# A pool comes
+
+
+@pytest.mark.parametrize("to", ["max_pool", "average_pool"])
+def test_an_added_pool_stands_for_the_end_of_the_block(K: Any, to: str) -> None:
+    L, x = K.layers, image(K)
+    model = K.Model(x, L.Conv2D(2, 1, name="head")(block(L, x, strides=2)))
+    both = swapped(model, to, rule="stride_into_pool")
+    assert both.named == {"conv_pool": "relu", "head": "head"}
+    assert both.sites == ["conv"]
+    assert list(both.targets) == ["head"]
+    assert list(both.reasons) == ["conv"]
+    both.assert_shapes_agree()
+
+
+def test_an_added_pool_directly_behind_stands_for_the_strided_convolution(K: Any) -> None:
+    L, x = K.layers, image(K)
+    model = K.Model(x, L.Conv2D(2, 1, name="head")(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(x)))
+    for to, rule in (("max_pool", "stride_into_pool"), ("average_pool", "stride_into_pool")):
+        both = swapped(model, to, rule=rule)
+        assert both.named == {"conv_pool": "conv", "head": "head"}
+        both.assert_shapes_agree()
+
+
+def test_what_subsamples_makes_the_same_values(K: Any) -> None:
+    L, x = K.layers, image(K)
+    model = K.Model(x, L.Conv2D(2, 1, name="head")(block(L, x, strides=2)))
+    both = swapped(model, "subsample", rule="stride_into_subsample")
+    assert both.named == {"conv_pool": "conv", "bn": "bn", "relu": "relu", "head": "head"}
+    assert both.sites == ["conv"]
+    both.assert_values_agree()
+
+
+# Exact swaps
+
+
+def test_a_composed_kernel_makes_the_same_values(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.BatchNormalization(name="bn")(L.Conv2D(4, 3, name="conv")(x))
+    model = K.Model(x, L.Conv2D(2, 1, name="head")(L.AveragePooling2D(2, name="pool")(y)))
+    both = swapped(model, rule="average_pool_into_kernel")
+    assert both.named == {"bn": "pool", "head": "head"}
+    assert both.sites == ["conv"]
+    assert both.goals["conv"] == (["bn"], "bn", "pool")
+    both.assert_values_agree()
+
+
+def test_a_composed_kernel_behind_a_pool_makes_the_same_values(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.Conv2D(4, 3, name="conv")(L.AveragePooling2D(2, name="pool")(x))
+    both = swapped(K.Model(x, L.ReLU(name="relu")(y)), rule="average_pool_into_next_kernel")
+    assert both.named == {"conv": "conv", "relu": "relu"}
+    both.assert_values_agree()
+
+
+def test_a_model_of_many_kinds_of_exact_swaps_makes_the_same_values(K: Any) -> None:
+    L, x = K.layers, image(K, size=(24, 24, 3))
+    y = L.AveragePooling2D(2, name="pool1")(L.Conv2D(4, 3, padding="same", name="conv1")(x))
+    y = L.MaxPooling2D(1, 2, name="pool2")(block(L, y, 2))
+    y = L.Conv2D(4, 3, name="conv3")(L.AveragePooling2D(2, name="pool3")(y))
+    model = K.Model(x, L.Dense(2, name="dense")(L.GlobalAveragePooling2D(name="gap")(y)))
+    new, report = swap_downsampling(model, method="exact", return_report=True)
+    assert sum(site.status == "swapped" for site in report.sites) == 3
+    both = Both(dialect_of(model).read(model), dialect_of(new).read(new))
+    assert {"conv1": "pool1", "gap": "gap", "dense": "dense"}.items() <= both.named.items()
+    assert "pool2" in both.named.values()
+    both.assert_values_agree()
+
+
+# Models in models
+
+
+def nested(K: Any, *size: int | None) -> Any:
+    L, x = K.layers, K.Input(size or SIZE, name="inner_image")
+    return K.Model(x, L.MaxPooling2D(2, name="pool")(block(L, x)), name="inner")
+
+
+@pytest.mark.parametrize("size", [(), (None, None, 3)])
+def test_a_site_in_a_nested_model(K: Any, size: tuple[int | None, ...]) -> None:
+    L, x = K.layers, image(K)
+    both = swapped(K.Model(x, L.Conv2D(2, 1, name="head")(nested(K, *size)(x))), rule="pool_into_stride")
+    assert both.named == {"inner": "inner", "head": "head", "inner/relu": "inner/pool"}
+    assert "inner/inner_image" in {name_of(both.new.graph, place) for place in both.pairs.tensors}
+    assert both.sites == ["inner/conv"]
+    assert both.goals == {
+        "inner/conv": (["bn", "relu"], "inner/relu", "inner/pool"),
+        "head": ([], "head", "head"),
+    }
+    assert [name for _, name, _, _ in affected(both.new.graph, both.pairs)] == [
+        "inner/conv", "inner/bn", "inner/relu", "head",
+    ]  # fmt: skip
+    both.assert_shapes_agree()
+
+
+def test_a_site_two_models_deep(K: Any) -> None:
+    L, x, middle = K.layers, image(K), K.Input(SIZE, name="middle_image")
+    outer = K.Model(middle, L.ReLU(name="end")(nested(K)(middle)), name="outer")
+    both = swapped(K.Model(x, outer(x)), rule="pool_into_stride")
+    assert both.sites == ["outer/inner/conv"]
+    assert both.named["outer/inner/relu"] == "outer/inner/pool"
+    assert list(both.targets) == ["outer/inner/conv"]
+    both.assert_shapes_agree()
+
+
+def test_each_call_of_a_nested_model_has_pairs_of_its_own(K: Any) -> None:
+    L, x, y = K.layers, image(K), image(K, "image2")
+    inner = nested(K)
+    both = swapped(K.Model([x, y], L.Add(name="add")([inner(x), inner(y)])), rule="pool_into_stride")
+    deep = [(mine[0], other[0]) for mine, other in both.pairs.tensors.items() if mine[0]]
+    assert len(deep) == 4
+    assert len(set(deep)) == 2
+    both.assert_shapes_agree()
+
+
+# Nothing else
+
+
+def test_a_model_and_itself_have_every_tensor_and_no_site(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(2, name="pool2")(block(L, nested(K)(x), 2, strides=2))
+    model = K.Model(x, [L.Flatten(name="flat")(y), L.GlobalMaxPooling2D(name="gap")(y)])
+    reading = dialect_of(model).read(model)
+    both = Both(reading, reading)
+    assert both.sites == []
+    assert all(mine == other for mine, other in both.pairs.tensors.items())
+    inside = reading.graph.calls[1]
+    assert inside.inner is not None
+    everything = {((), t) for t in range(len(reading.graph.tensors))}
+    everything |= {((inside.index,), t) for t in range(len(inside.inner.tensors))}
+    assert both.pairs.tensors.keys() == everything
+    assert (both.targets, both.reasons, affected(reading.graph, both.pairs)) == ({}, {}, [])
+
+
+def test_a_swap_that_swaps_nothing_likewise(K: Any) -> None:
+    L, x = K.layers, image(K)
+    both = swapped(K.Model(x, L.Flatten(name="flat")(block(L, x))))
+    assert both.sites == []
+    assert len(both.pairs.tensors) == len(both.new.graph.tensors)
+    both.assert_values_agree()
+
+
+def test_a_pool_that_became_another_is_the_site(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(2, name="pool")(block(L, x))
+    both = swapped(K.Model(x, L.Conv2D(2, 1, name="head")(y)), "average_pool", rule="pool_into_pool")
+    assert both.named == {name: name for name in ("conv", "bn", "relu", "pool", "head")}
+    assert both.sites == ["pool"]
+    assert both.goals == {"head": ([], "head", "head")}
+    assert both.reasons == {}
+    both.assert_shapes_agree()
+
+
+def test_what_stands_before_the_first_site_is_no_target(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(2, name="pool")(block(L, L.Conv2D(3, 3, name="first")(x)))
+    y = L.Add(name="add")([L.Conv2D(4, 1, name="behind")(y), L.Conv2D(4, 3, 2, name="beside")(x)])
+    both = swapped(K.Model(x, y), rule="pool_into_stride")
+    assert list(both.targets) == ["conv", "behind"]
+    np.testing.assert_array_equal(*both.values[(), both.new.graph.calls[1].outputs[0]])
+
+
+def test_a_fit_is_compared_at_the_last_tensor_that_has_its_like(K: Any) -> None:
+    """Behind a layer that is no site everything elementwise counts, up to where something else takes it."""
+    L, x = K.layers, image(K)
+    y = L.MaxPooling2D(2, name="pool")(block(L, x))
+    y = block(L, y, 2)
+    both = swapped(K.Model(x, L.Add(name="add")([y, L.Activation("tanh", name="tanh")(y)])), rule="pool_into_stride")
+    assert both.goals["conv2"] == (["bn2", "relu2"], "relu2", "relu2")
+
+
+# Layers that no closed form fits
+
+
+def test_a_layer_with_several_calls_is_no_target_and_is_told(K: Any) -> None:
+    L, x, y = K.layers, image(K), image(K, "image2")
+    conv = L.Conv2D(4, 3, padding="same", name="conv")
+    ends = [L.MaxPooling2D(2, name=name)(conv(z)) for name, z in (("one", x), ("two", y))]
+    both = swapped(K.Model([x, y], L.Add(name="add")(ends)), rule="pool_into_stride")
+    assert {other for mine, other in both.named.items() if mine == "conv"} <= {"one", "two"}
+    assert both.sites == ["conv", "conv"]
+    assert both.targets == {}
+    assert list(both.reasons) == ["conv"]
+    assert "called in 2 places" in both.reasons["conv"]
+    both.assert_shapes_agree()
+
+
+def test_a_dense_layer_with_several_calls_is_no_target_either(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y, dense = L.MaxPooling2D(2, name="pool")(block(L, x)), L.Dense(4, name="dense")
+    both = swapped(K.Model(x, L.Add(name="add")([dense(y), dense(dense(y))])), rule="pool_into_stride")
+    assert list(both.targets) == ["conv"]
+    assert both.reasons == {}
+
+
+def test_a_layer_inside_time_distributed_is_no_target_and_is_told(K: Any) -> None:
+    L, video = K.layers, K.Input((3, *SIZE), name="image")
+    y = L.TimeDistributed(L.Conv2D(4, 3, name="conv"), name="each")(video)
+    y = L.TimeDistributed(L.MaxPooling2D(2, name="pool"), name="pools")(y)
+    y = L.TimeDistributed(L.Dense(2, name="inside"), name="dense")(L.TimeDistributed(L.Flatten(), name="flat")(y))
+    both = swapped(K.Model(video, L.Dense(2, name="last")(y)), rule="pool_into_stride")
+    assert both.named["each/conv"] == "pools/pool"
+    assert both.sites == ["each/conv"]
+    assert list(both.targets) == ["last"]
+    assert list(both.reasons) == ["each/conv"]
+    assert "inside a TimeDistributed layer" in both.reasons["each/conv"]
+    both.assert_shapes_agree()
+
+
+# By hand
+
+
+def drawing(stride: int, pool: bool, **pool_facts: Any) -> Graph:
+    sketch = Sketch()
+    x = sketch.relu(sketch.conv(sketch.input(8, 8), 3, stride, "same", name="conv"), name="relu")
+    if pool:
+        x = sketch.pool(x, 2, **pool_facts)
+    sketch.conv(x, 1, name="head")
+    return sketch.graph()
+
+
+def test_pairs_need_no_framework() -> None:
+    old, new = drawing(1, True), drawing(2, False)
+    pairs = paired(old, new)
+    assert {name_of(new, a): name_of(old, b) for a, b in pairs.tensors.items()} == {
+        "input": "input", "relu": "pool", "head": "head",
+    }  # fmt: skip
+    assert list(pairs.sites.values()) == ["conv"]
+    back = paired(new, old)
+    assert {name_of(old, a): name_of(new, b) for a, b in back.tensors.items()} == {
+        "input": "input", "pool": "relu", "head": "head",
+    }  # fmt: skip
+
+
+def test_tensors_of_different_shapes_are_not_paired() -> None:
+    old, new = drawing(1, True), drawing(4, False)
+    pairs = paired(old, new)
+    assert {name_of(new, a) for a in pairs.tensors} == {"input"}
+
+
+PLACES: list[tuple[str, Callable[[Sketch, int], int], str]] = [
+    ("frozen in training", lambda s, x: s.conv(x, name="two", frozen_training=True), "in a way of its own"),
+]
+
+
+@pytest.mark.parametrize(("_", "draw", "reason"), PLACES)
+def test_a_call_of_its_own_kind_is_no_target(_: str, draw: Callable[[Sketch, int], int], reason: str) -> None:
+    def graph(stride: int) -> Graph:
+        sketch = Sketch()
+        x = sketch.conv(sketch.input(8, 8), 3, stride, "same", name="one", frozen_training=True)
+        if stride == 1:
+            x = sketch.pool(x, 2)
+        draw(sketch, x)
+        return sketch.graph()
+
+    old, new = graph(1), graph(2)
+    found, reasons = targets_of(new, paired(old, new))
+    assert found == []
+    assert list(reasons) == ["one"]
+    assert reason in reasons["one"]
