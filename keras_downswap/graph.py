@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -173,6 +174,14 @@ class Graph:
         """Tell where a site's channels are: as its convolutions and pools have it, which alone are told."""
         sliding = [call for call in (self.calls[i] for i in calls) if call.windows]
         return all(call.channels_last for call in sliding)
+
+    def uses(self) -> Counter[int]:
+        """Count how often each layer is called, inside nested models once for each call of the model."""
+        found = Counter(call.layer for call in self.calls)
+        for call in self.calls:
+            if call.inner is not None:
+                found += call.inner.uses()
+        return found
 
     def scopes(self) -> Iterator[tuple[str, Graph]]:
         """Yield (path prefix, graph) of this scope and of every nested one, each scope once."""

@@ -72,8 +72,7 @@ class Kernel:
         return None
 
     def _is_alone(self, call: Call) -> bool:
-        calls = [other for scope in self.reading.scopes.values() for other in scope.graph.calls]
-        return sum(other.layer == call.layer for other in calls) == 1
+        return self.reading.graph.uses()[call.layer] == 1 and call.frozen_training is None
 
     @property
     def _active(self) -> bool:

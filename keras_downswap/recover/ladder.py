@@ -144,7 +144,10 @@ class Ladder:
             for tensor in graph.tensors
         ]
         most = int(np.clip(WAITING // (4 * 3 * max(sizes, default=1)), 32, SAMPLES))
-        return self._batches(self.data.first(most))
+        arrays = self.data.first(most)
+        if len(arrays[0]) < 2:
+            raise TooLittle("1 sample is too few: 2 are needed")
+        return self._batches(arrays)
 
     def _batches(self, arrays: Sequence[Any]) -> list[list[Any]]:
         tensor = self.new.dialect.tensor

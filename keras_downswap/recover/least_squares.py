@@ -117,7 +117,8 @@ class _Fit:
         kernel, target = self.kernel, self.target
         rows = kernel.rows(self._taps(inputs))
         goal = np.concatenate(self.goals)
-        held = max(1, round(HELD * sum(map(len, inputs)))) * self.positions[0].shape[1]
+        samples = sum(map(len, inputs))
+        held = min(max(1, round(HELD * samples)), samples - 1) * self.positions[0].shape[1]
         weights, bias = kernel.weights(), kernel.offset()
         few = rows.shape[1] - held < kernel.unknowns
         if few or self.scale_only:

@@ -52,7 +52,7 @@ class Movable:
     @cached_property
     def targets(self) -> list[Target]:
         """The layers that a closed form may fit, in the order in which they run."""
-        return [t for t in self._found[0] if t.site or (self.everything and self._layer(t.call).trainable)]
+        return [t for t in self._found[0] if self._is_own(t.place, t.call) or self._is_free(self._layer(t.call))]
 
     @property
     def sites(self) -> list[Target]:
@@ -90,15 +90,21 @@ class Movable:
         """The layers that sites are made of: what downsamples, and the BatchNormalization behind it."""
         found = []
         for place, _, call, _ in affected(self.new.graph, self.pairs):
-            if place in self.pairs.sites:
+            if self._is_own(place, call):
                 found.append(self.new.dialect.unwrapped(self._layer(call)))
-        norms = [
-            Kernel(self.new, target.call, target.chain, target.rank).norm for target in self._found[0] if target.site
-        ]
+        own = [target for target in self._found[0] if self._is_own(target.place, target.call)]
+        norms = [Kernel(self.new, target.call, target.chain, target.rank).norm for target in own]
         return [*found, *(norm for norm in norms if norm is not None)]
 
     def _trains(self, layer: Any) -> bool:
-        return any(layer is own for own in self._own_layers) or (self.everything and bool(layer.trainable))
+        return any(layer is own for own in self._own_layers) or self._is_free(layer)
+
+    def _is_free(self, layer: Any) -> bool:
+        return self.everything and bool(layer.trainable)
+
+    def _is_own(self, place: Place, call: Call) -> bool:
+        """Tell whether a call is a site's own, or was added to be trained."""
+        return place in self.pairs.sites or (place in self.pairs.added and bool(self._layer(call).trainable))
 
     def _is_norm(self, layer: Any) -> bool:
         return self.new.dialect.stock_class(layer) == "BatchNormalization"

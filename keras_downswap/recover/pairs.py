@@ -26,10 +26,12 @@ class Pairs:
     Attributes:
         tensors: For a tensor of the new model the tensor of the old model that it stands for.
         sites: Calls of the new model that do otherwise than those of the same name in the old one, with their names.
+        added: Convolutions that the old model has none of the name of, likewise.
     """
 
     tensors: dict[Place, Place] = field(default_factory=dict)
     sites: dict[Place, str] = field(default_factory=dict)
+    added: dict[Place, str] = field(default_factory=dict)
 
 
 def paired(old: Graph, new: Graph) -> Pairs:
@@ -60,7 +62,7 @@ class _Scope:
                 self.pairs.sites[self.to, index] = self.prefix + call.path
         for call in self.new.calls:
             if call.role is Role.CONV and call.index not in self.partner:
-                self.pairs.sites[self.to, call.index] = self.prefix + call.path
+                self.pairs.added[self.to, call.index] = self.prefix + call.path
         for index, theirs in self.partner.items():
             self._ends(self.new.calls[index].inputs, theirs.inputs)
         self._ends(self.new.outputs, self.old.outputs)
@@ -79,7 +81,15 @@ class _Scope:
         for ours, other in zip(mine, theirs, strict=False):
             lost = self.old.tensors[other].producer not in self.back
             if lost or self.new.tensors[ours].producer not in self.partner:
-                self._note(ours, other)
+                self._note(self._in_front(ours), other)
+
+    def _in_front(self, tensor: int) -> int:
+        """Return what goes into the padding and cropping that a swap put in front of a convolution."""
+        call = self.new.calls[self.new.tensors[tensor].producer]
+        while call.role is Role.RESIZE and call.index not in self.partner:
+            tensor = call.inputs[0]
+            call = self.new.calls[self.new.tensors[tensor].producer]
+        return tensor
 
     def _apart(self, graph: Graph, partners: dict[int, Call]) -> set[int]:
         """Return the tensors between a pool that only this model has and the convolutions that do its work there."""

@@ -20,6 +20,8 @@ from scipy.linalg import cho_factor, cho_solve
 Array = NDArray[Any]
 RIDGES = (1e-2, 1e-1, 1.0)
 """Ridges to choose from, in units of the mean of the diagonal of X'X."""
+PERFECT = 1e-10
+"""Error of a start that is not fitted: rounding."""
 SEVERAL = 6144
 """Unknowns of a filter up to which several ridges are tried; above, one, so that one matrix is held at a time."""
 FACTORISED = 9216
@@ -67,67 +69,78 @@ class Problem:
     intercept: bool
     held: int
 
-    def solve(self, ridges: Sequence[float] = RIDGES, steps: int = 8) -> Solution:
-        """Fit with each ridge for a few steps, go on with the best one, and return the best of all that was seen."""
-        fit = self.rows.shape[1] - self.held
-        x = self.rows[:, :fit]
-        start = self.error(self.weights, self.bias)
-        best = Solution(self.weights, self.bias, start, start, None)
-        normal = _Normal(x, self.intercept)
-        ridges = ridges if x.shape[2] <= SEVERAL else ridges[-2:-1]
-        few = 2 if len(ridges) > 1 else steps
-        solver = None
-        for ridge in ridges:
-            tried = normal.solver(ridge)
-            best = self._descend(best, (self.weights, self.bias), tried, ridge, few)
-            solver = tried if best.ridge == ridge else solver
-        if solver is not None and best.ridge is not None and few < steps:
-            best = self._descend(best, (best.weights, best.bias), solver, best.ridge, steps - few)
-            best = self._with_all_rows(best, normal, few)
-        return best
+    def solve(self, ridges: Sequence[float] = RIDGES, steps: int = 5) -> Solution:
+        """Fit with each ridge for a few steps, go on with the best one, and return the best of all that was seen.
 
-    def _with_all_rows(self, best: Solution, normal: _Normal, steps: int) -> Solution:
-        """Go on from a solution that held-out rows have judged, with these rows too."""
-        normal.add(self.rows[:, -self.held :])
-        solver = normal.solver(best.ridge or 0.0)
-        first = times(self.rows, self.weights) + self.bias
-        weights, bias = best.weights, best.bias
-        for _ in range(steps):
-            moved, mean = solver(reached(self.through, times(self.rows, weights) + bias, self.goal) - first)
-            weights, bias = self.weights + moved, self.bias + mean
-        sound = self.error(weights, bias) <= best.error
-        return replace(best, weights=weights, bias=bias) if sound else best
+        Rows are centred while it lasts where there is an intercept: sums of squares of what hardly varies cancel.
+        """
+        start = self._point(self.weights, self.bias, None)
+        if start.error <= PERFECT:
+            return self._solution(start, start)
+        if not self.intercept:
+            return self._solution(start, self._solve(start, ridges, steps))
+        middle = self.rows.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+        self.rows -= middle
+        shifted = replace(start, bias=self.bias + times(middle, self.weights)[0])
+        best = self._solve(shifted, ridges, steps)
+        self.rows += middle
+        if best is shifted:
+            return self._solution(start, start)
+        return self._solution(start, replace(best, bias=best.bias - times(middle, best.weights)[0]))
 
-    def _descend(
-        self,
-        best: Solution,
-        start: tuple[Array, Array],
-        solver: Callable[[Array], tuple[Array, Array]],
-        ridge: float,
-        steps: int,
-    ) -> Solution:
+    def _solve(self, start: _Point, ridges: Sequence[float], steps: int) -> _Point:
         fit = self.rows.shape[1] - self.held
-        x, goal = self.rows[:, :fit], self.goal[:fit]
-        first = times(x, self.weights) + self.bias
-        weights, bias = start
-        for _ in range(steps):
-            wanted = reached(self.through, times(x, weights) + bias, goal)
-            moved, mean = solver(wanted - first)
-            weights, bias = self.weights + moved, self.bias + mean
-            error = self.error(weights, bias)
-            if not np.isfinite(error) or error > 2 * best.error + 1e-12:
+        normal = _Normal(self.rows[:, :fit], self.intercept)
+        ridges = ridges if self.rows.shape[2] <= SEVERAL else (ridges[len(ridges) // 2],)
+        residual = reached(self.through, start.sums[:fit], self.goal[:fit]) - start.sums[:fit]
+        solver = normal.solver(ridges[0])
+        at = self._moved(start, solver(residual), ridges[0])
+        for ridge in ridges[1:]:
+            other = normal.solver(ridge)
+            tried = self._moved(start, other(residual), ridge)
+            if tried.error < at.error:
+                at, solver = tried, other
+        best = min(start, at, key=lambda point: point.error)
+        for _ in range(steps - 1):
+            residual = reached(self.through, at.sums[:fit], self.goal[:fit]) - start.sums[:fit]
+            at = self._moved(start, solver(residual), at.ridge)
+            best = min(best, at, key=lambda point: point.error)
+            if at.error > 2 * best.error:
                 break
-            if error < best.error:
-                best = Solution(weights, bias, best.start, error, ridge)
-        return best
+        return best if best is start or normal.used_up else self._with_all_rows(start, best, normal)
 
-    def error(self, weights: Array, bias: Array) -> float:
-        """Return the squared error on the held-out rows, over the variance of the goal."""
-        fit = self.rows.shape[1] - self.held
+    def _with_all_rows(self, start: _Point, best: _Point, normal: _Normal) -> _Point:
+        """Make one more step from what held-out rows have chosen, with these rows too."""
+        normal.add(self.rows[:, self.rows.shape[1] - self.held :])
+        residual = reached(self.through, best.sums, self.goal) - start.sums
+        more = self._moved(start, normal.solver(best.ridge)(residual), best.ridge)
+        return replace(more, error=best.error) if more.error <= best.error else best
+
+    def _moved(self, start: _Point, move: tuple[Array, Array], ridge: float | None) -> _Point:
+        return self._point(start.weights + move[0], start.bias + move[1], ridge)
+
+    def _point(self, weights: Array, bias: Array, ridge: float | None) -> _Point:
+        """Return where some weights lead: their sums, and their error on held-out rows over the goal's variance."""
+        sums = times(self.rows, weights) + bias
+        fit = len(sums) - self.held
         goal = self.goal[fit:].astype(np.float64)
-        off = self.through((times(self.rows[:, fit:], weights) + bias).astype(np.float32)) - goal
+        off = self.through(sums[fit:].astype(np.float32)) - goal
         spread = float(((goal - goal.mean(0)) ** 2).sum())
-        return float((off**2).sum()) / (spread if spread > 0 else 1.0)
+        error = float((off**2).sum()) / (spread if spread > 0 else 1.0)
+        return _Point(weights, bias, sums, error if np.isfinite(error) else np.inf, ridge)
+
+    @staticmethod
+    def _solution(start: _Point, best: _Point) -> Solution:
+        return Solution(best.weights, best.bias, start.error, best.error, best.ridge)
+
+
+@dataclass(frozen=True)
+class _Point:
+    weights: Array
+    bias: Array
+    sums: Array
+    error: float
+    ridge: float | None
 
 
 def times(rows: Array, weights: Array) -> Array:
@@ -154,11 +167,16 @@ class _Normal:
         self._count(x)
 
     def _count(self, x: Array) -> None:
-        self.squares += np.einsum("gnd,gnd->g", x, x)
+        self.squares += np.square(x, dtype=np.float64).sum((1, 2)) if self.gram is None else 0.0
         self.total += x.sum(1, dtype=np.float64) if self.intercept else 0.0
         for i in range(0, x.shape[1] if self.gram is not None else 0, 4096):
             part = x[:, i : i + 4096]
-            self.gram = self.gram + np.matmul(part.transpose(0, 2, 1), part)
+            self.gram += np.matmul(part.transpose(0, 2, 1), part)
+
+    @property
+    def used_up(self) -> bool:
+        """Whether a solver has taken the matrix for its own."""
+        return self.gram is not None and self.unknowns > SEVERAL
 
     @property
     def mean(self) -> Array:
@@ -166,21 +184,24 @@ class _Normal:
         mean: Array = self.total / sum(part.shape[1] for part in self.parts)
         return mean
 
-    def solver(self, ridge: float) -> Callable[[Array], tuple[Array, Array]]:
+    def solver(self, ridge: float | None) -> Callable[[Array], tuple[Array, Array]]:
         """Return what gives, for residuals of shape (rows, filters), the move of W and that of b."""
         mean, count = self.mean, sum(part.shape[1] for part in self.parts)
-        damping = ridge * (self.squares - count * (mean**2).sum(1)) / self.unknowns + 1e-12
+        squares = self.squares if self.gram is None else np.trace(self.gram, axis1=1, axis2=2)
+        damping = (ridge or 0.0) * np.maximum(squares - count * (mean**2).sum(1), 0) / self.unknowns + 1e-9 * count
         if self.gram is None:
             return lambda r: self._finish(r, conjugate_gradients(self._apply(damping), self._side(r)))
-        matrix = self.gram.copy() if self.unknowns <= SEVERAL else self.gram
+        matrix = self.gram if self.used_up else self.gram.copy()
         matrix -= count * mean[:, :, None] * mean[:, None, :]
         diagonal = np.arange(self.unknowns)
         matrix[:, diagonal, diagonal] += damping[:, None]
-        factors = [cho_factor(m, lower=True, overwrite_a=True, check_finite=False) for m in matrix]
+        factors = [cho_factor(m.astype(np.float32), lower=True, overwrite_a=True, check_finite=False) for m in matrix]
 
         def solve(residual: Array) -> tuple[Array, Array]:
             side = self._side(residual)
-            moved = [cho_solve(f, one, check_finite=False) for f, one in zip(factors, side, strict=True)]
+            moved = [
+                cho_solve(f, one.astype(np.float32), check_finite=False) for f, one in zip(factors, side, strict=True)
+            ]
             return self._finish(residual, np.stack(moved))
 
         return solve
@@ -234,8 +255,8 @@ def reached(through: Callable[[Array], Array], z: Array, goal: Array) -> Array:
     Where the map is flat (a relu below zero) and the goal lies elsewhere, the step takes the map's usual slope.
     """
     h = 1e-2 * z.std(0) + 1e-6
-    low, here, high = (through((z + step).astype(np.float32)) for step in (-h, np.zeros_like(h), h))
-    slope = (high - low) / (2 * h)
+    here, there = through(z.astype(np.float32)), through((z + h).astype(np.float32))
+    slope = (there - here) / h
     steep = np.abs(slope) > 1e-6 * (np.abs(slope).max(0) + 1e-30)
     usual = slope.sum(0, where=steep) / np.maximum(steep.sum(0), 1)
     usual = np.where(np.abs(usual) < 1e-12, 1, usual)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +59,7 @@ def _follow(
     """Follow through a scope what sites move; `moved` are the tensors that they have moved so far."""
     for call in graph.calls:
         place = (trail, call.index)
-        moves = place in pairs.sites or any((trail, t) in moved for t in call.inputs)
+        moves = place in pairs.sites or place in pairs.added or any((trail, t) in moved for t in call.inputs)
         if call.inner is not None and call.wrapped is None:
             deeper = (*trail, call.index)
             moved.update(
@@ -85,7 +84,7 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
     Returns:
         The layers in the order in which they run, and for each site that is none of them the reason.
     """
-    uses = Counter(call.layer for _, graph in new.scopes() for call in graph.calls)
+    uses = new.uses()
     found: list[Target] = []
     reasons: dict[str, str] = {}
     for place, name, call, graph in affected(new, pairs):
@@ -97,8 +96,19 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
             chain, tensor = end
             goal = pairs.tensors[place[0], tensor]
             rank = len(graph.tensors[tensor].shape) - 2
-            found.append(Target(place, name, call, chain, (place[0], tensor), goal, rank, place in pairs.sites))
-        elif place in pairs.sites:
+            found.append(
+                Target(
+                    place,
+                    name,
+                    call,
+                    chain,
+                    (place[0], tensor),
+                    goal,
+                    rank,
+                    place in pairs.sites or place in pairs.added,
+                )
+            )
+        elif place in pairs.sites or place in pairs.added:
             reasons[name] = reason or _why_not(graph, call)
     return found, reasons
 
@@ -132,7 +142,7 @@ def _end(graph: Graph, trail: tuple[int, ...], call: Call, pairs: Pairs) -> tupl
         if (trail, tensor) in pairs.tensors:
             best = (tuple(chain), tensor)
         user = graph.sole_consumer(at)
-        if user is None or len(user.inputs) != 1 or not is_elementwise(graph, user, call.channels_last):
+        if user is None or user.frozen_training is not None or not is_elementwise(graph, user, call.channels_last):
             return best
         chain.append(user)
         at = user
