@@ -22,6 +22,8 @@ Fitting = Literal["auto", "statistics", "least_squares", "distill"]
 RUNGS = ("statistics", "least_squares", "distill")
 HELD, HELD_MOST = 0.1, 1024
 """Share of the samples that is held out to judge by, and how many at most."""
+HELD_BYTES = 256 * 2**20
+"""Bytes that they and their outputs may take."""
 
 
 def calibrate(
@@ -65,7 +67,7 @@ def calibrate(
     began = time.perf_counter()
     old, fresh = dialect_of(model).read(model), dialect_of(new).read(new)
     _check_alike(old, fresh)
-    rest, held = Data.of(data, feeds_of(fresh)).split(HELD, HELD_MOST, seed)
+    rest, held = Data.of(data, feeds_of(fresh)).split(HELD, _held_most(fresh), seed)
     few = [fresh.dialect.tensor(x[:2]) for x in held]
     with Bar(verbose) as bar, _at_rest(old):
         movable = Movable.of(old, fresh, scope == "all", few)
@@ -82,6 +84,8 @@ def _check_alike(old: Reading, new: Reading) -> None:
         raise BadRequest("calibrate takes the swapped model and the original; received one model twice")
     if old.dialect is not new.dialect:
         raise BadRequest(f"both models must be of one Keras; received {new.dialect.root} and {old.dialect.root}")
+    if not any("float" in new.graph.tensors[t].dtype for t in new.graph.outputs):
+        raise BadRequest("no output of the model holds floating-point numbers, so there is nothing to compare by")
     for what in ("inputs", "outputs"):
         theirs, mine = ([graph.tensors[t].shape for t in getattr(graph, what)] for graph in (old.graph, new.graph))
         if theirs != mine:
@@ -89,6 +93,13 @@ def _check_alike(old: Reading, new: Reading) -> None:
                 f"the {what} of the models differ: expected {theirs} as the original has, received {mine}; "
                 "calibrate takes a model that swap_downsampling made of the original"
             )
+
+
+def _held_most(reading: Reading) -> int:
+    """Return how many held-out samples may be kept, with what the models make of them."""
+    graph = reading.graph
+    values = sum(math.prod(n or 64 for n in graph.tensors[t].shape[1:]) for t in (*graph.inputs, *graph.outputs))
+    return min(HELD_MOST, max(16, HELD_BYTES // (8 * values)))
 
 
 def feeds_of(reading: Reading) -> list[Feed]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from keras_downswap.recover.agreement import Agreement, Judge
 from keras_downswap.recover.data import Data
 from keras_downswap.recover.movable import Movable
 
-BATCH = 128
 RATE, MATRIX_RATE = 2e-3, 1e-2
 WARM_UP = 0.05
 CHECKS = 10
@@ -34,11 +34,13 @@ class Run:
 
     Attributes:
         steps: How many steps to make.
+        size: Samples of a batch.
         seconds: After which time to be done, whatever was made.
         seed: Of the order of samples and of mixing.
     """
 
     steps: int
+    size: int
     seconds: float
     seed: int
 
@@ -83,7 +85,7 @@ def distill(
     trainer = Trainer(*players, aims, movable.variables(), [dtype.kind == "f" for dtype in dtypes], run.seed)
     best, kept = start, Snapshot(new)
     began, done, made = time.perf_counter(), 0.0, Distilled()
-    batches = _endless(data, run.seed)
+    batches = _endless(data, run.size, run.seed)
     try:
         while done < 1:
             rates = _schedule(done)
@@ -110,20 +112,22 @@ def _schedule(done: float) -> tuple[Any, Any]:
     return np.float32(RATE * factor), np.float32(MATRIX_RATE * factor)
 
 
-def _endless(data: Data, seed: int) -> Any:
-    """Yield batches of one size, pass after pass; a source smaller than that repeats within a batch."""
+def _endless(data: Data, size: int, seed: int) -> Iterator[list[Any]]:
+    """Yield batches of one size, pass after pass; of fewer samples only where the next ones have another shape."""
     waiting: list[list[Any]] = []
-    count = 0
-    number = 0
-    while True:
-        number += 1
-        for batch in data.batches(BATCH, seed + number):
+    for number in count(1):
+        for batch in data.batches(size, seed + number):
+            if waiting and [x.shape[1:] for x in waiting[0]] != [x.shape[1:] for x in batch]:
+                yield _joined(waiting)
+                waiting = []
             waiting.append(batch)
-            count += len(batch[0])
-            if count >= BATCH:
-                joined = [np.concatenate(parts) for parts in zip(*waiting, strict=True)]
-                yield [part[:BATCH] for part in joined]
-                waiting, count = [], 0
+            if sum(len(part[0]) for part in waiting) >= size:
+                yield [x[:size] for x in _joined(waiting)]
+                waiting = []
+
+
+def _joined(parts: list[list[Any]]) -> list[Any]:
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
 def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:

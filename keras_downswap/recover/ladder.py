@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from keras_downswap.dialects.kernel import Kernel
 from keras_downswap.dialects.state import Snapshot
 from keras_downswap.recover.account import CalibrationReport, Stage
 from keras_downswap.recover.agreement import Judge
-from keras_downswap.recover.data import Data
+from keras_downswap.recover.data import BadData, Data
 from keras_downswap.recover.distill import Run, aims_of, distill
 from keras_downswap.recover.least_squares import fit_layers
 from keras_downswap.recover.movable import Movable
@@ -22,8 +23,10 @@ from keras_downswap.recover.progress import Bar
 from keras_downswap.recover.statistics import renew_statistics
 
 BATCH = 128
-SAMPLES, WAITING = 2048, 512 * 2**20
+SAMPLES, WAITING = 2048, 256 * 2**20
 """Samples of a closed-form fit at most, and bytes that their values may take while they wait for a layer."""
+AT_ONCE = 64 * 2**20
+"""Bytes that the largest tensor of a batch may take where nothing is trained; an eighth of what it may in training."""
 FEWEST = 64
 """Samples below which distillation is not tried."""
 PERFECT = 1e-9
@@ -66,6 +69,28 @@ class Ladder:
         self.report.notes += self.movable.notes
 
     @property
+    def fixed(self) -> int | None:
+        """The batch size that the model insists on; None where it takes any."""
+        shapes = [self.new.graph.tensors[t].shape for t in self.new.graph.inputs]
+        return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+
+    @cached_property
+    def largest(self) -> int:
+        """Bytes of the largest tensor that the new model makes of one sample."""
+        graphs = [graph for _, graph in self.new.graph.scopes()]
+        return 4 * max(math.prod(n or 64 for n in t.shape[1:]) for graph in graphs for t in graph.tensors)
+
+    @property
+    def size(self) -> int:
+        """Samples that are run at once."""
+        return self.fixed or int(np.clip(AT_ONCE // self.largest, 8, BATCH))
+
+    @property
+    def trained_at_once(self) -> int:
+        """Samples of a step of distillation."""
+        return self.fixed or int(np.clip(8 * AT_ONCE // self.largest, 16, BATCH))
+
+    @property
     def rungs(self) -> dict[str, Callable[[], str]]:
         """The rungs by name, each a function that returns a note."""
         return {"statistics": self._statistics, "least_squares": self._least_squares, "distill": self._distill}
@@ -79,8 +104,10 @@ class Ladder:
                     break
         except KeyboardInterrupt:
             self.report.interrupted = True
-        finally:
-            self.best.restore()
+        except BaseException:
+            self.start.restore()
+            raise
+        self.best.restore()
         return self.report
 
     def _climb(self, name: str) -> None:
@@ -130,25 +157,23 @@ class Ladder:
             raise TooLittle("it needs Keras on the TensorFlow backend")
         self.best.restore()
         steps = self.steps or max(400, round(24 * math.sqrt(count or 4096)))
-        aims = aims_of(self.movable, self._batches(self.data.first(256))[0])
-        run = Run(steps, self.ends - time.perf_counter(), self.seed)
+        aims = aims_of(self.movable, self._batches(self.data.first(self.size))[0])
+        run = Run(steps, self.trained_at_once, self.ends - time.perf_counter(), self.seed)
         made = distill(self.movable, aims, self.data, self.judge, self.report.after, run, self.bar.share("distill"))
         self.report.interrupted = made.interrupted
         return f"{made.steps} steps"
 
     def _sample(self) -> list[list[Any]]:
         """Return samples for a closed form: as many as may wait in memory, as backend tensors in batches."""
-        sizes = [
-            math.prod(n or 64 for n in tensor.shape[1:])
-            for _, graph in self.new.graph.scopes()
-            for tensor in graph.tensors
-        ]
-        most = int(np.clip(WAITING // (4 * 3 * max(sizes, default=1)), 32, SAMPLES))
+        most = int(np.clip(WAITING // (3 * self.largest), 32, SAMPLES))
         arrays = self.data.first(most)
         if len(arrays[0]) < 2:
             raise TooLittle("1 sample is too few: 2 are needed")
         return self._batches(arrays)
 
     def _batches(self, arrays: Sequence[Any]) -> list[list[Any]]:
-        tensor = self.new.dialect.tensor
-        return [[tensor(x[i : i + BATCH]) for x in arrays] for i in range(0, len(arrays[0]), BATCH)]
+        tensor, size = self.new.dialect.tensor, self.size
+        count = len(arrays[0]) if self.fixed is None else len(arrays[0]) // size * size
+        if count == 0:
+            raise BadData(f"{len(arrays[0])} samples do not fill one batch of {size}, which the model takes: give more")
+        return [[tensor(x[i : min(i + size, count)]) for x in arrays] for i in range(0, count, size)]

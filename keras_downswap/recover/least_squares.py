@@ -23,7 +23,7 @@ from keras_downswap.recover.targets import Target
 
 HELD = 0.2
 """Share of the samples by which each fit is judged."""
-MEMORY = 384 * 2**20
+MEMORY = 512 * 2**20
 """Bytes that the rows of one fit may take."""
 
 

@@ -9,6 +9,7 @@ layers follow, and its slope is measured. Filters of different groups see differ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -158,7 +159,8 @@ class _Normal:
         self.total, self.squares = np.zeros((groups, self.unknowns)), np.zeros(groups)
         self.gram: Array | None = None
         if self.unknowns <= FACTORISED:
-            self.gram = np.zeros((groups, self.unknowns, self.unknowns))
+            exact = np.float64 if self.unknowns <= SEVERAL else np.float32  # half the memory where that is most of it
+            self.gram = np.zeros((groups, self.unknowns, self.unknowns), exact)
         self._count(x)
 
     def add(self, x: Array) -> None:
@@ -169,9 +171,9 @@ class _Normal:
     def _count(self, x: Array) -> None:
         self.squares += np.square(x, dtype=np.float64).sum((1, 2)) if self.gram is None else 0.0
         self.total += x.sum(1, dtype=np.float64) if self.intercept else 0.0
-        for i in range(0, x.shape[1] if self.gram is not None else 0, 4096):
-            part = x[:, i : i + 4096]
-            self.gram += np.matmul(part.transpose(0, 2, 1), part)
+        for one, rows in zip(self.gram, x, strict=True) if self.gram is not None else ():
+            for i in range(0, len(rows), 4096):
+                one += rows[i : i + 4096].T @ rows[i : i + 4096]
 
     @property
     def used_up(self) -> bool:
@@ -192,10 +194,14 @@ class _Normal:
         if self.gram is None:
             return lambda r: self._finish(r, conjugate_gradients(self._apply(damping), self._side(r)))
         matrix = self.gram if self.used_up else self.gram.copy()
-        matrix -= count * mean[:, :, None] * mean[:, None, :]
+        for one, middle in zip(matrix, mean * math.sqrt(count), strict=True):
+            one -= np.outer(middle, middle).astype(one.dtype) if middle.any() else 0
         diagonal = np.arange(self.unknowns)
         matrix[:, diagonal, diagonal] += damping[:, None]
-        factors = [cho_factor(m.astype(np.float32), lower=True, overwrite_a=True, check_finite=False) for m in matrix]
+        factors = [
+            cho_factor(m.T.astype(np.float32, copy=False), lower=True, overwrite_a=True, check_finite=False)
+            for m in matrix
+        ]
 
         def solve(residual: Array) -> tuple[Array, Array]:
             side = self._side(residual)

@@ -304,3 +304,54 @@ def test_mixed_precision_is_fitted(K: Any) -> None:
     assert dialect_of(new).policy(new.get_layer("conv0")).name == "mixed_float16"
     report = calibrate(new, old, images(), steps=60, verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
+
+
+def test_what_is_found_wrong_on_the_way_is_taken_back_too(K: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old)
+    before = [np.array(w) for w in new.get_weights()]
+    x = images(400)
+    passes = []
+
+    def stream() -> Any:
+        passes.append(1)
+        yield x[:300]
+        yield nan(x[300:]) if len(passes) > 3 else x[300:]
+
+    with pytest.raises(BadRequest, match="'image'"):
+        calibrate(new, old, stream, steps=30, verbose=False)
+    assert all(map(np.array_equal, before, new.get_weights()))
+
+
+def test_a_model_of_one_batch_size_is_fed_such_batches(K: Any) -> None:
+    L = K.layers
+    i = K.Input(batch_shape=(6, 12, 12, 3)) if K.__name__ == "keras" else K.Input((12, 12, 3), batch_size=6)
+    x = L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu", name="conv")(i))
+    old = K.Model(i, L.Dense(2)(L.Flatten()(x)))
+    new = swap_downsampling(old)
+    report = calibrate(new, old, images(130), steps=30, verbose=False)
+    assert report.after.distance < 0.7 * report.before.distance
+    with pytest.raises(BadRequest, match="do not fill one batch of 6"):
+        calibrate(new, old, images(20), verbose=False)
+
+
+def test_samples_of_several_sizes_are_fitted(K: Any) -> None:
+    L = K.layers
+    i = K.Input((None, None, 3))
+    x = L.MaxPooling2D(2)(L.Conv2D(4, 3, padding="same", activation="relu", name="conv")(i))
+    old = K.Model(i, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
+    new = swap_downsampling(old)
+    sizes = [images(40, seed, (size, size, 3)) for seed, size in enumerate((12, 12, 15, 16))]
+    report = calibrate(new, old, sizes, "distill", steps=60, verbose=False)
+    assert report.after.distance < 0.5 * report.before.distance
+
+
+def test_outputs_that_are_no_numbers_are_refused(K: Any) -> None:
+    L = K.layers
+    i = K.Input((12, 12, 3))
+    y = L.MaxPooling2D(2)(L.Conv2D(4, 3)(i))
+    old = K.Model(i, L.Lambda(lambda t: tf.argmax(t, -1), output_shape=(5, 5), dtype="int64")(y))
+    if "float" in str(old.outputs[0].dtype):
+        pytest.skip("this Keras takes a Lambda's dtype for that of its inputs")
+    with pytest.raises(BadRequest, match="nothing to compare by"):
+        calibrate(swap_downsampling(old), old, images(), verbose=False)
