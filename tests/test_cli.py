@@ -28,7 +28,7 @@ def test_convert_writes_model_and_report(tmp_path: Path) -> None:
     done = run("convert", DEMO, target, "--report", report)
     assert done.exit_code == 0, done.output
     assert "1 exact and 1 approximate swaps, 1 kept" in done.stdout
-    assert "fine-tune" in done.stdout
+    assert "fit the model first" in done.stdout
     account = json.loads(report.read_text("utf-8"))
     assert [site["status"] for site in account["sites"]] == ["swapped", "swapped", "kept"]
     assert files.load(target).get_layer("conv3").strides == (2, 2)

@@ -28,8 +28,8 @@ BOUNDED = tuple(
 )  # whose limits are those of `verified`
 ALL = tuple(dict.fromkeys(("strided_conv", *TARGETS, *BOUNDED)))
 METHODS = ("auto", "exact", "copy")
-MODELS = int(os.environ.get("RANDOM_MODELS", (7 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
-"""Models per Keras: 420 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
+MODELS = int(os.environ.get("RANDOM_MODELS", (5.2 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
+"""Models per Keras: 312 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
 """By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact swap rounds."""
 
@@ -106,7 +106,7 @@ FLOORS = {
     "swapped models with shared layers": 20, "nested models": 50, "models in nested models": 10,
     "several outputs": 50, "joins": 30, "unknown sizes": 10,
 }  # fmt: skip
-"""What 400 models must have shown at least; most show several times as much."""
+"""What 400 models must have shown at least, and fewer accordingly; most show several times as much."""
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis")
@@ -138,5 +138,6 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
 
     each_keeps_every_law()
     assert seen["not built"] <= 0.01 * MODELS + 1
-    missed = {what: seen[what] for what, floor in FLOORS.items() if seen[what] < floor and seen["models"] >= 400}
+    enough, share = seen["models"] >= 300, seen["models"] / 400
+    missed = {what: seen[what] for what, floor in FLOORS.items() if enough and seen[what] < min(1, share) * floor}
     assert not missed, f"the models drawn show too few of {missed}: {seen}"
