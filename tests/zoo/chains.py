@@ -136,7 +136,11 @@ RULES: dict[str, tuple[str, ...] | None] = {
     "depthwise_row": ("pool_of_one_into_stride",),
 }
 
+BACKENDS: dict[str, dict[str, Any]] = {"pool_that_casts": {"backends": ("tensorflow",)}}
+"""JAX has no float64 unless it is asked for."""
+
 for name, parts in CHAINS.items():
-    TRAPS[name] = Trap(chain(*parts, sequential=False), RULES.get(name, ()))
+    TRAPS[name] = Trap(chain(*parts, sequential=False), RULES.get(name, ()), **BACKENDS.get(name, {}))
 for name in ("article_pair", "repeated_layer", "pool_that_casts"):
-    TRAPS[f"sequential_{name}"] = Trap(chain(*CHAINS[name], sequential=True), RULES.get(name, ()))
+    facts = BACKENDS.get(name, {})
+    TRAPS[f"sequential_{name}"] = Trap(chain(*CHAINS[name], sequential=True), RULES.get(name, ()), **facts)
