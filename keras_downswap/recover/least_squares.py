@@ -110,7 +110,7 @@ class _Fit:
     def rows_wanted(self) -> int:
         """Positions that are worth their memory."""
         values = self.kernel.unknowns * self.kernel.groups
-        return max(1024, min(16 * self.kernel.unknowns, 49152, MEMORY // (4 * values)))
+        return max(1024, min(40 * self.kernel.unknowns, 49152, MEMORY // (4 * values)))
 
     def solve(self, inputs: Sequence[Array]) -> LayerFit:
         """Fit the layer, given its input for each batch."""
