@@ -56,6 +56,11 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
     return mean
 
 
+def pair_mean(kernel: Array, dilation: Sequence[int], pool: Sequence[int], stride: Sequence[int]) -> Array:
+    """Compose a kernel, dilated or not, with the average pool that follows it: see `dilated` and `averaged`."""
+    return averaged(dilated(kernel, dilation), pool, stride)
+
+
 def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
     """Write a kernel once for each cell of the pool that follows it, shifted to where that cell stands.
 

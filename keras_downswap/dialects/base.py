@@ -177,9 +177,9 @@ class Dialect(ABC):
     def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a layer as a node does, on backend tensors."""
 
-    @abstractmethod
     def lengths(self, value: Any) -> tuple[int, ...]:
         """Return the shape of a backend tensor."""
+        return tuple(value.shape)
 
     def learned(self, layer: Any) -> list[Any]:
         """Return the weights of a layer that training would move, were it not frozen."""

@@ -101,9 +101,6 @@ class Keras2(Dialect):
     def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return layer(*args, **kwargs)
 
-    def lengths(self, value: Any) -> tuple[int, ...]:
-        return tuple(value.shape)
-
     @property
     def on_tensorflow(self) -> bool:
         return True

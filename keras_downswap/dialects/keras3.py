@@ -124,9 +124,6 @@ class Keras3(Dialect):
             layer._loss_ids.update(known)
         return result
 
-    def lengths(self, value: Any) -> tuple[int, ...]:
-        return tuple(value.shape)
-
     @property
     def on_tensorflow(self) -> bool:
         return bool(self.tensorflow)

@@ -26,12 +26,14 @@ class Kernel:
         call: The layer's call.
         chain: The elementwise calls behind it.
         rank: Number of axes between batch and channels of what it makes.
+        site: Whether the layer is a site's own: then a frozen BatchNormalization behind it may move too.
     """
 
     reading: Reading
     call: Call
     chain: Sequence[Call]
     rank: int
+    site: bool = True
 
     def __post_init__(self) -> None:
         self.dialect = self.reading.dialect
@@ -61,12 +63,12 @@ class Kernel:
 
     @property
     def norm(self) -> Any:
-        """The first BatchNormalization behind it whose input is what the kernel makes; None where there is none."""
+        """The BatchNormalization behind it that takes what the kernel makes and may move; None where there is none."""
         if self._active:
             return None
         for call, layer in zip(self.chain, self.behind, strict=True):
             if self.dialect.stock_class(layer) == "BatchNormalization":
-                return layer if self._is_alone(call) else None
+                return layer if self._is_alone(call) and (self.site or layer.trainable) else None
             if not call.class_name.endswith(("Dropout", "Noise")):
                 return None
         return None

@@ -11,7 +11,9 @@ from keras_downswap.dialects.reading import Reading, Scope
 from keras_downswap.graph import Call
 
 Trail = tuple[int, ...]
+"""The calls of nested models that lead into a scope, the outermost first."""
 Place = tuple[Trail, int]
+"""A tensor, or a call, of the scope at the end of a trail."""
 
 
 @dataclass

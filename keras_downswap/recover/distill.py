@@ -1,7 +1,7 @@
 """End to end towards the old model: its outputs, and what each site of the new one is to make.
 
-Layers in front of the first site see what they always saw, and stay. Samples are mixed in pairs where inputs are
-numbers, which makes few of them last longer. BatchNormalization runs in training mode, dropout does not.
+Samples are mixed in pairs where inputs are numbers, which makes few of them last longer. BatchNormalization that may
+move runs in training mode, dropout does not.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.kernel import Kernel
 from keras_downswap.dialects.state import Snapshot
 from keras_downswap.recover.account import CalibrationReport, Stage
 from keras_downswap.recover.agreement import Judge
@@ -66,7 +65,7 @@ class Ladder:
         self.start = self.best = Snapshot(self.new)
         before = self.judge.of(self.new)
         self.report = CalibrationReport("", self.data.count, len(self.held[0]), before, before)
-        self.report.notes += self.movable.notes
+        self.report.notes += self.movable.notes if before.distance > PERFECT else []
 
     @property
     def fixed(self) -> int | None:
@@ -129,7 +128,7 @@ class Ladder:
 
     def _statistics(self) -> str:
         self.start.restore()
-        bare = [t for t in self.movable.sites if Kernel(self.new, t.call, t.chain, t.rank).norm is None]
+        bare = [t for t in self.movable.sites if t.kernel(self.new).norm is None]
         norms, batches = self.movable.norms(), self._sample()
         if not bare and not norms:
             raise TooLittle("there is neither a BatchNormalization behind a site nor a site with a bias to shift")
@@ -155,6 +154,8 @@ class Ladder:
             raise TooLittle(f"{count} samples are too few: {FEWEST} are needed")
         if not self.new.dialect.on_tensorflow:
             raise TooLittle("it needs Keras on the TensorFlow backend")
+        if not self.movable.variables():
+            raise TooLittle("no layer may move")
         self.best.restore()
         steps = self.steps or max(400, round(24 * math.sqrt(count or 4096)))
         aims = aims_of(self.movable, self._batches(self.data.first(self.size))[0])

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.kernel import Kernel
 from keras_downswap.dialects.player import Player
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import Window
@@ -102,7 +101,7 @@ class _Fit:
 
     def __init__(self, new: Reading, target: Target, scale_only: bool) -> None:
         self.target, self.scale_only = target, scale_only
-        self.kernel = Kernel(new, target.call, target.chain, target.rank)
+        self.kernel = target.kernel(new)
         self.goals: list[Array] = []
         self.positions: list[Array] = []
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from keras_downswap.dialects.kernel import Kernel
 from keras_downswap.dialects.player import Place, Player
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call
@@ -93,7 +92,7 @@ class Movable:
             if self._is_own(place, call):
                 found.append(self.new.dialect.unwrapped(self._layer(call)))
         own = [target for target in self._found[0] if self._is_own(target.place, target.call)]
-        norms = [Kernel(self.new, target.call, target.chain, target.rank).norm for target in own]
+        norms = [target.kernel(self.new).norm for target in own]
         return [*found, *(norm for norm in norms if norm is not None)]
 
     def _trains(self, layer: Any) -> bool:

@@ -10,13 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from keras_downswap.dialects.player import Place, Trail
 from keras_downswap.graph import POOLS, Call, Graph, Role, Shape
 from keras_downswap.match import is_elementwise, paths_behind
-
-Trail = tuple[int, ...]
-"""The calls of nested models that lead into a scope, the outermost first."""
-Place = tuple[Trail, int]
-"""A tensor, or a call, of the scope at the end of a trail."""
 
 
 @dataclass

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from keras_downswap.dialects.kernel import Kernel
+from keras_downswap.dialects.player import Place, Trail
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.match import is_elementwise
-from keras_downswap.recover.pairs import Pairs, Place, Trail
+from keras_downswap.recover.pairs import Pairs
 
 DENSE = "Dense"
 
@@ -35,6 +38,10 @@ class Target:
     goal: Place
     rank: int
     site: bool
+
+    def kernel(self, new: Reading) -> Kernel:
+        """Return the live side of the layer."""
+        return Kernel(new, self.call, self.chain, self.rank, self.site)
 
 
 def affected(graph: Graph, pairs: Pairs) -> list[tuple[Place, str, Call, Graph]]:

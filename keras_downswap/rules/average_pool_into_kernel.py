@@ -8,7 +8,7 @@ so they may stand between. Where the pool pads, its divisor changes from window 
 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import Array, averaged, dilated
+from keras_downswap.kernels import pair_mean
 from keras_downswap.match import averages, is_pool, reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
@@ -26,12 +26,8 @@ def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     require_never_pads(graph, pool, lengths_behind(graph, conv))
     windows = composed_span(conv, pool)
-    kernel = composing(_average, conv, pool)
+    kernel = composing(pair_mean, conv, pool)
     return fused(graph, conv, pool, windows, known_leads(graph, conv), kernel)
-
-
-def _average(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
-    return averaged(dilated(kernel, dilation), pool, stride)
 
 
 RULE = Rule(

@@ -8,7 +8,7 @@ so the mean is where a fit of the kernel starts; nothing here fits it.
 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import Array, averaged, dilated
+from keras_downswap.kernels import pair_mean
 from keras_downswap.match import is_pool, reach
 from keras_downswap.rule import Make, Promise, Replacement, Rule
 from keras_downswap.spans import composed_span, composing, covering_leads
@@ -21,11 +21,7 @@ def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
 
 def _covering(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     leads = covering_leads(graph, conv, pool)
-    return fused(graph, conv, pool, composed_span(conv, pool), leads, composing(_mean, conv, pool))
-
-
-def _mean(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
-    return averaged(dilated(kernel, dilation), pool, stride)
+    return fused(graph, conv, pool, composed_span(conv, pool), leads, composing(pair_mean, conv, pool))
 
 
 RULE = Rule(

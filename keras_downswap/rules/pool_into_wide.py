@@ -12,7 +12,7 @@ from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.fixed import across
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import Array, averaged, dilated, mirrored, mirrored_sum
+from keras_downswap.kernels import Array, mirrored, mirrored_sum, pair_mean
 from keras_downswap.match import is_pool, reach
 from keras_downswap.rule import Make, Promise, Replacement, Rule, require
 from keras_downswap.spans import composed_span, composing, covering_leads
@@ -37,7 +37,7 @@ def _wide(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tu
 
 
 def _twice(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
-    return mirrored(averaged(dilated(kernel, dilation), pool, stride))
+    return mirrored(pair_mean(kernel, dilation, pool, stride))
 
 
 RULE = Rule(

@@ -355,3 +355,25 @@ def test_outputs_that_are_no_numbers_are_refused(K: Any) -> None:
         pytest.skip("this Keras takes a Lambda's dtype for that of its inputs")
     with pytest.raises(BadRequest, match="nothing to compare by"):
         calibrate(swap_downsampling(old), old, images(), verbose=False)
+
+
+def test_a_frozen_normalization_behind_a_layer_that_is_no_site_stays(K: Any) -> None:
+    L = K.layers
+    i = K.Input((12, 12, 3))
+    x = L.MaxPooling2D(2)(L.Conv2D(6, 3, padding="same", activation="relu", name="site")(i))
+    x = L.BatchNormalization(name="frozen")(L.Conv2D(6, 3, use_bias=False, name="behind")(x))
+    old = K.Model(i, L.Dense(2)(L.GlobalAveragePooling2D()(L.ReLU()(x))))
+    settled(old)
+    old.get_layer("frozen").trainable = False
+    new = swap_downsampling(old)
+    before = {name: weights_of(new, name) for name in ("frozen", "behind")}
+    calibrate(new, old, images(), steps=30, verbose=False)
+    same = {name: all(map(np.array_equal, before[name], weights_of(new, name))) for name in before}
+    assert same == {"frozen": True, "behind": False}
+
+
+def test_where_nothing_may_move_nothing_is_trained(K: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old, "average_pool")
+    report = calibrate(new, old, images(), "distill", scope="sites", verbose=False)
+    assert [stage.note for stage in report.stages] == ["no layer may move"]
