@@ -15,7 +15,7 @@ from keras_downswap.check import Check
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import Window
-from keras_downswap.kernels import averaged
+from keras_downswap.kernels import pair_mean
 from keras_downswap.plan import find_sites
 from keras_downswap.probe import probe_shape
 from keras_downswap.rewrite import Rewritten, rewrite
@@ -170,8 +170,8 @@ def test_a_double_precision_site_is_held_to_double_precision(K: Any) -> None:
     broken(given, "exact values differ by")
 
 
-def wrongly_averaged(kernel: Any, *sizes: Any) -> Any:
-    result: Any = averaged(kernel, *sizes)
+def wrong_mean(kernel: Any, **pair: Any) -> Any:
+    result: Any = pair_mean(kernel, **pair)
     return result * 1.01
 
 
@@ -179,7 +179,7 @@ def test_a_broken_rule_gives_no_model(K: Any, monkeypatch: pytest.MonkeyPatch) -
     model = ZOO["conv_average"](K)
     before = laws.snapshot_of(model)
     swap_downsampling(model)
-    monkeypatch.setattr(average_pool_into_kernel, "averaged", wrongly_averaged)
+    monkeypatch.setattr(average_pool_into_kernel, "pair_mean", wrong_mean)
     with pytest.raises(BrokenPromise, match=r"conv2d.* exact values differ .* Nothing was returned"):
         swap_downsampling(model)
     laws.assert_untouched(before, model)
