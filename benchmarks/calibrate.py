@@ -36,6 +36,7 @@ ROWS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
     "cover, closed form": ({"kernel": "cover"}, 1024, {"method": "least_squares"}),
     "wide": ({"method": "wide"}, 1024, {}),
     "max -> average pool": ({"to": "average_pool"}, 512, {"method": "least_squares"}),
+    "max_drop=0.01": ({"max_drop": 0.01}, 4096, {}),
     "exact only": ({"method": "exact"}, 0, {}),
 }
 """For each row what is asked of the swap, how many images are fitted to, and what is asked of the fit."""
@@ -84,11 +85,16 @@ def accuracy(model: Any, x: Any, y: Any) -> float:
 def one(model: Any, row: str, count: int, x: Any, seed: int) -> tuple[Any, float]:
     """Return a swapped and fitted model, and how long the fit took."""
     swap, _, fit = ROWS[row]
+    images = scaled(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:count])])
+    start = time.perf_counter()
+    if "max_drop" in swap:
+        new, report = swap_downsampling(model, calibration_data=images, verbose=False, return_report=True, **swap)
+        rich.print(report.choices)
+        return new, time.perf_counter() - start
     new = swap_downsampling(model, **swap)
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(x))[:count])
     start = time.perf_counter()
     if count:
-        calibrate(new, model, scaled(x[chosen]), seed=seed, verbose=False, **fit)
+        calibrate(new, model, images, seed=seed, verbose=False, **fit)
     return new, time.perf_counter() - start
 
 

@@ -22,6 +22,8 @@ METHODS: tuple[Method, ...] = ("auto", "exact", "copy", "wide")
 KernelForm = Literal["same", "cover"]
 KERNELS: tuple[KernelForm, ...] = ("same", "cover")
 CHEAPEST = "cheapest"
+KEPT = "kept"
+"""The form of a call that no approximate swap may take."""
 
 
 class Answer(NamedTuple):
@@ -48,6 +50,7 @@ class Choice:
         open_to: Those of them that the method admits.
         bounds: The limits of a profile; None for any other target.
         verbatim: Whether all weights must move unchanged.
+        form: What approximate swaps put in place, where a call asks for nothing else.
     """
 
     to: str
@@ -55,6 +58,7 @@ class Choice:
     open_to: Sequence[Rule]
     bounds: Limits | None = None
     verbatim: bool = False
+    form: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, rules: Sequence[Rule], to: str, method: Method, kernel: KernelForm = "same") -> Choice:
@@ -65,19 +69,25 @@ class Choice:
         """
         if kernel not in KERNELS:
             raise BadRequest(f"unknown kernel={kernel!r}: expected one of {', '.join(KERNELS)}")
-        rules = [rule for rule in rules if rule.form in ("", kernel, method)]
         targets = sorted({target for rule in rules for target in rule.targets})
         if method not in METHODS:
             raise BadRequest(f"unknown method={method!r}: expected one of {', '.join(METHODS)}")
         if to.startswith(PREFIX):
             exact = [rule for rule in rules if rule.promise is Promise.EXACT]
             bounds = limits(to.removeprefix(PREFIX))
-            return cls(to, exact, [r for r in exact if _admits(method, r)], bounds, method == "copy")
+            return cls(to, exact, [r for r in exact if _admits(method, r)], bounds, method == "copy", (kernel, method))
         if to not in targets:
             expected = f"expected one of {', '.join(targets)}, or {PREFIX}NAME"
             raise BadRequest(f"unknown target to={to!r}: {expected}")
         serving = [rule for rule in rules if to in rule.targets]
-        return cls(to, serving, [r for r in serving if _admits(method, r)])
+        return cls(to, serving, [r for r in serving if _admits(method, r)], form=(kernel, method))
+
+    def in_form(self, rules: Sequence[Rule], form: str | None) -> Sequence[Rule]:
+        """Return the rules that put a form in place; without one, that which was asked for; KEPT is served by none."""
+        if form == KEPT:
+            return [rule for rule in rules if rule.promise is Promise.EXACT]
+        forms = ("", *(self.form if form is None else (form,)))
+        return [rule for rule in rules if rule.form in forms]
 
     @property
     def adds_up(self) -> bool:

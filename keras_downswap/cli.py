@@ -20,12 +20,14 @@ from keras_downswap import __version__, files
 from keras_downswap.cost import site_cost
 from keras_downswap.dialects.start import start
 from keras_downswap.errors import BadRequest, DownswapError
+from keras_downswap.find import METHODS
 from keras_downswap.graph import Shape
 from keras_downswap.limits import PREFIX, profiles
-from keras_downswap.plan import METHODS
+from keras_downswap.plan import NothingSwapped, Plan, SomethingLost
 from keras_downswap.report import Report
 from keras_downswap.rules import TARGETS
-from keras_downswap.swap import NothingSwapped, Plan, SomethingLost, plan_swaps
+from keras_downswap.swap import plan_swaps
+from keras_downswap.within import keep_within
 
 app = typer.Typer(
     help="Change how a Keras model downsamples.",
@@ -115,6 +117,9 @@ def convert(
     budget: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Be done with fitting after this long.")
     ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(help="Give each site the cheapest form with which no more is lost: 0.01 is 1 %.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write no model.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -132,8 +137,11 @@ def convert(
     out.print(str(plan), markup=False, soft_wrap=True)
     if dry_run:
         new, account = None, Report(plan.to, plan.method, plan.sites, (), ())
+    elif max_drop is not None:
+        new, account = keep_within(plan, max_drop, data, budget)
     else:
         new, account = plan.apply(return_report=True, calibration_data=data, budget=budget)
+    if new is not None:
         files.save(new, target, overwrite=overwrite)
     if report is not None:
         files.write_text(report, account.to_json() + "\n", overwrite=overwrite)

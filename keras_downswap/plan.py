@@ -1,198 +1,235 @@
-"""Finds every downsampling call and asks the rules what becomes of it."""
+"""What a swap will do to a model, decided before anything is built; then built, checked and fitted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+import gc
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, overload
 
-from keras_downswap.choose import KERNELS, METHODS, Choice, KernelForm, Method
-from keras_downswap.compose import Draft
-from keras_downswap.graph import Call, Graph
-from keras_downswap.match import around
-from keras_downswap.rule import KEEP, Promise, Replacement, Rule
-from keras_downswap.settle import Place, conflicts
-from keras_downswap.site import Selector, Site, selector_of
+from keras_downswap.check import Check
+from keras_downswap.dialects.dress import recompile
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.find import KernelForm, Method, find_sites
+from keras_downswap.graph import Graph
+from keras_downswap.recover.calibrate import calibrate, feeds_of
+from keras_downswap.recover.sources import load
+from keras_downswap.report import Report, describe_sites
+from keras_downswap.rewrite import rewrite
+from keras_downswap.rule import Rule
+from keras_downswap.settle import Place
+from keras_downswap.site import Selector, Site
+from keras_downswap.verify import traces, verify
 
-__all__ = ["KERNELS", "METHODS", "KernelForm", "Method", "find_sites"]
+
+class NothingSwapped(UserWarning):
+    """The swap changed nothing: the model has no site that the request could swap."""
 
 
-def find_sites(
-    graph: Graph,
-    rules: Sequence[Rule],
-    to: str,
-    method: Method = "auto",
-    include: Selector = None,
-    exclude: Selector = None,
-    kernel: KernelForm = "same",
-) -> tuple[Site, ...]:
-    """Decide on every downsampling call of a model, nested models included.
+class SomethingLost(UserWarning):
+    """The new model lacks something of the original that no copy could carry; the report's notes say it too."""
 
-    Args:
-        graph: The model.
-        rules: The rules in the order in which they are tried.
-        to: What downsamples afterwards; `profile:NAME` for the cheapest exact forms within a profile's limits.
-        method: `auto`, `exact` (exact rules only), `copy` (rules that move all weights verbatim only), or `wide`.
-        include: Sites to swap: a regular expression or a list of layer names, or a callable on the site; None for all.
-        exclude: Sites to keep, likewise.
-        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s the pair's field.
 
-    Returns:
-        One site per swap and one per kept call, in graph order.
+@dataclass(frozen=True)
+class Built:
+    """A new model that was checked.
 
-    Raises:
-        BadRequest: If `to`, `method` or `kernel` is unknown, or a listed layer name is not in the model.
+    Attributes:
+        model: The model.
+        report: Its account.
+        warnings: What its maker is to be warned of.
     """
-    choice = Choice.of(rules, to, method, kernel)
-    wanted, unwanted = selector_of("include", include, graph), selector_of("exclude", exclude, graph)
-    barred: dict[Place, tuple[str, ...]] = {}
-    while True:
-        scopes = (_Scope(scope, prefix, choice, wanted, unwanted, barred) for prefix, scope in graph.scopes())
-        sites = [site for scope in scopes for site in scope.sites()]
-        more = conflicts(graph, sites)
-        if not more:
-            return _in_order(sites)
-        barred |= {where: (*barred.get(where, ()), reason) for where, reason in more.items()}
+
+    model: Any
+    report: Report
+    warnings: tuple[UserWarning, ...]
+
+    def warn(self, stacklevel: int) -> None:
+        """Give the warnings, for so many calls above this one."""
+        for warning in self.warnings:
+            warnings.warn(warning, stacklevel=stacklevel + 1)
 
 
-class _Scope:
-    """One scope being decided on, until no swap makes another possible."""
+@dataclass(frozen=True)
+class Request:
+    """What was asked of a swap; the arguments of `plan_swaps`."""
 
-    def __init__(
+    to: str
+    method: Method
+    include: Selector
+    exclude: Selector
+    rules: Sequence[Rule]
+    kernel: KernelForm
+
+    def sites(self, graph: Graph, forms: Mapping[Place, str]) -> tuple[Site, ...]:
+        """Return what becomes of each downsampling call of a graph."""
+        return find_sites(graph, self.rules, self.to, self.method, self.include, self.exclude, self.kernel, forms)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a swap will do to a model, decided before anything is built; print it, then `apply` it.
+
+    Attributes:
+        request: What was asked for.
+        sites: One entry per swap and one per kept call, in graph order.
+        reading: The model, read.
+    """
+
+    request: Request
+    sites: tuple[Site, ...]
+    reading: Reading = field(repr=False)
+
+    @classmethod
+    def of(cls, reading: Reading, request: Request) -> Plan:
+        """Decide what a request does to a model."""
+        return cls(request, request.sites(reading.graph, {}), reading)
+
+    def in_forms(self, forms: Mapping[Place, str]) -> Plan:
+        """Return the plan in which the approximate swaps of some calls take other forms."""
+        return replace(self, sites=self.request.sites(self.reading.graph, forms))
+
+    @property
+    def to(self) -> str:
+        """What downsamples afterwards."""
+        return self.request.to
+
+    @property
+    def method(self) -> Method:
+        """How swaps are chosen."""
+        return self.request.method
+
+    @property
+    def swaps(self) -> tuple[Site, ...]:
+        """The sites that will be swapped."""
+        return tuple(site for site in self.sites if site.status == "swapped")
+
+    @property
+    def refusals(self) -> tuple[Site, ...]:
+        """The sites that will be kept, each with its reason."""
+        return tuple(site for site in self.sites if site.status == "kept")
+
+    def graph_of(self, site: Site) -> Graph:
+        """Return the graph (the model's, or a nested model's) that holds a site."""
+        return self.reading.scopes[site.scope].graph
+
+    def __str__(self) -> str:
+        """Return the plan in words, a line a site."""
+        return describe_sites(self.to, self.method, self.sites)
+
+    def data(self, place: str) -> Any:
+        """Return the inputs that a command line names, for `apply`: a .npy or .npz file, a folder, a function.
+
+        Raises:
+            BadRequest: If there is no such place, it cannot be read, or it does not fit the model.
+        """
+        return load(place, feeds_of(self.reading))
+
+    @overload
+    def apply(
         self,
-        scope: Graph,
-        prefix: str,
-        choice: Choice,
-        wanted: Callable[[Site], bool],
-        unwanted: Callable[[Site], bool],
-        barred: Mapping[Place, tuple[str, ...]],
-    ) -> None:
-        self.old, self.prefix, self.choice, self.barred = scope, prefix, choice, barred
-        self.wanted, self.unwanted = wanted, unwanted
-        self.draft = Draft.of(scope)
-        self.swaps: list[Site] = []
-        self.kept: dict[int, Site] = {}
-        self.done: set[int] = set()
-        self.pending: list[Replacement] = []
-        self.touched: set[int] = set()
+        return_report: Literal[False] = ...,
+        calibration_data: Any = ...,
+        budget: float | None = ...,
+        verbose: bool = ...,
+    ) -> Any: ...
+    @overload
+    def apply(
+        self,
+        return_report: Literal[True],
+        calibration_data: Any = ...,
+        budget: float | None = ...,
+        verbose: bool = ...,
+    ) -> tuple[Any, Report]: ...
+    def apply(
+        self,
+        return_report: bool = False,
+        calibration_data: Any = None,
+        budget: float | None = None,
+        verbose: bool = True,
+    ) -> Any:
+        """Build the new model and check it; fit it to the old one where data is given and a swap is approximate.
 
-    def sites(self) -> list[Site]:
-        """Return one site per swap and one per kept call."""
-        levels = self.choice.levels()
-        at = 0
-        while at < len(levels):
-            seen = self.draft
-            for tensor in [c.outputs[0] for c in seen.graph.calls if self.choice.anchors(seen.graph, c)]:
-                if tensor not in self.done:
-                    self._ask(tensor, levels[at])
-            self._draw()
-            at = at + 1 if seen is self.draft else 0
-        swapped = {index for site in self.swaps for index in site.calls}
-        made = [self._with_steps(site) for site in self.swaps]
-        anchored = {c.index for c in self.old.calls if self.choice.anchors(self.old, c)}
-        others = [c for c in self.old.calls if c.downsamples and c.index not in swapped | anchored]
-        hidden = [_hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden]
-        untouched = [_site(self.old, self.prefix, [c]).kept(self.choice.why_not(c)) for c in others]
-        return [*made, *self.kept.values(), *untouched, *hidden]
+        Args:
+            return_report: Whether to return the report as well.
+            calibration_data: What the model takes, in any form that `calibrate` takes.
+            budget: Seconds that fitting may take, about; None for no limit.
+            verbose: Whether fitting shows its progress on stderr.
 
-    def _draw(self) -> None:
-        """Make the pending swaps in the draft, all at once: each redraws the whole."""
-        if self.pending:
-            self.draft = self.draft.applied(self.pending)
-            self.pending, self.touched = [], set()
+        Returns:
+            The new model, which shares no variable with the old one; with `return_report`, the model and a `Report`.
 
-    def _ask(self, tensor: int, rules: Sequence[Rule]) -> None:
-        """Decide on one call as it stands now."""
-        call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
-        if not self.touched.isdisjoint(around(self.draft.graph, call)):
-            self._draw()
-            call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
-        if not self.choice.anchors(self.draft.graph, call):
-            return
-        self.kept.pop(tensor, None)
-        answer, reason = self.choice.best(self.draft.graph, call, rules, self._bar)
-        if answer is None:
-            if self.draft.homes[call.index][1] == (KEEP,):
-                spans = self.choice.spans(self.draft.graph, call)
-                self.kept[tensor] = self._site(c.index for c in spans).kept(reason)
-            return
-        rule, replacement = answer
-        if not self.touched.isdisjoint(replacement.chain):
-            self._draw()
-            self._ask(tensor, rules)
-            return
-        site = replace(
-            self._site(replacement.chain),
-            status="swapped",
-            promise=rule.promise.value,
-            rule=rule.name,
-            reason="" if rule.promise is Promise.EXACT else reason,
-            replacement=replacement,
+        Raises:
+            BrokenPromise: If a check fails; no model is returned then.
+            BadRequest: If the data does not fit the model.
+        """
+        made = self.build()
+        made.warn(stacklevel=2)
+        report = self.fit(made, calibration_data, budget, verbose)
+        return (made.model, report) if return_report else made.model
+
+    def build(self) -> Built:
+        """Build the new model and check it.
+
+        Raises:
+            BrokenPromise: If a check fails; no model is returned then.
+        """
+        dialect, old = self.reading.dialect, self.reading.model
+        with _collector_paused():
+            before = traces(self.reading)
+            new = rewrite(self.reading, self.sites)
+            checks = verify(self.reading, before, self.sites, new)
+        compiled, lost = recompile(dialect, old, new.model)
+        losses = (*new.notes, *lost)
+        notes = (*losses, *compiled, *self._renamed(new.model), *self._limits(checks))
+        nothing = () if self.swaps else (NothingSwapped(self._nothing()),)
+        report = Report(self.to, self.method, self.sites, checks, notes)
+        return Built(new.model, report, (*nothing, *map(SomethingLost, losses)))
+
+    def fit(self, made: Built, data: Any, budget: float | None, verbose: bool) -> Report:
+        """Fit a built model to the old one, in place, where there is data and a swap is approximate."""
+        if data is None or not any(site.promise == "approximate" for site in self.swaps):
+            return made.report
+        fitted = calibrate(made.model, self.reading.model, data, budget=budget, verbose=verbose)
+        return replace(made.report, calibration=fitted)
+
+    def _limits(self, checks: tuple[Check, ...]) -> Iterator[str]:
+        """Say what the checks leave open: sizes that nothing enforces, and values that could not be compared."""
+        sites = dict.fromkeys(check.where for check in checks if check.what == "length")
+        if sites and self.reading.dialect.is_sequential(self.reading.model):
+            yield (
+                f"{', '.join(sites)}: the lengths agree at the size that the model states, and a Sequential model lets "
+                "itself be called at others, at which they may not; Input sizes of None would have them agree at all"
+            )
+        yield from (f"{check.where}: {check.detail}" for check in checks if check.what == "not run")
+
+    def _renamed(self, new: Any) -> Iterator[str]:
+        dialect, old = self.reading.dialect, self.reading.model
+        for before, after in zip(dialect.output_layers(old), dialect.output_layers(new), strict=True):
+            if before != after:
+                yield (
+                    f"the output '{before}' keeps its name on this model object; a file saved from it will name the "
+                    f"output after the layer that now makes it, '{after}'"
+                )
+
+    def _nothing(self) -> str:
+        found = (
+            f"none of {len(self.sites)} downsampling calls fits to={self.to!r} with method={self.method!r}; "
+            "the report says why for each"
         )
-        if not self.wanted(site) or self.unwanted(site):
-            self.kept[tensor] = site.kept("left out by include or exclude")
-            return
-        barred = self._bars(replacement)
-        if barred and self.choice.bounds is None:
-            self.kept[tensor] = site.kept(barred[0])
-            return
-        self.pending.append(replacement)
-        self.touched.update(replacement.chain)
-        if not self.choice.adds_up:
-            self.done.add(tensor)
-        self.swaps = _joined(site, self.swaps)
-
-    def _bars(self, replacement: Replacement) -> tuple[str, ...]:
-        """Return why calls that a replacement changes had to stay so far, the most often barred one's reasons."""
-        changed = ((self.old.scope, self.draft.homes[index][0]) for index in replacement.steps)
-        return max((self.barred.get(where, ()) for where in changed), key=len, default=())
-
-    def _bar(self, replacement: Replacement) -> str | None:
-        """Bar what did not go with its layer's other places; a swap of one call alone is tried once more."""
-        barred = self._bars(replacement)
-        return barred[0] if len(barred) > (len(replacement.chain) == 1) else None
-
-    def _site(self, calls: Iterable[int]) -> Site:
-        """Return the site of some calls of the draft, in terms of the old ones in whose place they stand."""
-        return _site(
-            self.old, self.prefix, [self.old.calls[i] for i in sorted({self.draft.homes[i][0] for i in calls})]
-        )
-
-    def _with_steps(self, site: Site) -> Site:
-        signed = site.replacement is None or site.replacement.signed
-        return replace(site, replacement=Replacement(site.calls, self.draft.steps(site.calls), signed))
+        why = found if self.sites else "the model has no pool and no strided convolution"
+        return f"nothing was swapped: {why}. The new model is a copy."
 
 
-def _joined(site: Site, swaps: Sequence[Site]) -> list[Site]:
-    """Return the swaps with one more, which takes into itself those that it shares calls with."""
-    apart: list[Site] = []
-    for earlier in swaps:
-        if earlier.replacement is None or site.replacement is None or set(earlier.calls).isdisjoint(site.calls):
-            apart.append(earlier)
-            continue
-        calls = sorted({*zip(earlier.calls, earlier.layers, strict=True), *zip(site.calls, site.layers, strict=True)})
-        site = replace(
-            site,
-            layers=tuple(name for _, name in calls),
-            promise="exact" if earlier.promise == site.promise == "exact" else "approximate",
-            rule=f"{earlier.rule} + {site.rule}",
-            reason="; ".join(filter(None, (earlier.reason, site.reason))),
-            calls=tuple(index for index, _ in calls),
-            replacement=replace(site.replacement, signed=earlier.replacement.signed and site.replacement.signed),
-        )
-    return [*apart, site]
-
-
-def _site(graph: Graph, prefix: str, calls: Sequence[Call]) -> Site:
-    names = tuple(prefix + call.path for call in calls)
-    return Site(names, "kept", None, None, "", graph.scope, tuple(call.index for call in calls))
-
-
-def _hidden(graph: Graph, prefix: str, call: Call, hidden: tuple[str, str]) -> Site:
-    name, class_name = hidden
-    site = _site(graph, f"{prefix}{call.name}/", [replace(call, name=name)])
-    return site.kept(f"{class_name} '{name}' is inside {call.label}, which has no graph that could be rewritten")
-
-
-def _in_order(sites: list[Site]) -> tuple[Site, ...]:
-    scopes = list(dict.fromkeys(site.scope for site in sites))
-    return tuple(sorted(sites, key=lambda s: (scopes.index(s.scope), min(s.calls))))
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the cyclic garbage collector: thousands of long-lived objects in a row make it walk the whole heap."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_downswap.check import Check
+from keras_downswap.forms import Choices
 from keras_downswap.recover.account import CalibrationReport
 from keras_downswap.site import Site
 
@@ -23,6 +24,7 @@ class Report:
         checks: Everything that was verified, with the numbers.
         notes: Further facts that a user must know.
         calibration: What fitting the new model to the original did; None where it was not fitted.
+        choices: Which form each approximate site took to stay within `max_drop`, and why; None where none was given.
     """
 
     to: str
@@ -31,6 +33,7 @@ class Report:
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
     calibration: CalibrationReport | None = None
+    choices: Choices | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and None."""
@@ -41,6 +44,7 @@ class Report:
             "checks": [{"what": c.what, "where": c.where, "detail": c.detail} for c in self.checks],
             "notes": list(self.notes),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
+            "choices": None if self.choices is None else asdict(self.choices),
         }
 
     def to_json(self) -> str:
@@ -52,6 +56,7 @@ class Report:
         lines = [describe_sites(self.to, self.method, self.sites)]
         lines += [f"note: {note}" for note in self.notes]
         lines.append(f"{len(self.checks)} checks held")
+        lines += [] if self.choices is None else [str(self.choices)]
         lines += [] if self.calibration is None else [str(self.calibration)]
         return "\n".join(lines)
 

@@ -8,8 +8,8 @@ import pytest
 from graphs import Sketch, pair
 
 from keras_downswap.cost import Cost, SiteCost, site_cost
+from keras_downswap.find import Method, find_sites
 from keras_downswap.graph import Graph
-from keras_downswap.plan import Method, find_sites
 from keras_downswap.rules import RULES
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from graphs import Sketch, averages, close, convolved, emitted, made, pair, placed
 
+from keras_downswap.find import Method, find_sites
 from keras_downswap.geometry import middle_first
-from keras_downswap.plan import Method, find_sites
 from keras_downswap.rule import Make
 from keras_downswap.rules import RULES
 from keras_downswap.site import Site

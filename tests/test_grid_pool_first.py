@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from graphs import Sketch, averages, close, convolved, emitted, made, maxima, placed
 
+from keras_downswap.find import Method, find_sites
 from keras_downswap.graph import Role
-from keras_downswap.plan import Method, find_sites
 from keras_downswap.rules import RULES
 from keras_downswap.site import Site
 

@@ -11,9 +11,9 @@ from graphs import Sketch, close, convolved, emitted, made, pair
 
 from keras_downswap import BadRequest, plan_swaps, swap_downsampling
 from keras_downswap.dialects import dialect_of
+from keras_downswap.find import find_sites
 from keras_downswap.graph import Graph
 from keras_downswap.limits import Limits, limits, profiles
-from keras_downswap.plan import find_sites
 from keras_downswap.rules import RULES
 from keras_downswap.site import Site
 

@@ -14,8 +14,8 @@ from graphs import Sketch
 
 from keras_downswap import BadRequest, plan_swaps, swap_downsampling
 from keras_downswap.errors import BrokenPromise
+from keras_downswap.find import find_sites
 from keras_downswap.graph import Call, Graph
-from keras_downswap.plan import find_sites
 from keras_downswap.rule import KEEP, Promise, Replacement
 from keras_downswap.rules import checked_rules, pool_into_stride
 

@@ -13,8 +13,8 @@ import tensorflow as tf
 from model_zoo import SEVERAL_SIZES, ZOO, chain
 
 from keras_downswap import BadRequest, Report, SomethingLost, UnreadableModel, plan_swaps, swap_downsampling
+from keras_downswap.find import find_sites
 from keras_downswap.limits import profiles
-from keras_downswap.plan import find_sites
 from keras_downswap.rules import TARGETS as RULE_TARGETS
 from keras_downswap.rules import average_pool_into_kernel
 

@@ -14,9 +14,9 @@ from keras_downswap import BrokenPromise, Site, swap_downsampling
 from keras_downswap.check import Check
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.find import find_sites
 from keras_downswap.geometry import Window
 from keras_downswap.kernels import pair_mean
-from keras_downswap.plan import find_sites
 from keras_downswap.probe import probe_shape
 from keras_downswap.rewrite import Rewritten, rewrite
 from keras_downswap.rules import RULES, average_pool_into_kernel

@@ -13,8 +13,9 @@ from rich.table import Table
 
 from keras_downswap import files as model_files
 from keras_downswap.cost import site_cost
-from keras_downswap.plan import Method
-from keras_downswap.swap import Plan, plan_swaps
+from keras_downswap.find import Method
+from keras_downswap.plan import Plan
+from keras_downswap.swap import plan_swaps
 
 HERE = "keras_downswap.demo"
 

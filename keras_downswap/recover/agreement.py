@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_downswap.dialects.player import Place, Player
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.recover.answers import Answers
 
 Array = np.ndarray[Any, Any]
 
@@ -22,15 +23,18 @@ class Agreement:
         distance: Squared difference of the outputs over their variance, averaged over the outputs; 0 is perfect.
         same: Share of samples (and positions) whose largest channel is the same, over outputs of several channels;
             None where there are none.
+        drop: Share of right answers that are expected to be lost, of the output that loses most; of an output that is
+            no classifier's, the distance. See `answers`.
     """
 
     distance: float
     same: float | None
+    drop: float
 
     def __str__(self) -> str:
-        """Return both figures in words."""
+        """Return the figures in words."""
         share = "" if self.same is None else f"{100 * self.same:.1f} % same class, "
-        return f"{share}distance {self.distance:.4f}"
+        return f"{share}drop {100 * self.drop:.1f} %, distance {self.distance:.4f}"
 
 
 class Judge:
@@ -40,21 +44,24 @@ class Judge:
         """Run the old model on the samples, given as backend tensors."""
         self.batches = batches
         self.goals = self._run(old)
+        self.answers = [Answers.of(goal) for goal in self.goals]
 
     def of(self, new: Reading) -> Agreement:
         """Return how well a model agrees with the old one."""
         made = self._run(new)
-        distances, same = [], []
-        for goal, mine in zip(self.goals, made, strict=True):
+        distances, same, drops = [], [], []
+        for goal, mine, answers in zip(self.goals, made, self.answers, strict=True):
             if goal.dtype.kind not in "fV":
                 continue
             a, b = goal.astype(np.float64), mine.astype(np.float64)
             spread = float(((a - a.mean(0)) ** 2).mean())
             distances.append(float(((a - b) ** 2).mean()) / (spread if spread > 0 else 1.0))
+            drops.append(answers.lost(b, distances[-1]))
             if a.ndim > 1 and a.shape[-1] > 1:
                 same.append(float((a.argmax(-1) == b.argmax(-1)).mean()))
         distance = float(np.mean(distances)) if distances else 0.0
-        return Agreement(distance if np.isfinite(distance) else float("inf"), float(np.mean(same)) if same else None)
+        known = distance if np.isfinite(distance) else float("inf")
+        return Agreement(known, float(np.mean(same)) if same else None, max(drops, default=0.0))
 
     def _run(self, model: Reading) -> list[Array]:
         places: list[Place] = [((), tensor) for tensor in model.graph.outputs]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from keras_downswap.dialects import dialect_of
@@ -13,7 +14,7 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.state import Snapshot
 from keras_downswap.errors import BadRequest
 from keras_downswap.recover.account import CalibrationReport
-from keras_downswap.recover.data import Data, Feed
+from keras_downswap.recover.data import Batch, Data, Feed
 from keras_downswap.recover.ladder import Ladder
 from keras_downswap.recover.movable import Movable
 from keras_downswap.recover.progress import Bar
@@ -67,16 +68,61 @@ def calibrate(
     began = time.perf_counter()
     old, fresh = dialect_of(model).read(model), dialect_of(new).read(new)
     _check_alike(old, fresh)
-    rest, held = Data.of(data, feeds_of(fresh)).split(HELD, _held_most(fresh), seed)
-    few = [fresh.dialect.tensor(x[:2]) for x in held]
-    with Bar(verbose) as bar, _at_rest(old):
-        movable = Movable.of(old, fresh, scope == "all", few)
-        ladder = Ladder(movable, rest, held, seed, steps, began + (math.inf if budget is None else budget), bar)
-        if not movable.pairs.sites:
-            ladder.report.notes.append("no layer of the new model does otherwise than in the original: nothing to fit")
-        report = ladder.climb(RUNGS if method == "auto" else (method,)) if movable.pairs.sites else ladder.report
+    samples = Samples.of(data, fresh, seed)
+    ends = began + (math.inf if budget is None else budget)
+    climb = Climb(RUNGS if method == "auto" else (method,), scope == "all", seed, steps, ends)
+    with Bar(verbose) as bar:
+        report = fit(fresh, old, samples, climb, bar)
     report.method, report.seconds = method, time.perf_counter() - began
     return report
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples of one set: those to fit to, and those that judge."""
+
+    rest: Data
+    held: Batch
+
+    @classmethod
+    def of(cls, data: Any, reading: Reading, seed: int, share: float = HELD) -> Samples:
+        """Hold a share of data out for a model.
+
+        Raises:
+            BadRequest: If the data does not fit the model.
+        """
+        return cls(*Data.of(data, feeds_of(reading)).split(share, _held_most(reading), seed))
+
+
+@dataclass(frozen=True)
+class Climb:
+    """How to fit.
+
+    Attributes:
+        rungs: What to try, in order.
+        everything: Whether layers other than the sites may move.
+        seed: Of everything that is drawn.
+        steps: Steps of distillation; None for as many as suit the data.
+        ends: When to be done, by `time.perf_counter`.
+    """
+
+    rungs: Sequence[str]
+    everything: bool
+    seed: int
+    steps: int | None
+    ends: float
+
+
+def fit(new: Reading, old: Reading, samples: Samples, climb: Climb, bar: Bar) -> CalibrationReport:
+    """Fit a swapped model, in place, to what the original computes."""
+    few = [new.dialect.tensor(x[:2]) for x in samples.held]
+    with _at_rest(old):
+        movable = Movable.of(old, new, climb.everything, few)
+        ladder = Ladder(movable, samples.rest, samples.held, climb.seed, climb.steps, climb.ends, bar)
+        if not movable.pairs.sites:
+            ladder.report.notes.append("no layer of the new model does otherwise than in the original: nothing to fit")
+            return ladder.report
+        return ladder.climb(climb.rungs)
 
 
 def _check_alike(old: Reading, new: Reading) -> None:

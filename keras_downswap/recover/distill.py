@@ -19,6 +19,7 @@ from keras_downswap.dialects.player import Place, Player
 from keras_downswap.dialects.state import Snapshot
 from keras_downswap.dialects.training import Aim, Trainer
 from keras_downswap.recover.agreement import Agreement, Judge
+from keras_downswap.recover.answers import is_distribution
 from keras_downswap.recover.data import Data
 from keras_downswap.recover.movable import Movable
 
@@ -151,13 +152,6 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
         if value.dtype.kind not in "fV" or value.shape != new.dialect.result(news[mine]).shape:
             continue
         spread = float((value.astype(np.float64) - value.astype(np.float64).mean(0)).std() ** 2)
-        kind = "probabilities" if (mine, theirs) in outputs and _is_distribution(value) else "values"
+        kind = "probabilities" if (mine, theirs) in outputs and is_distribution(value) else "values"
         aims.append(Aim(mine, theirs, kind, spread if spread > 1e-12 else 1.0))
     return aims
-
-
-def _is_distribution(value: Any) -> bool:
-    """Tell whether values are probabilities along the last axis."""
-    values = value.astype(np.float64)
-    sums = values.sum(-1) if values.ndim > 1 and values.shape[-1] > 1 else np.zeros(1)
-    return bool((values >= 0).all() and np.allclose(sums, 1, atol=1e-2))

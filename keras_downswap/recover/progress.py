@@ -13,8 +13,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 class Bar:
     """One bar, which stages of work take in turn."""
 
-    def __init__(self, shown: bool) -> None:
-        """Make a bar, shown or not."""
+    def __init__(self, shown: bool, name: str = "") -> None:
+        """Make a bar, shown or not, with a name that goes before those of the stages."""
+        self.name = name
         columns: list[Any] = [
             TextColumn("{task.description}"),
             BarColumn(),
@@ -37,7 +38,7 @@ class Bar:
 
     def steps(self, name: str, count: int) -> Callable[[str], None]:
         """Return what is told the name of each of so many steps as it begins."""
-        task = self.progress.add_task(name, total=count, state="")
+        task = self.progress.add_task(self.name + name, total=count, state="")
         begun = iter(range(count + 1))
 
         def tell(what: str) -> None:
@@ -47,7 +48,7 @@ class Bar:
 
     def share(self, name: str) -> Callable[[float, str], None]:
         """Return what is told the share of the work that is done, and how it stands."""
-        task = self.progress.add_task(name, total=1.0, state="")
+        task = self.progress.add_task(self.name + name, total=1.0, state="")
 
         def tell(done: float, state: str) -> None:
             self.progress.update(task, completed=done, state=state or self.progress.tasks[task].fields["state"])

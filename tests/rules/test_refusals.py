@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from graphs import Sketch, made
 
+from keras_downswap.find import find_sites
 from keras_downswap.graph import Graph, Role
-from keras_downswap.plan import find_sites
 from keras_downswap.rules import RULES
 
 Draw = Callable[[Sketch], Any]

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_downswap.errors import BadRequest
+from keras_downswap.find import METHODS, Method, find_sites
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.plan import METHODS, Method, find_sites
 from keras_downswap.rule import KEEP, Make, Promise, Replacement, Rule
 from keras_downswap.rules import RULES, TARGETS
 from keras_downswap.site import Site

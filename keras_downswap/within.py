@@ -1,0 +1,221 @@
+"""Swaps with a limit on what may be lost: each site gets the cheapest form with which the whole stays within it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_downswap.choose import KEPT
+from keras_downswap.cost import effort
+from keras_downswap.dialects import dialect_of
+from keras_downswap.errors import BadRequest
+from keras_downswap.forms import Choices, Group, Option, Trial, cheapest_within, combinations
+from keras_downswap.plan import Built, Plan
+from keras_downswap.recover.account import CalibrationReport
+from keras_downswap.recover.calibrate import RUNGS, Climb, Samples, feeds_of, fit
+from keras_downswap.recover.data import Data
+from keras_downswap.recover.progress import Bar
+from keras_downswap.report import Report
+from keras_downswap.rule import Replacement
+from keras_downswap.settle import Place
+from keras_downswap.site import Site
+
+FORMS = ("cover", "same", "wide")
+"""The forms of an approximate swap, in the order in which they are measured."""
+ALONE = 512
+"""Samples that a form is fitted to when it is measured alone."""
+HELD = 0.2
+"""Share of the samples that judges."""
+STEPS, LEAST = 16, 400
+"""Steps of a trial's distillation, times the root of the number of samples, and how many at least."""
+WORST = 10.0
+"""What a form counts as losing that makes no finite numbers."""
+
+
+def keep_within(
+    plan: Plan, max_drop: float, data: Any, budget: float | None = None, verbose: bool = True, stacklevel: int = 1
+) -> tuple[Any, Report]:
+    """Build and fit the cheapest forms of a plan's approximate swaps that together lose no more than allowed.
+
+    Args:
+        plan: A plan with method `auto` and kernel `same`.
+        max_drop: Share of right answers that may be lost, as expected on held-out samples from the original's own
+            probabilities; of outputs that are no classifier's, the squared difference over the variance.
+        data: What the model takes, in any form that `calibrate` takes.
+        budget: Seconds to be done in, about; None for no limit.
+        verbose: Whether to show progress on stderr.
+        stacklevel: How many calls above this one warnings are for.
+
+    Returns:
+        The new model and its report, whose `choices` say what was tried.
+
+    Raises:
+        BadRequest: If the limit is no share, the data is missing or does not fit, or the plan is of another kind.
+        BrokenPromise: If a check fails; no model is returned then.
+    """
+    _check(plan, max_drop, data)
+    if all(site.promise != "approximate" for site in plan.swaps):
+        made, choices = plan.build(), None
+    else:
+        made, choices = _Search(plan, max_drop, data, budget, verbose).run()
+    made.warn(stacklevel + 1)
+    return made.model, replace(made.report, choices=choices)
+
+
+def _check(plan: Plan, max_drop: float, data: Any) -> None:
+    if not 0 <= max_drop < 1:
+        raise BadRequest(f"max_drop is a share of right answers: expected 0 <= max_drop < 1, received {max_drop}")
+    if data is None:
+        raise BadRequest("max_drop is measured on inputs: expected calibration_data (--calibrate DATA), received none")
+    request = plan.request
+    if (request.method, request.kernel) != ("auto", "same"):
+        raise BadRequest(
+            f"max_drop chooses the form of each site itself: expected method='auto' and kernel='same', received "
+            f"method={request.method!r} and kernel={request.kernel!r}"
+        )
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """Approximate swaps that share layers, and so take one form."""
+
+    sites: tuple[Site, ...]
+
+    @property
+    def places(self) -> frozenset[Place]:
+        """The calls that they span."""
+        return frozenset((site.scope, index) for site in self.sites for index in site.calls)
+
+    def touches(self, site: Site) -> bool:
+        """Tell whether a site of another plan stands where one of these does."""
+        return not self.places.isdisjoint((site.scope, index) for index in site.calls)
+
+    def option(self, plan: Plan, form: str, drop: float) -> Option:
+        """Return what a plan makes of these sites, and what they cost in it."""
+        mine = [site for site in plan.sites if self.touches(site)]
+        swapped = [(site, site.replacement) for site in mine if site.replacement is not None]
+        macs = sum(effort(plan.graph_of(site), Replacement(site.calls, {}))[0] for site in self.sites)
+        for site, after in swapped:
+            graph = plan.graph_of(site)
+            macs += effort(graph, after)[0] - effort(graph, Replacement(site.calls, {}))[0]
+        return Option(form, " + ".join(dict.fromkeys(site.rule or "" for site, _ in swapped)), macs, drop)
+
+
+def _clusters(plan: Plan) -> list[_Cluster]:
+    """Return the approximate swaps of a plan, those together that share layers."""
+    found: list[tuple[set[int], tuple[Site, ...]]] = []
+    for site in plan.swaps:
+        if site.promise != "approximate":
+            continue
+        calls = [plan.graph_of(site).calls[index] for index in site.calls]
+        layers = {layer for call in calls for layer in (call.layer, *call.inside)}
+        sites: tuple[Site, ...] = (site,)
+        for others in [other for other in found if not layers.isdisjoint(other[0])]:
+            found.remove(others)
+            layers, sites = layers | others[0], (*others[1], *sites)
+        found.append((layers, sites))
+    return [_Cluster(sites) for _, sites in found]
+
+
+class _Search:
+    """One search, and the best that it has found so far."""
+
+    def __init__(self, plan: Plan, max_drop: float, data: Any, budget: float | None, verbose: bool) -> None:
+        self.plan, self.max_drop, self.verbose = plan, max_drop, verbose
+        self.began = time.perf_counter()
+        self.ends = self.began + (math.inf if budget is None else budget)
+        self.clusters = _clusters(plan)
+        self.samples = Samples.of(data, plan.reading, 0, HELD)
+        self.groups: list[Group] = []
+        self.trials: list[Trial] = []
+        self.best: tuple[Built, tuple[str, ...]] | None = None
+
+    def run(self) -> tuple[Built, Choices]:
+        """Measure, then try; return the cheapest that stays within the limit, at the least everything kept."""
+        interrupted = False
+        try:
+            self._measure()
+            combos = combinations(self.groups)
+            cheapest_within(combos, self.max_drop, lambda number: self._try(combos[number]))
+        except KeyboardInterrupt:
+            interrupted = True
+        kept = (KEPT,) * len(self.clusters)
+        made, forms = self.best or (self._plan(kept).build(), kept)
+        seconds = time.perf_counter() - self.began
+        choices = Choices(self.max_drop, tuple(self.groups), tuple(self.trials), forms, interrupted, seconds)
+        sites = tuple(self._explained(site, forms) for site in made.report.sites)
+        return replace(made, report=replace(made.report, sites=sites)), choices
+
+    def _plan(self, forms: Sequence[str]) -> Plan:
+        """Return the plan in which each cluster takes a form."""
+        pairs = zip(self.clusters, forms, strict=True)
+        return self.plan.in_forms({place: form for cluster, form in pairs for place in cluster.places})
+
+    def _alone(self, number: int, form: str) -> Plan:
+        """Return the plan in which one cluster takes a form, and the others are kept."""
+        return self._plan([form if other == number else KEPT for other in range(len(self.clusters))])
+
+    def _measure(self) -> None:
+        """Measure the forms of each cluster, each alone, in a third of the time at most."""
+        few = Samples(Data.of(self.samples.rest.first(ALONE), feeds_of(self.plan.reading)), self.samples.held)
+        until = self.began + (self.ends - self.began) / 3
+        ways = [self._ways(number) for number in range(len(self.clusters))]
+        measured: list[list[Option]] = [[] for _ in ways]
+        for form, number in [(form, number) for form in FORMS for number, way in enumerate(ways) if form in way]:
+            if time.perf_counter() < until:
+                made = self._alone(number, form).build()
+                climb = Climb(("least_squares",), True, 0, None, self.ends)
+                drop = self._fit(made, few, climb, f"site {number + 1}, {form}: ").after.drop
+                measured[number].append(replace(ways[number][form], drop=min(drop, WORST)))
+        for cluster, way, options in zip(self.clusters, ways, measured, strict=True):
+            layers = tuple(site.layers for site in cluster.sites)
+            self.groups.append(Group(layers, (*sorted(options, key=lambda o: o.macs), way[KEPT])))
+
+    def _ways(self, number: int) -> dict[str, Option]:
+        """Return the forms that a cluster can take: other rules each, and none but the first dearer than keeping it."""
+        cluster = self.clusters[number]
+        found = {KEPT: replace(cluster.option(self._alone(number, KEPT), KEPT, 0.0), rule=None)}
+        for form in sorted(FORMS, key=lambda name: name != "same"):
+            option = cluster.option(self._alone(number, form), form, WORST)
+            new = bool(option.rule) and option.rule not in {other.rule for other in found.values()}
+            if new and (form == "same" or option.macs < found[KEPT].macs):
+                found[form] = option
+        return found
+
+    def _try(self, combo: Sequence[Option]) -> float | None:
+        """Fit a combination end to end, in half of the time left at most; return what it loses."""
+        now = time.perf_counter()
+        if now >= self.ends:
+            return None
+        forms = tuple(option.form for option in combo)
+        count = self.samples.rest.count or 4096
+        climb = Climb(RUNGS, True, 0, max(LEAST, round(STEPS * math.sqrt(count))), (now + self.ends) / 2)
+        made = self._plan(forms).build()
+        report = self._fit(made, self.samples, climb, f"trial {len(self.trials) + 1}: ")
+        self.trials.append(Trial(forms, report.after.drop))
+        if report.after.drop <= self.max_drop:
+            self.best = replace(made, report=replace(made.report, calibration=report)), forms
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return report.after.drop
+
+    def _fit(self, made: Built, samples: Samples, climb: Climb, name: str) -> CalibrationReport:
+        with Bar(self.verbose, name) as bar:
+            report = fit(dialect_of(made.model).read(made.model), self.plan.reading, samples, climb, bar)
+        report.method = "auto" if climb.rungs == RUNGS else climb.rungs[0]
+        if report.interrupted and climb.rungs != RUNGS:
+            raise KeyboardInterrupt
+        return report
+
+    def _explained(self, site: Site, forms: Sequence[str]) -> Site:
+        """Return a site with what was measured in its reason."""
+        for number, (cluster, form) in enumerate(zip(self.clusters, forms, strict=True)):
+            if cluster.touches(site) and site.promise != "exact":
+                told = self.groups[number].told if number < len(self.groups) else "nothing was measured"
+                verb = "kept" if form == KEPT else f"'{form}' chosen"
+                why = f"{verb} to stay within max_drop={self.max_drop:g} (alone, fitted in closed form: {told})"
+                return replace(site, reason=f"{site.reason}; {why}")
+        return site

@@ -1,0 +1,135 @@
+"""Swaps with a limit on what may be lost: kept to, told, and never silent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from teacher import images, network
+
+import keras_downswap.within as within
+from keras_downswap import BadRequest, NothingSwapped, plan_swaps, swap_downsampling
+from keras_downswap.recover import ladder
+
+FEW = 70
+"""Images of which so few are left to fit to that nothing is distilled."""
+
+
+def rules(report: Any) -> list[str | None]:
+    return [site.rule for site in report.sites if "conv" in site.layers[0]]
+
+
+def swapped(model: Any, max_drop: float, **options: Any) -> Any:
+    options = {"calibration_data": images(FEW), "verbose": False, "return_report": True} | options
+    return swap_downsampling(model, max_drop=max_drop, **options)
+
+
+def test_a_wide_limit_takes_the_cheapest_forms(K: Any) -> None:
+    _, report = swapped(network(K), 0.99)
+    assert rules(report) == ["pool_into_stride", "pool_into_stride"]
+    assert report.choices.forms == ("same", "same")
+    assert "'same' chosen to stay within max_drop=0.99 (alone, fitted in closed form: 'same' loses" in str(report)
+    forms = [[option.form for option in group.options] for group in report.choices.groups]
+    assert forms == [["same", "cover", "kept"], ["same", "cover", "wide", "kept"]]
+    assert json.loads(report.to_json())["choices"]["trials"][0]["forms"] == ["same", "same"]
+
+
+def test_no_limit_on_exactness_keeps_everything(K: Any) -> None:
+    old = network(K)
+    with pytest.warns(NothingSwapped):
+        new, report = swapped(old, 0.0)
+    assert rules(report) == [None, None]
+    assert all("kept to stay within max_drop=0 (" in site.reason for site in report.sites[:2])
+    assert report.calibration is None
+    assert np.array_equal(*(np.asarray(model(images(8), training=False)) for model in (new, old)))
+
+
+def test_forms_are_mixed_and_what_is_returned_holds(K: Any) -> None:
+    old = network(K)
+    _, widest = swapped(old, 0.99)
+    trial = widest.choices.trials[0].drop
+    new, report = swapped(old, 0.6 * trial)
+    assert report.choices.forms not in [("same", "same"), ("kept", "kept")]
+    assert report.calibration.after.drop <= 0.6 * trial
+    assert report.choices.trials[-1].drop > 0
+    assert len(report.choices.trials) > 1
+    kept = next(t.drop for t in report.choices.trials if t.forms == report.choices.forms)
+    assert kept == report.calibration.after.drop
+    names = [layer.name for layer in new.layers]
+    assert ("pool0" in names) == (report.choices.forms[0] == "kept")
+
+
+def test_a_trial_is_distilled_where_there_is_enough(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(within, "LEAST", 30)
+    monkeypatch.setattr(within, "STEPS", 1)
+    _, report = swapped(network(K), 0.99, calibration_data=images(192))
+    assert [stage.name for stage in report.calibration.stages] == ["statistics", "least_squares", "distill"]
+    assert report.calibration.stages[-1].note == "30 steps"
+
+
+def test_sites_that_share_a_layer_take_one_form(K: Any) -> None:
+    L = K.layers
+    K.utils.set_random_seed(1)
+    inputs = [K.Input((12, 12, 3), name=name) for name in "ab"]
+    conv, pool, ends = L.Conv2D(6, 3, padding="same", activation="relu", name="conv"), L.MaxPooling2D(2), []
+    for x in inputs:
+        ends.append(L.GlobalAveragePooling2D()(pool(conv(x))))
+    model = K.Model(inputs, L.Dense(3)(L.Concatenate()(ends)))
+    _, report = swapped(model, 0.99, calibration_data={"a": images(FEW), "b": images(FEW, 1)})
+    assert [len(group.layers) for group in report.choices.groups] == [2]
+    assert rules(report) == ["pool_into_stride"] * 2
+
+
+def test_exact_swaps_are_made_whatever_the_limit(K: Any) -> None:
+    L = K.layers
+    K.utils.set_random_seed(1)
+    x = inputs = K.Input((12, 12, 3))
+    x = L.AveragePooling2D(2)(L.Conv2D(4, 3, name="conv_mean")(x))
+    model = K.Model(inputs, L.Flatten()(x))
+    _, report = swapped(model, 0.0)
+    assert rules(report) == ["average_pool_into_kernel"]
+    assert report.choices is None
+
+
+def test_time_that_is_up_keeps_everything(K: Any) -> None:
+    plan = plan_swaps(network(K))
+    with pytest.warns(NothingSwapped):
+        _, report = within.keep_within(plan, 0.99, images(FEW), budget=1e-6, verbose=False)
+    assert rules(report) == [None, None]
+    assert "nothing was measured" in report.sites[0].reason
+
+
+@pytest.mark.parametrize(("at", "trials"), [("fit_layers", 0), ("distill", 1)])
+def test_ctrl_c_returns_what_holds(K: Any, monkeypatch: pytest.MonkeyPatch, at: str, trials: int) -> None:
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ladder, at, interrupted)
+    plan = plan_swaps(network(K))
+    _, report = within.keep_within(plan, 0.99, images(192), verbose=False) if trials else kept(plan)
+    assert report.choices.interrupted
+    assert len(report.choices.trials) == trials
+    assert rules(report) == ["pool_into_stride" if trials else None] * 2
+
+
+def kept(plan: Any) -> Any:
+    with pytest.warns(NothingSwapped):
+        return within.keep_within(plan, 0.99, images(192), verbose=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_drop": 1.5}, "expected 0 <= max_drop < 1, received 1.5"),
+        ({"max_drop": -0.1}, "expected 0 <= max_drop < 1, received -0.1"),
+        ({"max_drop": 0.01}, "expected calibration_data .*, received none"),
+        ({"max_drop": 0.01, "calibration_data": 1, "method": "wide"}, "expected method='auto' and kernel='same', rec"),
+        ({"max_drop": 0.01, "calibration_data": 1, "kernel": "cover"}, "received method='auto' and kernel='cover'"),
+        ({"max_drop": 0.01, "calibration_data": np.zeros((9, 5, 5, 3))}, "expected .*12"),
+    ],
+)
+def test_bad_requests(K: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(BadRequest, match=words):
+        swap_downsampling(network(K), **options)
