@@ -89,7 +89,7 @@ def one(model: Any, row: str, count: int, x: Any, seed: int) -> tuple[Any, float
     start = time.perf_counter()
     if "max_drop" in swap:
         new, report = swap_downsampling(model, calibration_data=images, verbose=False, return_report=True, **swap)
-        rich.print(report.choices)
+        rich.print(str(report.choices))
         return new, time.perf_counter() - start
     new = swap_downsampling(model, **swap)
     start = time.perf_counter()

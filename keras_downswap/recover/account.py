@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -58,8 +59,8 @@ class CalibrationReport:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain lists, dicts, strings, numbers and None."""
-        return asdict(self)
+        """Return the report as plain lists, dicts, strings, numbers and None, for what is not finite too."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -84,3 +85,12 @@ class CalibrationReport:
         if self.interrupted:
             lines.append("interrupted: the best state until then is kept")
         return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with None in the place of numbers that JSON has not."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

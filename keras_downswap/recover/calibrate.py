@@ -15,7 +15,7 @@ from keras_downswap.dialects.state import Snapshot
 from keras_downswap.errors import BadRequest
 from keras_downswap.recover.account import CalibrationReport
 from keras_downswap.recover.data import Batch, Data, Feed
-from keras_downswap.recover.ladder import Ladder
+from keras_downswap.recover.ladder import Ladder, fixed_batch
 from keras_downswap.recover.movable import Movable
 from keras_downswap.recover.progress import Bar
 
@@ -115,7 +115,7 @@ class Climb:
 
 def fit(new: Reading, old: Reading, samples: Samples, climb: Climb, bar: Bar) -> CalibrationReport:
     """Fit a swapped model, in place, to what the original computes."""
-    few = [new.dialect.tensor(x[:2]) for x in samples.held]
+    few = [new.dialect.tensor(x[: fixed_batch(new) or 2]) for x in samples.held]
     with _at_rest(old):
         movable = Movable.of(old, new, climb.everything, few)
         ladder = Ladder(movable, samples.rest, samples.held, climb.seed, climb.steps, climb.ends, bar)

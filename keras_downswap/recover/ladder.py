@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.state import Snapshot
 from keras_downswap.recover.account import CalibrationReport, Stage
 from keras_downswap.recover.agreement import Judge
@@ -30,6 +31,12 @@ FEWEST = 64
 """Samples below which distillation is not tried."""
 PERFECT = 1e-9
 """Distance at which there is nothing to fit."""
+
+
+def fixed_batch(model: Reading) -> int | None:
+    """Return the batch size that a model insists on; None where it takes any."""
+    shapes = [model.graph.tensors[t].shape for t in model.graph.inputs]
+    return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
 
 
 class TooLittle(Exception):
@@ -70,8 +77,7 @@ class Ladder:
     @property
     def fixed(self) -> int | None:
         """The batch size that the model insists on; None where it takes any."""
-        shapes = [self.new.graph.tensors[t].shape for t in self.new.graph.inputs]
-        return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+        return fixed_batch(self.new)
 
     @cached_property
     def largest(self) -> int:
@@ -124,6 +130,8 @@ class Ladder:
         better = agreement.distance < self.report.after.distance
         if better:
             self.report.after, self.best = agreement, Snapshot(self.new)
+        elif name == "least_squares":
+            self.report.layers = []
         self.report.stages.append(Stage(name, agreement, better, time.perf_counter() - began, note))
 
     def _statistics(self) -> str:
