@@ -24,7 +24,7 @@ from keras_downswap.find import METHODS
 from keras_downswap.graph import Shape
 from keras_downswap.limits import PREFIX, profiles
 from keras_downswap.plan import NothingSwapped, Plan, SomethingLost
-from keras_downswap.report import Report
+from keras_downswap.report import Report, describe_sites
 from keras_downswap.rules import TARGETS
 from keras_downswap.swap import plan_swaps
 from keras_downswap.within import keep_within
@@ -134,18 +134,20 @@ def convert(
         files.check_place(report, overwrite)
     plan = _plan(origin, _target(to, profile), method, include, exclude, trust, kernel)
     data = None if calibrate is None else plan.data(calibrate)
-    out.print(str(plan), markup=False, soft_wrap=True)
+    if dry_run or max_drop is None:
+        out.print(str(plan), markup=False, soft_wrap=True)
     if dry_run:
         new, account = None, Report(plan.to, plan.method, plan.sites, (), ())
-    elif max_drop is not None:
-        new, account = keep_within(plan, max_drop, data, budget)
-    else:
+    elif max_drop is None:
         new, account = plan.apply(return_report=True, calibration_data=data, budget=budget)
+    else:
+        new, account = keep_within(plan, max_drop, data, budget)
+        out.print(describe_sites(account.to, account.method, account.sites), markup=False, soft_wrap=True)
     if new is not None:
         files.save(new, target, overwrite=overwrite)
     if report is not None:
         files.write_text(report, account.to_json() + "\n", overwrite=overwrite)
-    out.print(_closing(plan, account, None if dry_run else target), markup=False, soft_wrap=True)
+    out.print(_closing(account, None if dry_run else target), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -204,12 +206,11 @@ def _own_path(report: Path | None, **others: Path) -> None:
             raise BadRequest(f"{report}: --report and {name} are one path; give the report its own")
 
 
-def _closing(plan: Plan, account: Report, target: Path | None) -> str:
-    exact = sum(site.promise == "exact" for site in plan.swaps)
-    near = len(plan.swaps) - exact
-    lines = [
-        f"{exact} exact and {near} approximate swaps, {len(plan.refusals)} kept; {len(account.checks)} checks held"
-    ]
+def _closing(account: Report, target: Path | None) -> str:
+    promises = [site.promise for site in account.sites]
+    exact, near, kept = (promises.count(promise) for promise in ("exact", "approximate", None))
+    lines = [f"{exact} exact and {near} approximate swaps, {kept} kept; {len(account.checks)} checks held"]
+    lines += [] if account.choices is None else [str(account.choices)]
     if account.calibration is not None:
         lines.append(str(account.calibration))
     elif near and target:

@@ -158,6 +158,20 @@ def test_convert_fits_what_it_swaps(tmp_path: Path) -> None:
     assert account["calibration"]["after"]["distance"] < 0.1 * account["calibration"]["before"]["distance"]
 
 
+def test_convert_keeps_to_a_limit(tmp_path: Path) -> None:
+    images = np.load(DEMO.parent / "digits_test.npz")["images"].astype(np.float32) / 16
+    np.save(tmp_path / "images.npy", images[:70])
+    options = ("--calibrate", tmp_path / "images.npy", "--max-drop", "0.5", "--report", tmp_path / "report.json")
+    done = run("convert", DEMO, tmp_path / "a.keras", *options)
+    assert done.exit_code == 0, done.output
+    assert "'same' chosen to stay within max_drop=0.5 (alone, fitted in closed form:" in done.stdout
+    assert "forms within max_drop=0.5" in done.stdout
+    assert json.loads((tmp_path / "report.json").read_text("utf-8"))["choices"]["forms"] == ["same"]
+    wrong = run("convert", DEMO, tmp_path / "b.keras", "--max-drop", "0.5")
+    assert (wrong.exit_code, wrong.stdout, (tmp_path / "b.keras").exists()) == (1, "", False)
+    assert "expected calibration_data (--calibrate DATA), received none" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
