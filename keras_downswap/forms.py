@@ -8,11 +8,14 @@ its MACs, and the first rung of that ladder is sought that stays within what is 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 SHARE = 0.4
 """Share of the loss of closed forms that is left end to end, before any run has told."""
+ENOUGH = 2
+"""Wrong answers that are allowed on held-out samples, at least, for their number to tell much."""
 TRIALS = 5
 """Combinations that are fitted at most."""
 
@@ -94,6 +97,7 @@ class Choices:
         groups: The sites, with what each form loses alone.
         trials: The combinations that were fitted, in order.
         forms: The form that each group took.
+        held_out: Samples that judged.
         interrupted: Whether Ctrl-C ended the search.
         seconds: How long it took.
     """
@@ -102,6 +106,7 @@ class Choices:
     groups: tuple[Group, ...]
     trials: tuple[Trial, ...]
     forms: tuple[str, ...]
+    held_out: int
     interrupted: bool
     seconds: float
 
@@ -111,6 +116,11 @@ class Choices:
         for trial in self.trials:
             verdict = "within" if trial.drop <= self.max_drop else "beyond"
             lines.append(f"  {', '.join(trial.forms)}: {100 * trial.drop:.1f} % lost, {verdict}")
+        if 0 < self.held_out * self.max_drop < ENOUGH:
+            lines.append(
+                f"note: {self.held_out} held-out samples are few to tell a drop of {100 * self.max_drop:g} %, "
+                f"{math.ceil(ENOUGH / self.max_drop)} would do: give more"
+            )
         lines += ["interrupted: the best until then is kept"] * self.interrupted
         return "\n".join(lines)
 

@@ -145,7 +145,8 @@ class _Search:
         kept = (KEPT,) * len(self.clusters)
         made, forms = self.best or (self._plan(kept).build(), kept)
         seconds = time.perf_counter() - self.began
-        choices = Choices(self.max_drop, tuple(self.groups), tuple(self.trials), forms, interrupted, seconds)
+        held = len(self.samples.held[0])
+        choices = Choices(self.max_drop, tuple(self.groups), tuple(self.trials), forms, held, interrupted, seconds)
         sites = tuple(self._explained(site, forms) for site in made.report.sites)
         return replace(made, report=replace(made.report, sites=sites)), choices
 

@@ -82,9 +82,12 @@ def test_where_there_is_no_time_everything_is_kept() -> None:
 
 def test_a_trial_is_told_with_its_verdict() -> None:
     trials = (Trial(("same", "cover"), 0.021), Trial(("kept", "cover"), 0.004))
-    told = str(Choices(0.01, (group(), group()), trials, ("kept", "cover"), True, 1.0)).splitlines()
+    told = str(Choices(0.01, (group(), group()), trials, ("kept", "cover"), 50, True, 1.0)).splitlines()
     assert told[1:] == [
         "  same, cover: 2.1 % lost, beyond",
         "  kept, cover: 0.4 % lost, within",
+        "note: 50 held-out samples are few to tell a drop of 1 %, 200 would do: give more",
         "interrupted: the best until then is kept",
     ]
+    assert "few" not in str(Choices(0.01, (), (), (), 200, False, 1.0))
+    assert "few" not in str(Choices(0.0, (), (), (), 200, False, 1.0))
