@@ -1,13 +1,13 @@
 """Points of accuracy that a trained network loses when all its pools become strides, fitted without labels.
 
-    python benchmarks/calibrate.py cifar10 [--model FILE] [--rows NAME ...] [--seeds 3] [--epochs 12]
+    python benchmarks/calibrate.py cifar10 [--model FILE] [--rows NAME ...] [--seeds 3] [--epochs 12] [--plain]
     python benchmarks/calibrate.py mnist
     python benchmarks/calibrate.py FILE.npz --model FILE
     python benchmarks/calibrate.py cifar10 --curve 16 64 256 1024 4096
 
 Images of the training split are fitted to, those of the test split measured with; labels serve to train a teacher where
-no model is given, and to measure. A .npz holds x_train, x_test (as the model takes them, or 0..255) and y_test. Each
-figure is the median over the seeds; seconds are those of the fit alone.
+no model is given, and to measure. A .npz holds x_train, x_test (as the model takes them, or 0..255), y_test, and
+y_train where a teacher is trained. Each figure is the median over the seeds; seconds are those of the fit alone.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def data_of(name: str) -> tuple[Any, Any, Any, Any]:
     """Return training images and labels (None where there are none), test images and labels."""
     if name.endswith(".npz"):
         with np.load(name) as found:
-            x, y, tx, ty = found["x_train"], None, found["x_test"], found["y_test"]
+            x, y, tx, ty = found["x_train"], found.get("y_train"), found["x_test"], found["y_test"]
     else:
         (x, y), (tx, ty) = getattr(keras.datasets, name).load_data()
     x, tx = (part[..., None] if part.ndim == 3 else part for part in (x, tx))
@@ -57,8 +57,8 @@ def scaled(x: Any) -> Any:
     return x.astype(np.float32) / 255 if x.dtype == np.uint8 else x
 
 
-def teacher(x: Any, y: Any, epochs: int) -> Any:
-    """Train a network of [conv, BatchNormalization, relu] twice and a max pool, three times."""
+def teacher(x: Any, y: Any, epochs: int, plain: bool) -> Any:
+    """Train a network of [conv, BatchNormalization, relu] twice and a max pool, three times; plain: without norms."""
     keras.utils.set_random_seed(0)
     L = keras.layers
     inputs = z = keras.Input(x.shape[1:])
@@ -66,11 +66,12 @@ def teacher(x: Any, y: Any, epochs: int) -> Any:
         if filters is None:
             z = L.MaxPooling2D(2)(z)
         else:
-            z = L.ReLU()(L.BatchNormalization(momentum=0.9)(L.Conv2D(filters, 3, padding="same", use_bias=False)(z)))
+            z = L.Conv2D(filters, 3, padding="same", use_bias=plain, kernel_initializer="he_normal")(z)
+            z = L.ReLU()(z if plain else L.BatchNormalization(momentum=0.9)(z))
     z = L.Dropout(0.2)(L.GlobalAveragePooling2D()(z))
     model = keras.Model(inputs, L.Dense(10)(z))
     steps = epochs * (len(x) // 128)
-    rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
+    rate = keras.optimizers.schedules.CosineDecay(1e-3 if plain else 3e-3, steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss)
     model.fit(scaled(x), y.ravel(), batch_size=128, epochs=epochs, verbose=2)
@@ -121,9 +122,13 @@ def main() -> None:
     parser.add_argument("--curve", nargs="+", type=int, default=[], help="numbers of images, for each row")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--plain", action="store_true", help="train without BatchNormalization")
+    parser.add_argument("--save", type=Path, help="write the trained model here")
     options = parser.parse_args()
     data = data_of(options.data)
-    model = files.load(options.model) if options.model else teacher(data[0], data[1], options.epochs)
+    model = files.load(options.model) if options.model else teacher(*data[:2], options.epochs, options.plain)
+    if options.save:
+        model.save(options.save)
     rows = [(row, count) for row in options.rows for count in (options.curve or [ROWS[row][1]])]
     rich.print(measured(model, rows, data, options.seeds))
 
