@@ -4,6 +4,7 @@
     python benchmarks/calibrate.py mnist
     python benchmarks/calibrate.py FILE.npz --model FILE
     python benchmarks/calibrate.py cifar10 --curve 16 64 256 1024 4096
+    python benchmarks/calibrate.py cifar10 --rows cover --budgets 8 15 30 60
 
 Images of the training split are fitted to, those of the test split measured with; labels serve to train a teacher where
 no model is given, and to measure. A .npz holds x_train, x_test (as the model takes them, or 0..255), y_test, and
@@ -36,6 +37,7 @@ ROWS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
     "cover, closed form": ({"kernel": "cover"}, 1024, {"method": "least_squares"}),
     "wide": ({"method": "wide"}, 1024, {}),
     "max -> average pool": ({"to": "average_pool"}, 512, {"method": "least_squares"}),
+    "copy": ({"method": "copy"}, 4096, {}),
     "max_drop=0.01": ({"max_drop": 0.01}, 4096, {}),
     "exact only": ({"method": "exact"}, 0, {}),
 }
@@ -83,7 +85,7 @@ def accuracy(model: Any, x: Any, y: Any) -> float:
     return 100 * float((np.concatenate(parts) == y).mean())
 
 
-def one(model: Any, row: str, count: int, x: Any, seed: int) -> tuple[Any, float]:
+def one(model: Any, row: str, count: int, x: Any, seed: int, budget: float | None) -> tuple[Any, float]:
     """Return a swapped and fitted model, and how long the fit took."""
     swap, _, fit = ROWS[row]
     images = scaled(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:count])])
@@ -95,22 +97,22 @@ def one(model: Any, row: str, count: int, x: Any, seed: int) -> tuple[Any, float
     new = swap_downsampling(model, **swap)
     start = time.perf_counter()
     if count:
-        calibrate(new, model, images, seed=seed, verbose=False, **fit)
+        calibrate(new, model, images, seed=seed, verbose=False, budget=budget, **fit)
     return new, time.perf_counter() - start
 
 
-def measured(model: Any, rows: list[tuple[str, int]], data: tuple[Any, ...], seeds: int) -> Table:
+def measured(model: Any, rows: list[tuple[str, int, float | None]], data: tuple[Any, ...], seeds: int) -> Table:
     x, _, tx, ty = data
     best = accuracy(model, tx, ty)
     table = Table("form", "images", "accuracy", "points lost", "seconds", title=f"teacher: {best:.2f} %")
-    for row, count in rows:
+    for row, count, budget in rows:
         runs = []
         for seed in range(seeds if count else 1):
-            new, seconds = one(model, row, min(count, len(x)), x, seed)
+            new, seconds = one(model, row, min(count, len(x)), x, seed, budget)
             runs.append((accuracy(new, tx, ty), seconds))
         median, took = (statistics.median(part) for part in zip(*runs, strict=True))
         table.add_row(row, str(min(count, len(x))), f"{median:.2f}", f"{best - median:.2f}", f"{took:.0f}")
-        rich.print(f"{row}, {count}: {[round(best - a, 2) for a, _ in runs]} points lost")
+        rich.print(f"{row}, {count}, {budget or 'no'} seconds: {[round(best - a, 2) for a, _ in runs]} points lost")
     return table
 
 
@@ -120,6 +122,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--curve", nargs="+", type=int, default=[], help="numbers of images, for each row")
+    parser.add_argument(
+        "--budgets", nargs="+", type=float, default=[], help="seconds that a fit may take, for each row"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--plain", action="store_true", help="train without BatchNormalization")
@@ -129,7 +134,8 @@ def main() -> None:
     model = files.load(options.model) if options.model else teacher(*data[:2], options.epochs, options.plain)
     if options.save:
         model.save(options.save)
-    rows = [(row, count) for row in options.rows for count in (options.curve or [ROWS[row][1]])]
+    curve = [(count, seconds) for count in options.curve or [None] for seconds in options.budgets or [None]]
+    rows = [(row, count or ROWS[row][1], seconds) for row in options.rows for count, seconds in curve]
     rich.print(measured(model, rows, data, options.seeds))
 
 
