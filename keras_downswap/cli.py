@@ -27,7 +27,7 @@ from keras_downswap.plan import NothingSwapped, Plan, SomethingLost
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rules import TARGETS
 from keras_downswap.swap import plan_swaps
-from keras_downswap.within import keep_within
+from keras_downswap.within import check_limit, keep_within
 
 app = typer.Typer(
     help="Change how a Keras model downsamples.",
@@ -133,11 +133,15 @@ def convert(
     if report is not None:
         files.check_place(report, overwrite)
     plan = _plan(origin, _target(to, profile), method, include, exclude, trust, kernel)
+    if max_drop is not None:
+        check_limit(plan, max_drop, calibrate)
     data = None if calibrate is None else plan.data(calibrate)
     if dry_run or max_drop is None:
         out.print(str(plan), markup=False, soft_wrap=True)
     if dry_run:
         new, account = None, Report(plan.to, plan.method, plan.sites, (), ())
+        if max_drop is not None:
+            out.print("Which site takes which form within --max-drop is measured, not planned.")
     elif max_drop is None:
         new, account = plan.apply(return_report=True, calibration_data=data, budget=budget)
     else:

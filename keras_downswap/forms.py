@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 SHARE = 0.4
 """Share of the loss of closed forms that is left end to end, before any run has told."""
-ENOUGH = 2
-"""Wrong answers that are allowed on held-out samples, at least, for their number to tell much."""
+WORST = 10.0
+"""What a form counts as losing that makes no finite numbers."""
 TRIALS = 5
 """Combinations that are fitted at most."""
 
@@ -27,7 +27,7 @@ class Option:
     Attributes:
         form: `same`, `cover`, `wide` or `kept`.
         rule: The rule that puts it in place; None for `kept`.
-        macs: What the sites cost in it, multiply-accumulates for one sample.
+        macs: What the sites cost in it, multiply-accumulates for one sample; unknown lengths are taken for 224.
         drop: What is lost where they alone take it, fitted in closed form.
     """
 
@@ -56,6 +56,8 @@ class Group:
         share = [f" with {100 * o.macs / kept.macs:.0f} % of its MACs" if kept.macs else "" for o in self.options]
         told = [
             f"'{option.form}' loses {100 * option.drop:.1f} %{cost}"
+            if math.isfinite(option.drop)
+            else f"'{option.form}' makes no finite numbers"
             for option, cost in zip(self.options, share, strict=True)
             if option is not kept
         ]
@@ -97,7 +99,8 @@ class Choices:
         groups: The sites, with what each form loses alone.
         trials: The combinations that were fitted, in order.
         forms: The form that each group took.
-        held_out: Samples that judged.
+        kinds: What each output was taken for, see `Agreement`.
+        note: What else there is to know.
         interrupted: Whether Ctrl-C ended the search.
         seconds: How long it took.
     """
@@ -106,21 +109,19 @@ class Choices:
     groups: tuple[Group, ...]
     trials: tuple[Trial, ...]
     forms: tuple[str, ...]
-    held_out: int
+    kinds: tuple[str, ...]
+    note: str
     interrupted: bool
     seconds: float
 
     def __str__(self) -> str:
         """Return the search in words, a line a trial."""
-        lines = [f"forms within max_drop={self.max_drop:g}, cheapest first by what they lose alone:"]
+        kinds = f", outputs taken for {', '.join(self.kinds)}" if self.kinds else ""
+        lines = [f"forms within max_drop={self.max_drop:g}{kinds}:"]
         for trial in self.trials:
             verdict = "within" if trial.drop <= self.max_drop else "beyond"
             lines.append(f"  {', '.join(trial.forms)}: {100 * trial.drop:.1f} % lost, {verdict}")
-        if 0 < self.held_out * self.max_drop < ENOUGH:
-            lines.append(
-                f"note: {self.held_out} held-out samples are few to tell a drop of {100 * self.max_drop:g} %, "
-                f"{math.ceil(ENOUGH / self.max_drop)} would do: give more"
-            )
+        lines += [f"note: {self.note}"] if self.note else []
         lines += ["interrupted: the best until then is kept"] * self.interrupted
         return "\n".join(lines)
 
@@ -149,11 +150,11 @@ def cheapest_within(combos: Sequence[tuple[Option, ...]], allowed: float, fit: C
         allowed: What may be lost.
         fit: Fits one of them and returns what it loses; None where there is no time left.
     """
-    alone = [sum(option.drop for option in combo) for combo in combos]
+    alone = [sum(min(option.drop, WORST) for option in combo) for combo in combos]
     fails, holds, share = -1, len(combos) - 1, SHARE
     for _ in range(TRIALS):
         likely = next(i for i, drop in enumerate(alone) if share * drop <= allowed or i == len(combos) - 1)
-        if (likely >= holds and fails >= 0) or holds - fails <= 1:
+        if likely >= holds < len(combos) - 1 or holds - fails <= 1:
             break
         tried = min(max(likely, fails + 1), holds - 1)
         drop = fit(tried)
@@ -166,4 +167,4 @@ def cheapest_within(combos: Sequence[tuple[Option, ...]], allowed: float, fit: C
 
 def _worth(low: Option, high: Option) -> float:
     """Return how much loss a step saves for its MACs."""
-    return (low.drop - high.drop) / max(1, high.macs - low.macs)
+    return (min(low.drop, WORST) - min(high.drop, WORST)) / max(1, high.macs - low.macs)

@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_downswap.check import Check
 from keras_downswap.forms import Choices
-from keras_downswap.recover.account import CalibrationReport
+from keras_downswap.recover.account import CalibrationReport, plain
 from keras_downswap.site import Site
 
 
@@ -44,7 +44,7 @@ class Report:
             "checks": [{"what": c.what, "where": c.where, "detail": c.detail} for c in self.checks],
             "notes": list(self.notes),
             "calibration": None if self.calibration is None else self.calibration.to_dict(),
-            "choices": None if self.choices is None else asdict(self.choices),
+            "choices": None if self.choices is None else plain(asdict(self.choices)),
         }
 
     def to_json(self) -> str:

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_downswap.choose import KEPT
-from keras_downswap.cost import effort
+from keras_downswap.cost import cost_of, effort
 from keras_downswap.dialects import dialect_of
 from keras_downswap.errors import BadRequest
 from keras_downswap.forms import Choices, Group, Option, Trial, cheapest_within, combinations
-from keras_downswap.plan import Built, Plan
+from keras_downswap.plan import Built, NothingSwapped, Plan
 from keras_downswap.recover.account import CalibrationReport
-from keras_downswap.recover.calibrate import RUNGS, Climb, Samples, feeds_of, fit
+from keras_downswap.recover.calibrate import HELD_MOST, RUNGS, Climb, Samples, feeds_of, fit
 from keras_downswap.recover.data import Data
 from keras_downswap.recover.progress import Bar
 from keras_downswap.report import Report
-from keras_downswap.rule import Replacement
+from keras_downswap.rule import Replacement, Step
 from keras_downswap.settle import Place
 from keras_downswap.site import Site
 
-FORMS = ("cover", "same", "wide")
+FORMS = ("same", "cover", "wide")
 """The forms of an approximate swap, in the order in which they are measured."""
 ALONE = 512
 """Samples that a form is fitted to when it is measured alone."""
@@ -31,8 +31,8 @@ HELD = 0.2
 """Share of the samples that judges."""
 STEPS, LEAST = 16, 400
 """Steps of a trial's distillation, times the root of the number of samples, and how many at least."""
-WORST = 10.0
-"""What a form counts as losing that makes no finite numbers."""
+ENOUGH = 2
+"""Wrong answers that are allowed on held-out samples, at least, for their number to tell much."""
 
 
 def keep_within(
@@ -56,16 +56,19 @@ def keep_within(
         BadRequest: If the limit is no share, the data is missing or does not fit, or the plan is of another kind.
         BrokenPromise: If a check fails; no model is returned then.
     """
-    _check(plan, max_drop, data)
-    if all(site.promise != "approximate" for site in plan.swaps):
-        made, choices = plan.build(), None
-    else:
-        made, choices = _Search(plan, max_drop, data, budget, verbose).run()
+    check_limit(plan, max_drop, data)
+    search = _Search(plan, max_drop, data, budget, verbose)
+    made, choices = search.run() if search.clusters else (plan.build(), None)
     made.warn(stacklevel + 1)
     return made.model, replace(made.report, choices=choices)
 
 
-def _check(plan: Plan, max_drop: float, data: Any) -> None:
+def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
+    """Refuse a limit that cannot be kept to.
+
+    Raises:
+        BadRequest: If it is no share, there is no data to measure on, or the plan has chosen its forms already.
+    """
     if not 0 <= max_drop < 1:
         raise BadRequest(f"max_drop is a share of right answers: expected 0 <= max_drop < 1, received {max_drop}")
     if data is None:
@@ -97,11 +100,17 @@ class _Cluster:
         """Return what a plan makes of these sites, and what they cost in it."""
         mine = [site for site in plan.sites if self.touches(site)]
         swapped = [(site, site.replacement) for site in mine if site.replacement is not None]
-        macs = sum(effort(plan.graph_of(site), Replacement(site.calls, {}))[0] for site in self.sites)
+        macs = sum(_macs(plan, site, {}) for site in self.sites)
         for site, after in swapped:
-            graph = plan.graph_of(site)
-            macs += effort(graph, after)[0] - effort(graph, Replacement(site.calls, {}))[0]
+            macs += _macs(plan, site, after.steps) - _macs(plan, site, {})
         return Option(form, " + ".join(dict.fromkeys(site.rule or "" for site, _ in swapped)), macs, drop)
+
+
+def _macs(plan: Plan, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
+    """Return what the calls of a site cost with some steps in their place, unknown lengths taken for some."""
+    graph, replacement = plan.graph_of(site), Replacement(site.calls, steps)
+    known = cost_of(graph, replacement).macs
+    return effort(graph, replacement)[0] if known is None else known
 
 
 def _clusters(plan: Plan) -> list[_Cluster]:
@@ -131,6 +140,7 @@ class _Search:
         self.samples = Samples.of(data, plan.reading, 0, HELD)
         self.groups: list[Group] = []
         self.trials: list[Trial] = []
+        self.kinds: tuple[str, ...] = ()
         self.best: tuple[Built, tuple[str, ...]] | None = None
 
     def run(self) -> tuple[Built, Choices]:
@@ -142,13 +152,33 @@ class _Search:
             cheapest_within(combos, self.max_drop, lambda number: self._try(combos[number]))
         except KeyboardInterrupt:
             interrupted = True
-        kept = (KEPT,) * len(self.clusters)
-        made, forms = self.best or (self._plan(kept).build(), kept)
+        made, forms = self.best or self._all_kept()
         seconds = time.perf_counter() - self.began
-        held = len(self.samples.held[0])
-        choices = Choices(self.max_drop, tuple(self.groups), tuple(self.trials), forms, held, interrupted, seconds)
+        found = tuple(self.groups), tuple(self.trials), forms
+        choices = Choices(self.max_drop, *found, self.kinds, self._note(), interrupted, seconds)
         sites = tuple(self._explained(site, forms) for site in made.report.sites)
         return replace(made, report=replace(made.report, sites=sites)), choices
+
+    def _all_kept(self) -> tuple[Built, tuple[str, ...]]:
+        """Build what loses nothing."""
+        forms = (KEPT,) * len(self.clusters)
+        made = self._plan(forms).build()
+        nothing = NothingSwapped(
+            f"nothing was swapped: no form of {len(self.clusters)} sites that was tried keeps to "
+            f"max_drop={self.max_drop:g}; the report says what was measured. The new model is a copy."
+        )
+        others = (nothing if isinstance(one, NothingSwapped) else one for one in made.warnings)
+        return replace(made, warnings=tuple(others)), forms
+
+    def _note(self) -> str:
+        """Say where the held-out samples are too few for the limit."""
+        held = len(self.samples.held[0])
+        if held * self.max_drop >= ENOUGH or {*self.kinds} <= {"numbers"}:
+            return ""
+        few = f"{held} held-out samples are few to tell a drop of {100 * self.max_drop:g} %"
+        needed = math.ceil(ENOUGH / (self.max_drop or 1e-9))
+        most = f"no more than {HELD_MOST} are held out"
+        return f"{few}: {most if needed > HELD_MOST else f'give {math.ceil(needed / HELD)} samples'}"
 
     def _plan(self, forms: Sequence[str]) -> Plan:
         """Return the plan in which each cluster takes a form."""
@@ -165,22 +195,24 @@ class _Search:
         until = self.began + (self.ends - self.began) / 3
         ways = [self._ways(number) for number in range(len(self.clusters))]
         measured: list[list[Option]] = [[] for _ in ways]
-        for form, number in [(form, number) for form in FORMS for number, way in enumerate(ways) if form in way]:
-            if time.perf_counter() < until:
-                made = self._alone(number, form).build()
-                climb = Climb(("least_squares",), True, 0, None, self.ends)
-                drop = self._fit(made, few, climb, f"site {number + 1}, {form}: ").after.drop
-                measured[number].append(replace(ways[number][form], drop=min(drop, WORST)))
-        for cluster, way, options in zip(self.clusters, ways, measured, strict=True):
-            layers = tuple(site.layers for site in cluster.sites)
-            self.groups.append(Group(layers, (*sorted(options, key=lambda o: o.macs), way[KEPT])))
+        try:
+            for form, number in [(form, number) for form in FORMS for number, way in enumerate(ways) if form in way]:
+                if time.perf_counter() < until:
+                    climb = Climb(("least_squares",), True, 0, None, self.ends)
+                    name = f"site {number + 1}, {form}: "
+                    drop = self._fit(self._alone(number, form).build(), few, climb, name).after.drop
+                    measured[number].append(replace(ways[number][form], drop=drop))
+        finally:
+            for cluster, way, options in zip(self.clusters, ways, measured, strict=True):
+                layers = tuple(site.layers for site in cluster.sites)
+                self.groups.append(Group(layers, (*sorted(options, key=lambda o: o.macs), way[KEPT])))
 
     def _ways(self, number: int) -> dict[str, Option]:
         """Return the forms that a cluster can take: other rules each, and none but the first dearer than keeping it."""
         cluster = self.clusters[number]
         found = {KEPT: replace(cluster.option(self._alone(number, KEPT), KEPT, 0.0), rule=None)}
         for form in sorted(FORMS, key=lambda name: name != "same"):
-            option = cluster.option(self._alone(number, form), form, WORST)
+            option = cluster.option(self._alone(number, form), form, math.inf)
             new = bool(option.rule) and option.rule not in {other.rule for other in found.values()}
             if new and (form == "same" or option.macs < found[KEPT].macs):
                 found[form] = option
@@ -205,7 +237,9 @@ class _Search:
 
     def _fit(self, made: Built, samples: Samples, climb: Climb, name: str) -> CalibrationReport:
         with Bar(self.verbose, name) as bar:
-            report = fit(dialect_of(made.model).read(made.model), self.plan.reading, samples, climb, bar)
+            new = dialect_of(made.model).read(made.model)
+            report = fit(new, self.plan.reading, samples, climb, bar)
+        self.kinds = report.after.kinds
         report.method = "auto" if climb.rungs == RUNGS else climb.rungs[0]
         if report.interrupted and climb.rungs != RUNGS:
             raise KeyboardInterrupt
@@ -217,6 +251,6 @@ class _Search:
             if cluster.touches(site) and site.promise != "exact":
                 told = self.groups[number].told if number < len(self.groups) else "nothing was measured"
                 verb = "kept" if form == KEPT else f"'{form}' chosen"
-                why = f"{verb} to stay within max_drop={self.max_drop:g} (alone, fitted in closed form: {told})"
-                return replace(site, reason=f"{site.reason}; {why}")
+                why = f"{verb} to stay within max_drop={self.max_drop:g} (alone, before the end-to-end fit: {told})"
+                return replace(site, reason="; ".join(filter(None, (site.reason, why))))
         return site

@@ -164,7 +164,7 @@ def test_convert_keeps_to_a_limit(tmp_path: Path) -> None:
     options = ("--calibrate", tmp_path / "images.npy", "--max-drop", "0.5", "--report", tmp_path / "report.json")
     done = run("convert", DEMO, tmp_path / "a.keras", *options)
     assert done.exit_code == 0, done.output
-    assert "'same' chosen to stay within max_drop=0.5 (alone, fitted in closed form:" in done.stdout
+    assert "'same' chosen to stay within max_drop=0.5 (alone, before the end-to-end fit:" in done.stdout
     assert "forms within max_drop=0.5" in done.stdout
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["choices"]["forms"] == ["same"]
     wrong = run("convert", DEMO, tmp_path / "b.keras", "--max-drop", "0.5")

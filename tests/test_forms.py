@@ -71,7 +71,7 @@ def test_what_is_found_was_fitted_and_holds(
     assert found in fitted or found == len(combos) - 1
     assert len(set(fitted)) == len(fitted) <= 5
     best = next(i for i, drop in enumerate(left) if drop <= allowed)
-    if left[best] < left[max(best - 1, 0)] and len(fitted) < 5:
+    if (best == 0 or left[best] < left[best - 1]) and len(fitted) < 5:
         assert found == best, "where losses add up, the first combination that holds is found"
 
 
@@ -82,12 +82,21 @@ def test_where_there_is_no_time_everything_is_kept() -> None:
 
 def test_a_trial_is_told_with_its_verdict() -> None:
     trials = (Trial(("same", "cover"), 0.021), Trial(("kept", "cover"), 0.004))
-    told = str(Choices(0.01, (group(), group()), trials, ("kept", "cover"), 50, True, 1.0)).splitlines()
-    assert told[1:] == [
+    told = str(Choices(0.01, (group(), group()), trials, ("kept", "cover"), ("scores",), "few", True, 1.0))
+    assert told.splitlines() == [
+        "forms within max_drop=0.01, outputs taken for scores:",
         "  same, cover: 2.1 % lost, beyond",
         "  kept, cover: 0.4 % lost, within",
-        "note: 50 held-out samples are few to tell a drop of 1 %, 200 would do: give more",
+        "note: few",
         "interrupted: the best until then is kept",
     ]
-    assert "few" not in str(Choices(0.01, (), (), (), 200, False, 1.0))
-    assert "few" not in str(Choices(0.0, (), (), (), 200, False, 1.0))
+
+
+def test_what_makes_no_finite_numbers_is_told_and_avoided() -> None:
+    broken = group(("same", 25, float("inf")), ("cover", 44, 0.01))
+    assert broken.told.startswith("'same' makes no finite numbers")
+    assert [option.form for option in broken.steps()] == ["same", "cover", "kept"]
+    fitted: list[int] = []
+    combos = combinations([broken])
+    assert combos[cheapest_within(combos, 0.01, lambda i: fitted.append(i) or combos[i][0].drop)][0].form == "cover"
+    assert fitted == [1]

@@ -36,7 +36,7 @@ class CalibrationReport:
 
     Attributes:
         method: What was asked for.
-        samples: Samples fitted to; None where a stream does not tell.
+        samples: Samples fitted to; None for a stream whose end was not seen.
         held_out: Samples that judged.
         before: Agreement on the held-out samples before.
         after: Likewise of the state that the new model was left in.
@@ -60,7 +60,7 @@ class CalibrationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings, numbers and None, for what is not finite too."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
+        return {key: plain(value) for key, value in asdict(self).items()}
 
     def to_json(self) -> str:
         """Return the report as indented JSON."""
@@ -87,10 +87,10 @@ class CalibrationReport:
         return "\n".join(lines)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value with None in the place of numbers that JSON has not."""
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-SURE = 0.5
-"""How far probabilities must be from guessing, on average, to be taken for a classifier's: 0 guesses, 1 is certain."""
+SURE = 0.25
+"""What a classifier loses at least where each sample gets another sample's answer."""
+TENTH = 0.1
+"""Share of the distance that counts as lost at least, whatever the answers: what was taken for answers may be none."""
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,21 @@ class Answers:
 
     @classmethod
     def of(cls, goal: Array) -> Answers:
-        """Tell from the values of the old model what an output is."""
+        """Tell from the values of the old model, samples first, what an output is."""
         if goal.dtype.kind not in "fV":
             return cls("numbers", None)
         values = goal.astype(np.float32)
-        wide = values.ndim > 1 and values.shape[-1] > 1
         if is_distribution(values):
             found = cls("classes", values)
         elif values.min(initial=0) >= 0 and values.max(initial=0) <= 1:
             found = cls("yes or no", np.stack([1 - values, values], -1))
-        elif wide:
+        elif values.ndim > 1 and values.shape[-1] > 1:
             powers = np.exp(values - values.max(-1, keepdims=True))
             found = cls("scores", powers / powers.sum(-1, keepdims=True))
         else:
             return cls("numbers", None)
-        return found if found._sureness() >= SURE else cls("numbers", None)
+        another = np.roll(values, max(1, len(values) // 2), 0)
+        return found if found.lost(another, 0.0) >= SURE else cls("numbers", None)
 
     def lost(self, made: Array, distance: float) -> float:
         """Return the share of right answers that other values are expected to lose; for `numbers` the distance."""
@@ -54,13 +56,7 @@ class Answers:
             return distance if np.isfinite(distance) else float("inf")
         answers = made > 0.5 if self.kind == "yes or no" else made.argmax(-1)
         theirs = np.take_along_axis(self.chances, answers.astype(int)[..., None], -1)[..., 0]
-        return float((self.chances.max(-1) - theirs).mean())
-
-    def _sureness(self) -> float:
-        if self.chances is None:
-            return 0.0
-        guess = 1 / self.chances.shape[-1]
-        return float((self.chances.max(-1).mean() - guess) / (1 - guess))
+        return max(float((self.chances.max(-1) - theirs).mean()), TENTH * distance)
 
 
 def is_distribution(values: Array) -> bool:

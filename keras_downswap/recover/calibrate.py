@@ -14,7 +14,7 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.state import Snapshot
 from keras_downswap.errors import BadRequest
 from keras_downswap.recover.account import CalibrationReport
-from keras_downswap.recover.data import Batch, Data, Feed
+from keras_downswap.recover.data import BadData, Batch, Data, Feed
 from keras_downswap.recover.ladder import Ladder, fixed_batch
 from keras_downswap.recover.movable import Movable
 from keras_downswap.recover.progress import Bar
@@ -91,7 +91,16 @@ class Samples:
         Raises:
             BadRequest: If the data does not fit the model.
         """
-        return cls(*Data.of(data, feeds_of(reading)).split(share, _held_most(reading), seed))
+        size, whole = fixed_batch(reading) or 1, Data.of(data, feeds_of(reading))
+        if size > 1 and whole.count:
+            share = min(0.5, max(share, (size + 0.5) / whole.count))
+        rest, held = whole.split(share, max(size, _held_most(reading)), seed)
+        if len(held[0]) < size:
+            raise BadData(
+                f"{len(held[0])} samples are held out, which do not fill one batch of {size}, the only size that the "
+                "model takes: give more samples"
+            )
+        return cls(rest, held)
 
 
 @dataclass(frozen=True)
@@ -115,23 +124,28 @@ class Climb:
 
 def fit(new: Reading, old: Reading, samples: Samples, climb: Climb, bar: Bar) -> CalibrationReport:
     """Fit a swapped model, in place, to what the original computes."""
+    began = time.perf_counter()
     few = [new.dialect.tensor(x[: fixed_batch(new) or 2]) for x in samples.held]
     with _at_rest(old):
         movable = Movable.of(old, new, climb.everything, few)
         ladder = Ladder(movable, samples.rest, samples.held, climb.seed, climb.steps, climb.ends, bar)
         if not movable.pairs.sites:
             ladder.report.notes.append("no layer of the new model does otherwise than in the original: nothing to fit")
-            return ladder.report
-        return ladder.climb(climb.rungs)
+        report = ladder.climb(climb.rungs) if movable.pairs.sites else ladder.report
+    report.seconds = time.perf_counter() - began
+    return report
 
 
 def _check_alike(old: Reading, new: Reading) -> None:
+    """Refuse two models that cannot be compared.
+
+    Raises:
+        BadRequest: If they are one, of two Kerases, or differ in what they take or make.
+    """
     if old.model is new.model:
         raise BadRequest("calibrate takes the swapped model and the original; received one model twice")
     if old.dialect is not new.dialect:
         raise BadRequest(f"both models must be of one Keras; received {new.dialect.root} and {old.dialect.root}")
-    if not any("float" in new.graph.tensors[t].dtype for t in new.graph.outputs):
-        raise BadRequest("no output of the model holds floating-point numbers, so there is nothing to compare by")
     for what in ("inputs", "outputs"):
         theirs, mine = ([graph.tensors[t].shape for t in getattr(graph, what)] for graph in (old.graph, new.graph))
         if theirs != mine:

@@ -27,7 +27,7 @@ class Data(ABC):
     `(inputs, labels, weights)` or shorter. The length of a feed's batch axis is not checked.
 
     Attributes:
-        count: How many samples there are; None for a stream, which does not tell.
+        count: How many samples there are; None for a stream whose end was not seen.
     """
 
     count: int | None = None
@@ -118,8 +118,8 @@ class _Source:
 class _Stream(Data):
     """Batches that are read anew for each pass, after the first samples are skipped."""
 
-    def __init__(self, feeds: Sequence[Feed], source: _Source, skipped: int = 0) -> None:
-        self._feeds, self._source, self._skipped = feeds, source, skipped
+    def __init__(self, feeds: Sequence[Feed], source: _Source, skipped: int = 0, count: int | None = None) -> None:
+        self._feeds, self._source, self._skipped, self.count = feeds, source, skipped, count
 
     def batches(self, size: int, seed: int | None = None) -> Iterator[Batch]:
         _check_positive(size=size)
@@ -133,9 +133,13 @@ class _Stream(Data):
             first = first or [np.array(array) for array in batch]
             seen += len(batch[0])
             if seen >= max(2, math.ceil(most / fraction)):
+                whole = False
                 break
+        else:
+            whole = True
         held = min(_held_out(seen, fraction, most), len(first[0]))
-        return _Stream(self._feeds, self._source, self._skipped + held), [array[:held] for array in first]
+        count = seen - held if whole else None
+        return _Stream(self._feeds, self._source, self._skipped + held, count), [array[:held] for array in first]
 
     def _read(self) -> Iterator[Batch]:
         seen = 0

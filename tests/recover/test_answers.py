@@ -9,6 +9,7 @@ import pytest
 
 from keras_downswap.recover.answers import Answers
 
+RNG = np.random.default_rng(0)
 CLASSES = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1]], np.float32)
 SCORES = np.log(CLASSES + 1e-9) + np.array([[3.0], [-5.0]])
 MAPS = np.repeat(CLASSES[:, None, :], 4, 1)
@@ -21,12 +22,15 @@ MAPS = np.repeat(CLASSES[:, None, :], 4, 1)
         (MAPS, "classes"),
         (SCORES, "scores"),
         (np.array([[0.99], [0.02]]), "yes or no"),
-        (np.array([[0.99, 0.97], [0.02, 0.9]]), "yes or no"),
+        (np.array([[0.99, 0.97], [0.02, 0.1]]), "yes or no"),
         (np.array([0.99, 0.02]), "yes or no"),
         (np.array([[1.5], [-3.0]]), "numbers"),
-        (np.random.default_rng(0).normal(size=(200, 10)), "numbers"),
-        (np.random.default_rng(0).normal(size=(200, 2)), "numbers"),
-        (np.random.default_rng(0).uniform(size=(200, 3)), "numbers"),
+        (RNG.normal(size=(200, 10)) * 0.3, "numbers"),
+        (RNG.uniform(0.1, 0.4, size=(200, 3)), "numbers"),
+        (RNG.uniform(size=(200, 8, 8, 3)) * 0.2, "numbers"),
+        (RNG.normal(size=(200, 4)) * 5 + [20, 120, 60, 90], "numbers"),
+        (np.zeros((9, 4)), "numbers"),
+        (np.array([[0.9, 0.1]]), "numbers"),
         (np.full((4, 5), 0.2), "numbers"),
         (np.array([[3, 4]]), "numbers"),
     ],
@@ -41,13 +45,14 @@ def test_another_answer_loses_the_difference_of_its_probability(goal: Any) -> No
     other[1] = np.roll(other[1], -1, -1)
     answers = Answers.of(goal)
     assert answers.lost(goal * 7, 0.0) == 0
+    assert answers.lost(goal * 7, 0.3) == pytest.approx(0.03), "a tenth of the distance at least"
     assert answers.lost(other, 0.0) == pytest.approx((0 + 0.5) / 2, abs=1e-6)
 
 
 def test_yes_or_no() -> None:
     answers = Answers.of(np.array([[0.9], [0.05]]))
-    assert answers.lost(np.array([[0.6], [0.4]]), 1.0) == 0
-    assert answers.lost(np.array([[0.4], [0.4]]), 1.0) == pytest.approx(0.8 / 2)
+    assert answers.lost(np.array([[0.6], [0.4]]), 0.0) == 0
+    assert answers.lost(np.array([[0.4], [0.4]]), 0.0) == pytest.approx(0.8 / 2)
 
 
 def test_numbers_lose_their_distance_and_what_is_not_finite_all() -> None:

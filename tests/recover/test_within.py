@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from teacher import images, network
 
 import keras_downswap.within as within
@@ -30,7 +32,7 @@ def test_a_wide_limit_takes_the_cheapest_forms(K: Any) -> None:
     _, report = swapped(network(K), 0.99)
     assert rules(report) == ["pool_into_stride", "pool_into_stride"]
     assert report.choices.forms == ("same", "same")
-    assert "'same' chosen to stay within max_drop=0.99 (alone, fitted in closed form: 'same' loses" in str(report)
+    assert "'same' chosen to stay within max_drop=0.99 (alone, before the end-to-end fit: 'same' loses" in str(report)
     forms = [[option.form for option in group.options] for group in report.choices.groups]
     assert forms == [["same", "cover", "kept"], ["same", "cover", "wide", "kept"]]
     assert json.loads(report.to_json())["choices"]["trials"][0]["forms"] == ["same", "same"]
@@ -38,7 +40,7 @@ def test_a_wide_limit_takes_the_cheapest_forms(K: Any) -> None:
 
 def test_no_limit_on_exactness_keeps_everything(K: Any) -> None:
     old = network(K)
-    with pytest.warns(NothingSwapped):
+    with pytest.warns(NothingSwapped, match="no form of 2 sites that was tried keeps to max_drop=0; the report says"):
         new, report = swapped(old, 0.0)
     assert rules(report) == [None, None]
     assert all("kept to stay within max_drop=0 (" in site.reason for site in report.sites[:2])
@@ -55,6 +57,7 @@ def test_forms_are_mixed_and_what_is_returned_holds(K: Any) -> None:
     assert report.calibration.after.drop <= 0.6 * trial
     assert report.choices.trials[-1].drop > 0
     assert len(report.choices.trials) > 1
+    assert report.calibration.seconds > 0
     kept = next(t.drop for t in report.choices.trials if t.forms == report.choices.forms)
     assert kept == report.calibration.after.drop
     names = [layer.name for layer in new.layers]
@@ -91,6 +94,51 @@ def test_exact_swaps_are_made_whatever_the_limit(K: Any) -> None:
     _, report = swapped(model, 0.0)
     assert rules(report) == ["average_pool_into_kernel"]
     assert report.choices is None
+
+
+def test_the_note_on_few_samples(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input((12, 12, 3))
+    x = L.Flatten()(L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu")(inputs)))
+    model = K.Model(inputs, L.Dense(4, activation="softmax", kernel_initializer=lambda *a, **k: wide(a[0]))(x))
+    _, report = swapped(model, 0.9)
+    assert report.choices.kinds == ("classes",)
+    assert "note" not in str(report.choices)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NothingSwapped)
+        notes = [swapped(model, drop)[1].choices.note for drop in (0.05, 0.001, 0.0)]
+    assert notes == [
+        "14 held-out samples are few to tell a drop of 5 %: give 200 samples",
+        "14 held-out samples are few to tell a drop of 0.1 %: no more than 1024 are held out",
+        "14 held-out samples are few to tell a drop of 0 %: no more than 1024 are held out",
+    ]
+
+
+def wide(shape: Any) -> Any:
+    return np.random.default_rng(0).normal(size=shape) * 8
+
+
+def test_a_model_that_makes_no_numbers_cannot_be_measured(K: Any) -> None:
+    inputs = K.Input((12, 12, 3))
+    x = K.layers.MaxPooling2D(2)(K.layers.Conv2D(4, 3, activation="relu")(inputs))
+    model = K.Model(inputs, K.layers.Lambda(argmax, output_shape=(5, 5))(x))
+    with pytest.raises(BadRequest, match="no output of the model holds floating-point numbers"):
+        swapped(model, 0.5)
+
+
+def argmax(x: Any) -> Any:
+    return tf.argmax(x, -1)
+
+
+def test_a_limit_on_a_batch_that_is_larger_than_what_is_held_out(K: Any) -> None:
+    L = K.layers
+    inputs = K.Input(batch_shape=(32, 12, 12, 3))
+    x = L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu")(inputs))
+    model = K.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+    _, report = swapped(model, 0.99, calibration_data=images(96))
+    assert report.calibration.held_out == 32
+    with pytest.raises(BadRequest, match="do not fill one batch of 32, the only size that the model takes"):
+        swapped(model, 0.99, calibration_data=images(40))
 
 
 def test_time_that_is_up_keeps_everything(K: Any) -> None:
