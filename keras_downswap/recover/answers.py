@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-SURE = 0.25
-"""What a classifier loses at least where each sample gets another sample's answer."""
-TENTH = 0.1
-"""Share of the distance that counts as lost at least, whatever the answers: what was taken for answers may be none."""
+SURE = 0.5
+"""What a classifier loses at least where each sample gets another one's answer, as a share of what a sure one would."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ class Answers:
         else:
             return cls("numbers", None)
         another = np.roll(values, max(1, len(values) // 2), 0)
-        return found if found.lost(another, 0.0) >= SURE else cls("numbers", None)
+        most = 1 - 1 / (2 if found.chances is None else found.chances.shape[-1])
+        return found if found.lost(another, 0.0) >= SURE * most else cls("numbers", None)
 
     def lost(self, made: Array, distance: float) -> float:
         """Return the share of right answers that other values are expected to lose; for `numbers` the distance."""
@@ -56,7 +55,7 @@ class Answers:
             return distance if np.isfinite(distance) else float("inf")
         answers = made > 0.5 if self.kind == "yes or no" else made.argmax(-1)
         theirs = np.take_along_axis(self.chances, answers.astype(int)[..., None], -1)[..., 0]
-        return max(float((self.chances.max(-1) - theirs).mean()), TENTH * distance)
+        return float((self.chances.max(-1) - theirs).mean())
 
 
 def is_distribution(values: Array) -> bool:
