@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from keras_downswap.choose import KEPT
-from keras_downswap.cost import cost_of, effort
+from keras_downswap.clusters import clusters_of
 from keras_downswap.dialects import dialect_of
 from keras_downswap.errors import BadRequest
 from keras_downswap.forms import Choices, Group, Option, Trial, cheapest_within, combinations
@@ -19,8 +19,6 @@ from keras_downswap.recover.calibrate import HELD_MOST, RUNGS, Climb, Samples, f
 from keras_downswap.recover.data import Data
 from keras_downswap.recover.progress import Bar
 from keras_downswap.report import Report
-from keras_downswap.rule import Replacement, Step
-from keras_downswap.settle import Place
 from keras_downswap.site import Site
 
 FORMS = ("same", "cover", "wide")
@@ -81,54 +79,6 @@ def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Cluster:
-    """Approximate swaps that share layers, and so take one form."""
-
-    sites: tuple[Site, ...]
-
-    @property
-    def places(self) -> frozenset[Place]:
-        """The calls that they span."""
-        return frozenset((site.scope, index) for site in self.sites for index in site.calls)
-
-    def touches(self, site: Site) -> bool:
-        """Tell whether a site of another plan stands where one of these does."""
-        return not self.places.isdisjoint((site.scope, index) for index in site.calls)
-
-    def option(self, plan: Plan, form: str, drop: float) -> Option:
-        """Return what a plan makes of these sites, and what they cost in it."""
-        mine = [site for site in plan.sites if self.touches(site)]
-        swapped = [(site, site.replacement) for site in mine if site.replacement is not None]
-        macs = sum(_macs(plan, site, {}) for site in self.sites)
-        for site, after in swapped:
-            macs += _macs(plan, site, after.steps) - _macs(plan, site, {})
-        return Option(form, " + ".join(dict.fromkeys(site.rule or "" for site, _ in swapped)), macs, drop)
-
-
-def _macs(plan: Plan, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
-    """Return what the calls of a site cost with some steps in their place, unknown lengths taken for some."""
-    graph, replacement = plan.graph_of(site), Replacement(site.calls, steps)
-    known = cost_of(graph, replacement).macs
-    return effort(graph, replacement)[0] if known is None else known
-
-
-def _clusters(plan: Plan) -> list[_Cluster]:
-    """Return the approximate swaps of a plan, those together that share layers."""
-    found: list[tuple[set[int], tuple[Site, ...]]] = []
-    for site in plan.swaps:
-        if site.promise != "approximate":
-            continue
-        calls = [plan.graph_of(site).calls[index] for index in site.calls]
-        layers = {layer for call in calls for layer in (call.layer, *call.inside)}
-        sites: tuple[Site, ...] = (site,)
-        for others in [other for other in found if not layers.isdisjoint(other[0])]:
-            found.remove(others)
-            layers, sites = layers | others[0], (*others[1], *sites)
-        found.append((layers, sites))
-    return [_Cluster(sites) for _, sites in found]
-
-
 class _Search:
     """One search, and the best that it has found so far."""
 
@@ -136,7 +86,7 @@ class _Search:
         self.plan, self.max_drop, self.verbose = plan, max_drop, verbose
         self.began = time.perf_counter()
         self.ends = self.began + (math.inf if budget is None else budget)
-        self.clusters = _clusters(plan)
+        self.clusters = clusters_of(plan)
         self.samples = Samples.of(data, plan.reading, 0, HELD)
         self.groups: list[Group] = []
         self.trials: list[Trial] = []
@@ -191,7 +141,7 @@ class _Search:
 
     def _measure(self) -> None:
         """Measure the forms of each cluster, each alone, in a third of the time at most."""
-        few = Samples(Data.of(self.samples.rest.first(ALONE), feeds_of(self.plan.reading)), self.samples.held)
+        few = Samples(Data.of(self.samples.rest.first(ALONE, seed=0), feeds_of(self.plan.reading)), self.samples.held)
         until = self.began + (self.ends - self.began) / 3
         ways = [self._ways(number) for number in range(len(self.clusters))]
         measured: list[list[Option]] = [[] for _ in ways]
@@ -211,7 +161,7 @@ class _Search:
         """Return the forms that a cluster can take: other rules each, and none but the first dearer than keeping it."""
         cluster = self.clusters[number]
         found = {KEPT: replace(cluster.option(self._alone(number, KEPT), KEPT, 0.0), rule=None)}
-        for form in sorted(FORMS, key=lambda name: name != "same"):
+        for form in FORMS:
             option = cluster.option(self._alone(number, form), form, math.inf)
             new = bool(option.rule) and option.rule not in {other.rule for other in found.values()}
             if new and (form == "same" or option.macs < found[KEPT].macs):

@@ -73,13 +73,14 @@ class Data(ABC):
             BadData: As `batches`, and if there are fewer than 2 samples.
         """
 
-    def first(self, count: int) -> Batch:
-        """Return the first samples, at most `count`, as one batch.
+    def first(self, count: int, seed: int | None = None) -> Batch:
+        """Return the first samples, at most `count`, as one batch; with a seed, of arrays that hold more, any.
 
         Raises:
             BadData: As `batches`.
         """
-        return [np.array(array) for array in next(self.batches(count))]
+        seed = seed if (self.count or 0) > count else None
+        return [np.array(array) for array in next(self.batches(count, seed))]
 
 
 class _Arrays(Data):

@@ -175,7 +175,7 @@ class Ladder:
     def _sample(self) -> list[list[Any]]:
         """Return samples for a closed form: as many as may wait in memory, as backend tensors in batches."""
         most = int(np.clip(WAITING // (3 * self.largest), 32, SAMPLES))
-        arrays = self.data.first(most)
+        arrays = self.data.first(most, self.seed)
         if len(arrays[0]) < 2:
             raise TooLittle("1 sample is too few: 2 are needed")
         return self._batches(arrays)

@@ -533,3 +533,16 @@ def test_arguments_without_sense(source: Any) -> None:
     ):
         with pytest.raises(BadRequest, match=re.escape(words)):
             act()
+
+
+def test_of_arrays_that_hold_more_any_are_drawn_by_a_seed() -> None:
+    data = Data.of(images(50), ONE)
+    assert indices(data.first(20)) == list(range(20))
+    drawn = indices(data.first(20, seed=3))
+    assert drawn == indices(data.first(20, seed=3)) != list(range(20))
+    assert len(set(drawn)) == 20
+    assert max(drawn) > 20, "sorted data shows all its classes"
+    assert indices(data.first(50, seed=3)) == list(range(50))
+    assert indices(Data.of([images(50)[i : i + 10] for i in range(0, 50, 10)], ONE).first(20, seed=3)) == list(
+        range(20)
+    )
