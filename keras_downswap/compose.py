@@ -108,7 +108,7 @@ class _Redraw:
             self._add(replace(call, role=Role.OTHER, windows=()), (), call.outputs, (), call)
             return
         maps, before = self.maps[call.index], self.old.homes[call.index][1]
-        done = 0
+        done, heir = 0, _heir(steps)
         for front, step in _bundles(steps):
             done += len(front) + 1
             last = done == len(steps)
@@ -116,7 +116,7 @@ class _Redraw:
             for tensor in outputs:
                 self._shape(call, tensor, maps[done - 1], last)
             if isinstance(step, Make):
-                bundle = (*front, _both(before[-1], step) if step.convolves and last and before else step)
+                bundle = (*front, _both(before[-1], step) if step is heir and before else step)
                 self._add(_made(call, front, step), inputs, outputs, bundle, call)
             else:
                 self._add(call, inputs, outputs, before, call)
@@ -179,6 +179,13 @@ def _windows(front: tuple[Make, ...], layer: Make) -> tuple[Window, ...]:
         around = [(b + x, a + y) for (b, a), (x, y) in zip(around, cells(resize), strict=True)]
     windows = made_windows(layer)
     return tuple(replace(w, padding=p) for w, p in zip(windows, around, strict=True)) if front else windows
+
+
+def _heir(steps: tuple[Step, ...]) -> Step | None:
+    """Return the convolution that takes the place of the one before: the last that has its weights, else the last."""
+    made = [step for step in steps if isinstance(step, Make) and step.convolves]
+    theirs = [step for step in made if step.like is not None]
+    return next(reversed(theirs or made), None)
 
 
 def _both(old: Step, new: Make) -> Make:

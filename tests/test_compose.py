@@ -114,3 +114,12 @@ def test_within_limits_a_shared_convolution_is_embedded_alike_in_all_its_places(
     assert [site.layers for site in report.sites] == [("conv",), ("conv",), ("pool",)]
     assert {site.promise for site in report.sites} == {"exact"}
     laws.assert_idempotent(new, "profile:akida")
+
+
+def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -> None:
+    L = K.layers
+    old = stack(K, 33, L.AveragePooling1D(3, 2), L.Conv1D(4, 2, name="conv"), L.MaxPooling1D(2), L.Flatten())
+    x = laws.sample_for(old)
+    (wide, report), (cover, _) = swap(old, method="wide"), swap(old, kernel="cover")
+    assert [site.rule for site in report.sites] == ["average_pool_into_next_kernel + pool_into_wide"]
+    laws.assert_close(laws.values(cover, x), laws.values(wide, x), 1e-5)
