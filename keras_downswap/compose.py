@@ -165,6 +165,7 @@ def _made(call: Call, front: tuple[Make, ...], step: Make) -> Call:
     )
     kept = {key: call.settings[key] for key in ("layers_in_front",) if key in call.settings}
     blurs = {"blurs": True} if step.blurs else {}
+    blurs |= {"fixed": True} if step.fixed is not None else {}
     return replace(new, settings={**kept, **settings_of(call, step), **blurs} if new.windows else kept)
 
 

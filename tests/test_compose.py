@@ -123,3 +123,15 @@ def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -
     (wide, report), (cover, _) = swap(old, method="wide"), swap(old, kernel="cover")
     assert [site.rule for site in report.sites] == ["average_pool_into_next_kernel + pool_into_wide"]
     laws.assert_close(laws.values(cover, x), laws.values(wide, x), 1e-5)
+
+
+@pytest.mark.parametrize("last", ["MaxPooling1D", "AveragePooling1D"])
+def test_a_pool_behind_a_form_of_two_convolutions_goes_into_the_second(K: Any, last: str) -> None:
+    L = K.layers
+    conv = L.Conv1D(4, 2, name="conv")
+    old = stack(K, 33, conv, L.MaxPooling1D(2), getattr(L, last)(2, name="last"), L.Flatten())
+    new, report = swap(old, method="wide")
+    second = {"MaxPooling1D": "pool_into_stride", "AveragePooling1D": "average_pool_into_kernel"}[last]
+    assert [site.rule for site in report.sites] == [f"pool_into_wide + {second}"]
+    assert new.output_shape == old.output_shape
+    assert_second_run_changes_nothing(new, method="wide")

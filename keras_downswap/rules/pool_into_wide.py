@@ -26,6 +26,7 @@ def pool_into_wide(graph: Graph, pool: Call, to: str) -> Replacement:
 def _wide(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     plain = conv.settings["kind"] == "Conv" and conv.settings["groups"] == 1
     require(plain, f"{conv.label} is no plain convolution, whose filters could be doubled")
+    require(not conv.settings.get("fixed"), f"{conv.label} was made by another swap and has no weights of its own")
     leads = covering_leads(graph, conv, pool)
     *front, new = fused(graph, conv, pool, composed_span(conv, pool), leads, composing(_twice, conv, pool))
     filters, biased = conv.settings["filters"], conv.settings["use_bias"]
