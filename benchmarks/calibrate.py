@@ -27,7 +27,8 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from keras_downswap import calibrate, files, swap_downsampling
+from keras_downswap import calibrate, files, plan_swaps, swap_downsampling
+from keras_downswap.within import keep_within
 
 ALL = 10**9
 ROWS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
@@ -91,7 +92,7 @@ def one(model: Any, row: str, count: int, x: Any, seed: int, budget: float | Non
     images = scaled(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:count])])
     start = time.perf_counter()
     if "max_drop" in swap:
-        new, report = swap_downsampling(model, calibration_data=images, verbose=False, return_report=True, **swap)
+        new, report = keep_within(plan_swaps(model), swap["max_drop"], images, budget, verbose=False)
         rich.print(str(report.choices))
         return new, time.perf_counter() - start
     new = swap_downsampling(model, **swap)

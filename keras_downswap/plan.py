@@ -165,10 +165,17 @@ class Plan:
             BrokenPromise: If a check fails; no model is returned then.
             BadRequest: If the data does not fit the model.
         """
+        new, report = self.carry_out(calibration_data, budget, verbose, stacklevel=2)
+        return (new, report) if return_report else new
+
+    def carry_out(self, data: Any, budget: float | None, verbose: bool, stacklevel: int) -> tuple[Any, Report]:
+        """Do as `apply` does; warnings are for so many calls above this one."""
         made = self.build()
-        made.warn(stacklevel=2)
-        report = self.fit(made, calibration_data, budget, verbose)
-        return (made.model, report) if return_report else made.model
+        made.warn(stacklevel + 1)
+        if data is None or not any(site.promise == "approximate" for site in self.swaps):
+            return made.model, made.report
+        fitted = calibrate(made.model, self.reading.model, data, budget=budget, verbose=verbose)
+        return made.model, replace(made.report, calibration=fitted)
 
     def build(self) -> Built:
         """Build the new model and check it.
@@ -187,13 +194,6 @@ class Plan:
         nothing = () if self.swaps else (NothingSwapped(self._nothing()),)
         report = Report(self.to, self.method, self.sites, checks, notes)
         return Built(new.model, report, (*nothing, *map(SomethingLost, losses)))
-
-    def fit(self, made: Built, data: Any, budget: float | None, verbose: bool) -> Report:
-        """Fit a built model to the old one, in place, where there is data and a swap is approximate."""
-        if data is None or not any(site.promise == "approximate" for site in self.swaps):
-            return made.report
-        fitted = calibrate(made.model, self.reading.model, data, budget=budget, verbose=verbose)
-        return replace(made.report, calibration=fitted)
 
     def _limits(self, checks: tuple[Check, ...]) -> Iterator[str]:
         """Say what the checks leave open: sizes that nothing enforces, and values that could not be compared."""

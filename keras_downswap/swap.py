@@ -129,10 +129,8 @@ def swap_downsampling(
         SomethingLost: If the new model's class, compile state or own weights could not be carried over.
     """
     plan = plan_swaps(model, to, method, include, exclude, rules, kernel)
-    if max_drop is not None:
+    if max_drop is None:
+        new, report = plan.carry_out(calibration_data, None, verbose, stacklevel=2)
+    else:
         new, report = keep_within(plan, max_drop, calibration_data, None, verbose, stacklevel=2)
-        return (new, report) if return_report else new
-    made = plan.build()
-    made.warn(stacklevel=2)
-    report = plan.fit(made, calibration_data, None, verbose)
-    return (made.model, report) if return_report else made.model
+    return (new, report) if return_report else new

@@ -37,17 +37,17 @@ class Answers:
             return cls("numbers", None)
         values = goal.astype(np.float32)
         if is_distribution(values):
-            found = cls("classes", values)
+            kind, chances = "classes", values
         elif values.min(initial=0) >= 0 and values.max(initial=0) <= 1:
-            found = cls("yes or no", np.stack([1 - values, values], -1))
+            kind, chances = "yes or no", np.stack([1 - values, values], -1)
         elif values.ndim > 1 and values.shape[-1] > 1:
             powers = np.exp(values - values.max(-1, keepdims=True))
-            found = cls("scores", powers / powers.sum(-1, keepdims=True))
+            kind, chances = "scores", powers / powers.sum(-1, keepdims=True)
         else:
             return cls("numbers", None)
-        another = np.roll(values, max(1, len(values) // 2), 0)
-        most = 1 - 1 / (2 if found.chances is None else found.chances.shape[-1])
-        return found if found.lost(another, 0.0) >= SURE * most else cls("numbers", None)
+        found, another = cls(kind, chances), np.roll(values, max(1, len(values) // 2), 0)
+        sure = SURE * (1 - 1 / chances.shape[-1])
+        return found if found.lost(another, 0.0) >= sure else cls("numbers", None)
 
     def lost(self, made: Array, distance: float) -> float:
         """Return the share of right answers that other values are expected to lose; for `numbers` the distance."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,23 @@ def test_no_limit_on_exactness_keeps_everything(K: Any) -> None:
     assert all("kept to stay within max_drop=0 (" in site.reason for site in report.sites[:2])
     assert report.calibration is None
     assert np.array_equal(*(np.asarray(model(images(8), training=False)) for model in (new, old)))
+
+
+DOORS: dict[str, Callable[[Any], Any]] = {
+    "swap": lambda model: swap_downsampling(model, method="exact"),
+    "swap within a limit": lambda model: swap_downsampling(
+        model, calibration_data=images(FEW), max_drop=0.0, verbose=False
+    ),
+    "plan": lambda model: plan_swaps(model, method="exact").apply(),
+    "limit": lambda model: within.keep_within(plan_swaps(model), 0.0, images(FEW), verbose=False),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_warnings_are_for_the_caller(K: Any, door: str) -> None:
+    with pytest.warns(NothingSwapped) as caught:
+        DOORS[door](network(K))
+    assert {w.filename for w in caught if w.category is NothingSwapped} == {__file__}
 
 
 def test_forms_are_mixed_and_what_is_returned_holds(K: Any) -> None:
