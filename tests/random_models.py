@@ -87,6 +87,13 @@ class Drawing:
         if at is not None and self.one(False, False, False, True):
             self.pool(at)
 
+    def ahead(self) -> None:
+        """Add a pool and a convolution right behind it."""
+        at = self.tensor(1)
+        at = at if at is None else self.pool(at)
+        if at is not None:
+            self.convolution(at)
+
     def averaged(self) -> None:
         """Add a convolution, an affine layer or none, and a pool that never pads: exact where it averages."""
         at = self.tensor(1)
@@ -226,7 +233,7 @@ class Drawing:
     def drawn(self, rounds: int) -> Recipe:
         """Return a recipe of so many rounds of calls."""
         rows: list[Callable[[], object]] = [
-            *[self.site] * 3, *[self.averaged] * 2, self.branched, *[self.strided] * 2, *[self.other] * 2,
+            *[self.site] * 3, *[self.averaged] * 2, self.ahead, self.branched, *[self.strided] * 2, *[self.other] * 2,
             *[self.join] * 2, *[self.repeat] * 2, *[self.nested] * 2, self.operation, self.shared, self.part,
         ]  # fmt: skip
         for _ in range(rounds):

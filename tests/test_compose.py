@@ -125,6 +125,14 @@ def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -
     laws.assert_close(laws.values(cover, x), laws.values(wide, x), 1e-5)
 
 
+def test_an_activation_that_has_no_name_goes_along_to_the_second_convolution(K: Any) -> None:
+    conv = K.layers.Conv1D(4, 2, activation=lambda x: x * x - x, name="conv")
+    old = stack(K, 33, conv, K.layers.MaxPooling1D(2))
+    wide, cover = swap(old, method="wide")[0], swap(old, kernel="cover")[0]
+    x = laws.sample_for(old)
+    laws.assert_close(laws.values(cover, x), laws.values(wide, x), 1e-5)
+
+
 @pytest.mark.parametrize("last", ["MaxPooling1D", "AveragePooling1D"])
 def test_a_pool_behind_a_form_of_two_convolutions_goes_into_the_second(K: Any, last: str) -> None:
     L = K.layers

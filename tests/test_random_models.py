@@ -19,7 +19,7 @@ from random_layers import Layer
 from random_models import models
 from random_recipe import Recipe
 
-from keras_downswap import NothingSwapped, Report, swap_downsampling
+from keras_downswap import NothingSwapped, Report, plan_swaps, swap_downsampling
 from keras_downswap.limits import profiles
 from keras_downswap.rules import TARGETS
 
@@ -27,7 +27,11 @@ BOUNDED = tuple(
     f"profile:{name}" for name in profiles() if name != "no_max_pool"
 )  # whose limits are those of `verified`
 ALL = tuple(dict.fromkeys(("strided_conv", *TARGETS, *BOUNDED)))
-METHODS = ("auto", "exact", "copy")
+WAYS: tuple[dict[str, Any], ...] = (
+    {}, {"method": "exact"}, {"method": "copy"}, {"kernel": "cover"}, {"method": "wide"}, {"mixed": True},
+)  # fmt: skip
+"""Options of a swap; `mixed` gives each approximate site a form of its own."""
+FORMS = ("cover", "kept", "wide", "same")
 MODELS = int(os.environ.get("RANDOM_MODELS", (5.2 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
 """Models per Keras: 312 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
@@ -42,8 +46,20 @@ def coarsest(recipe: Recipe) -> str:
     return "float16" if "mixed_float16" in found else "float32"
 
 
+def swapped(old: Any, to: str, way: dict[str, Any]) -> tuple[Any, Report]:
+    """Swap in one of the ways; return the new model and its report."""
+    if "mixed" not in way:
+        new, report = swap_downsampling(old, to, return_report=True, **way)
+        return new, report
+    plan = plan_swaps(old, to)
+    near = [site for site in plan.swaps if site.promise == "approximate"]
+    forms = {(site.scope, call): FORMS[n % len(FORMS)] for n, site in enumerate(near) for call in site.calls}
+    made, mixed = plan.in_forms(forms).apply(return_report=True)
+    return made, mixed
+
+
 def assert_holds(
-    K: Any, old: Any, recipe: Recipe, method: Any, folder: Path | None, targets: Sequence[str] = ALL
+    K: Any, old: Any, recipe: Recipe, way: dict[str, Any], folder: Path | None, targets: Sequence[str] = ALL
 ) -> list[Report]:
     """Assert every law of one model for some targets; return the reports."""
     samples = recipe.samples(old)
@@ -52,7 +68,7 @@ def assert_holds(
         before = laws.snapshot_of(old)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NothingSwapped)
-            new, report = swap_downsampling(old, to, method, return_report=True)
+            new, report = swapped(old, to, way)
         note(str(report))
         reports.append(report)
         laws.assert_untouched(before, old)
@@ -66,7 +82,8 @@ def assert_holds(
         if promises <= {"exact"}:
             for olds, news in zip(wanted, made, strict=True):
                 laws.assert_close(olds, news, TOLERANCE[coarsest(recipe)] if promises else 0)
-        laws.assert_idempotent(new, to, method)
+        if "mixed" not in way:
+            laws.assert_idempotent(new, to, **way)
         if folder is not None and to == targets[len(recipe.steps) % len(targets)]:
             laws.assert_survives_as_the_original_does(old, new, folder)
     return reports
@@ -102,7 +119,8 @@ FLOORS = {
     "pool_of_one_into_stride": 5, "stride_into_pool": 5, "stride_into_subsample": 10, "pool_into_pool": 10,
     "average_pool_into_depthwise": 20, "max_pool_into_relus": 20, "kernel_into_larger": 20, "pool_into_blur": 10,
     "stride_into_blur": 5, "stride_into_depth": 5, "average_pool_into_extra_conv": 5, "pool_into_next_stride": 2,
-    "pools behind pools": 1, "swaps through joins": 5, "swaps inside nested models": 30,
+    "pool_into_cover": 10, "pool_into_wide": 10, "pools behind pools": 1, "swaps through joins": 5,
+    "swaps inside nested models": 30,
     "swapped models with shared layers": 20, "nested models": 50, "models in nested models": 10,
     "several outputs": 50, "joins": 30, "unknown sizes": 10,
 }  # fmt: skip
@@ -117,11 +135,11 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
     @settings(max_examples=MODELS)
     @given(
         recipe=models(),
-        method=st.sampled_from(METHODS),
+        way=st.sampled_from(WAYS),
         saved=st.integers(0, 4),
         targets=st.lists(st.sampled_from(ALL[1:]), min_size=3, max_size=3, unique=True),
     )
-    def each_keeps_every_law(recipe: Recipe, method: Any, saved: int, targets: list[str]) -> None:
+    def each_keeps_every_law(recipe: Recipe, way: dict[str, Any], saved: int, targets: list[str]) -> None:
         K.backend.clear_session(**free)
         try:
             model = recipe.build(K)
@@ -129,7 +147,7 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
             assert "is not connected to `inputs`" in str(error)  # noqa: PT017
             seen["not built"] += 1
             return
-        reports = assert_holds(K, model, recipe, method, tmp_path if saved == 0 else None, [ALL[0], *targets])
+        reports = assert_holds(K, model, recipe, way, tmp_path if saved == 0 else None, [ALL[0], *targets])
         seen.update(found := seen_in(recipe, reports))
         for what in +found:
             event(what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from keras_downswap.dialects.describe import activation_name
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.twin import Twins
 from keras_downswap.rule import Make
@@ -33,6 +34,9 @@ def _bare(step: Make, name: str, beside: Any, reading: Reading, twins: Twins) ->
     if step.like is not None:
         settings |= _settings_of(dialect.unwrapped(reading.layers[step.like]), twins)
     settings |= step.settings
+    own = getattr(beside, "activation", None)
+    if own is not None and settings.get("activation") == activation_name(own):
+        settings["activation"] = twins.copy(own)
     if kind in dialect.without_data_format:
         settings.pop("data_format", None)
     return getattr(dialect.module("src.layers"), kind)(**settings)
