@@ -164,9 +164,13 @@ def _made(call: Call, front: tuple[Make, ...], step: Make) -> Call:
         channels_last=step.settings.get("data_format", _format(call)) == "channels_last",
     )
     kept = {key: call.settings[key] for key in ("layers_in_front",) if key in call.settings}
-    blurs = {"blurs": True} if step.blurs else {}
-    blurs |= {"fixed": True} if step.fixed is not None else {}
-    return replace(new, settings={**kept, **settings_of(call, step), **blurs} if new.windows else kept)
+    marks = {"blurs": step.blurs, "fixed": step.fixed is not None}
+    return replace(
+        new,
+        settings={**kept, **settings_of(call, step), **{mark: True for mark, so in marks.items() if so}}
+        if new.windows
+        else kept,
+    )
 
 
 def _format(call: Call) -> str:
