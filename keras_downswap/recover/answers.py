@@ -2,7 +2,7 @@
 
 A classifier that is right as often as its probabilities say is right with probability p[a] where it answers a. Where
 the new model answers b instead, p[a] - p[b] is lost on average. What the new model sees that the old one does not is
-left out of account, so the figure is on the safe side.
+left out of account, so the figure is on the safe side where the samples are none that the old model was trained on.
 """
 
 from __future__ import annotations
