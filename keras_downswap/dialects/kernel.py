@@ -88,7 +88,7 @@ class Kernel:
 
     def rows(self, taps: Array) -> Array:
         """Return what each group of filters sees: (rows, taps, channels) -> (groups, rows, unknowns), float32."""
-        taps = taps.astype(np.float32)
+        taps = taps.astype(np.float32, copy=False)
         if self.kind == "SeparableConv":
             first = self.dialect.array(next(iter(kernels(self.layer).values()))).astype(np.float32)
             made: Array = np.einsum("ntc,tcm->ncm", taps, first.reshape(-1, *first.shape[-2:]))

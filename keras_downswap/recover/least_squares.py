@@ -16,8 +16,9 @@ import numpy as np
 from keras_downswap.dialects.player import Player
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import Window
+from keras_downswap.recover.normal import times
 from keras_downswap.recover.rows import Array, at, channels_behind, chosen, patches
-from keras_downswap.recover.solve import Problem, times
+from keras_downswap.recover.solve import Problem
 from keras_downswap.recover.targets import Target
 
 HELD = 0.2
@@ -109,7 +110,7 @@ class _Fit:
     def rows_wanted(self) -> int:
         """Positions that are worth their memory."""
         values = self.kernel.unknowns * self.kernel.groups
-        return max(1024, min(40 * self.kernel.unknowns, 49152, MEMORY // (4 * values)))
+        return max(1024, min(20 * self.kernel.unknowns, 49152, MEMORY // (4 * values)))
 
     def solve(self, inputs: Sequence[Array]) -> LayerFit:
         """Fit the layer, given its input for each batch."""
@@ -132,8 +133,7 @@ class _Fit:
         else:
             problem = Problem(rows, goal, kernel.through, weights, bias, kernel.can_shift, held)
             best = problem.solve()
-            made = best.weights
-            sums = times(rows, made)
+            made, sums = best.weights, best.sums - best.bias
         if best.ridge is not None:
             kernel.write(made, best.bias, sums)
         short = f"{rows.shape[1] - held} rows are too few for {kernel.unknowns} unknowns: scale and offset only"

@@ -14,8 +14,8 @@ from graphs import convolved
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.kernel import Kernel
 from keras_downswap.geometry import Window
+from keras_downswap.recover.normal import times
 from keras_downswap.recover.rows import at, channels_behind, chosen, patches
-from keras_downswap.recover.solve import times
 
 Array = np.ndarray[Any, Any]
 Maker = Callable[..., Any]
