@@ -30,4 +30,7 @@ def demand(holds: bool, sentence: str) -> None:
         BrokenPromise: If it does not.
     """
     if not holds:
-        raise BrokenPromise(f"{sentence}. Nothing was returned or written; please report this model's architecture.")
+        raise BrokenPromise(
+            f"{sentence}. Nothing was returned or written; please report this model's architecture, or mend the rule "
+            "where it is your own."
+        )

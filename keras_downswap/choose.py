@@ -14,7 +14,7 @@ from keras_downswap.errors import BadRequest
 from keras_downswap.follow import settings_of, stages
 from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.limits import PREFIX, Limits, limits
-from keras_downswap.rule import Elsewhere, Make, Promise, Refused, Replacement, Rule, Step, require
+from keras_downswap.rule import LAST_RESORT, Elsewhere, Make, Promise, Refused, Replacement, Rule, Step, require
 from keras_downswap.rules.kernel_into_larger import RULE as LARGER
 
 Method = Literal["auto", "exact", "copy", "wide"]
@@ -120,9 +120,14 @@ class Choice:
         )
 
     def levels(self) -> list[Sequence[Rule]]:
-        """Return the rules to ask until nothing changes, then those to ask besides: where savings add up, by rank."""
+        """Return the rules to ask until nothing changes, then those to ask besides.
+
+        Where savings add up, by rank; else exact ones before all, where some exact one is a last resort.
+        """
         if not self.adds_up:
-            return [self.open_to]
+            exact = [rule for rule in self.open_to if rule.promise is Promise.EXACT]
+            early = [rule for rule in exact if rule.rank < LAST_RESORT]
+            return [self.open_to] if self.bounds is not None or len(early) == len(exact) else [early, self.open_to]
         ranks = sorted({rule.rank for rule in self.open_to})
         return [[rule for rule in self.open_to if rule.rank <= most] for most in ranks] or [[]]
 
@@ -206,7 +211,22 @@ def _asked(graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: l
             except Refused as reason:
                 refusals.append(Refusal(rule, reason))
             else:
+                _check_verbatim(rule, call, answer)
                 yield Answer(rule, answer)
+
+
+def _check_verbatim(rule: Rule, call: Call, answer: Replacement) -> None:
+    """Refuse a rule that answers otherwise than it says.
+
+    Raises:
+        BadRequest: If all weights were to move unchanged, and its answer has a function for a kernel or a bias.
+    """
+    makes = [step for steps in answer.steps.values() for step in steps if isinstance(step, Make)]
+    if rule.verbatim and any(make.kernel or make.bias for make in makes):
+        raise BadRequest(
+            f"the rule {rule.name} says that all weights move verbatim, and answers with another kernel or bias at "
+            f"{call.label}: make it verbatim=False"
+        )
 
 
 def _saving(graph: Graph, answer: Replacement) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_downswap.geometry import Fit, Window, fit
-from keras_downswap.graph import Call, Graph
+from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array
 from keras_downswap.match import branches_behind, in_graph_order
 from keras_downswap.rule import Make, Replacement, Step, require
@@ -65,7 +65,10 @@ def may_be_causal(conv: Call) -> bool:
 
 
 def in_each_branch(
-    graph: Graph, pool: Call, fuse: Callable[[Graph, Call, tuple[Call, ...], Call], tuple[Make, ...]]
+    graph: Graph,
+    pool: Call,
+    fuse: Callable[[Graph, Call, tuple[Call, ...], Call], tuple[Make, ...]],
+    padded: bool = False,
 ) -> Replacement:
     """Return a pool's work done by the convolutions of all branches that lead to it.
 
@@ -74,12 +77,15 @@ def in_each_branch(
         pool: The pool, which goes.
         fuse: Returns what takes the place of one branch's convolution, given the graph, the convolution, the calls
             between, and the pool; refuses through `require`.
+        padded: Whether the pool may take a ZeroPadding layer right in front of it with it, as its own padding: then
+            where the windows lie agrees, not what they see.
 
     Raises:
         Refused: If some branch cannot take it: then none does.
     """
-    branches = branches_behind(graph, pool)
+    branches = branches_behind(graph, pool, padded)
     steps: dict[int, tuple[Step, ...]] = {conv.index: fuse(graph, conv, tuple(b), p) for conv, *b, p in branches}
+    steps |= {call.index: () for path in branches for call in path[1:-1] if call.role is Role.RESIZE}
     steps[pool.index] = without(graph, pool)
     return Replacement(tuple(call.index for call in in_graph_order(branches)), steps)
 

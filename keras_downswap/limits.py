@@ -34,8 +34,10 @@ class Limits:
         max_pool: Whether it takes max pools.
         average_pool: Whether it takes average pools.
         strided_conv: Whether it takes convolutions with a stride above 1.
-        grouped_conv: Whether it takes depthwise and grouped convolutions.
+        grouped_conv: Whether it takes convolutions of several groups, depthwise ones aside.
+        depthwise_conv: Whether it takes depthwise convolutions.
         separable_conv: Whether it takes separable convolutions.
+        depth_multipliers: The depth multipliers of depthwise and separable convolutions that it takes.
         kernel_sizes: The kernel sizes that it takes along an axis.
         strided_kernel_sizes: Those that it takes where the stride is above 1.
         conv_strides: The strides of convolutions that it takes.
@@ -53,7 +55,9 @@ class Limits:
     average_pool: bool = True
     strided_conv: bool = True
     grouped_conv: bool = True
+    depthwise_conv: bool = True
     separable_conv: bool = True
+    depth_multipliers: frozenset[int] | None = None
     kernel_sizes: frozenset[int] | None = None
     strided_kernel_sizes: frozenset[int] | None = None
     conv_strides: frozenset[int] | None = None
@@ -103,8 +107,14 @@ class Limits:
     def _conv(self, windows: Sequence[Window], kind: str, settings: Mapping[str, Any]) -> str | None:
         if kind == "SeparableConv" and not self.separable_conv:
             return "it takes no separable convolutions"
-        if (kind == "DepthwiseConv" or settings.get("groups", 1) != 1) and not self.grouped_conv:
-            return "it takes no depthwise or grouped convolutions"
+        if kind == "DepthwiseConv" and not self.depthwise_conv:
+            return "it takes no depthwise convolutions"
+        if kind == "Conv" and settings.get("groups", 1) != 1 and not self.grouped_conv:
+            return "it takes no grouped convolutions"
+        if kind in ("DepthwiseConv", "SeparableConv"):
+            multiplier = settings.get("depth_multiplier", 1)
+            if breach := _outside("depth multipliers", [multiplier], self.depth_multipliers):
+                return breach
         strided = any(w.stride > 1 for w in windows)
         if strided and not self.strided_conv:
             return "it takes no strided convolutions"
@@ -166,7 +176,8 @@ def _checked(name: str, table: dict[str, Any]) -> Limits:
 
 def _contradiction(found: Limits) -> str | None:
     strides = found.strided_conv and (found.conv_strides is None or max(found.conv_strides) > 1)
-    pools = (found.max_pool or found.average_pool) and (found.pool_strides is None or max(found.pool_strides) > 1)
+    steps = [s for s in (found.pool_strides, None if found.pool_overlap else found.pool_sizes) if s is not None]
+    pools = (found.max_pool or found.average_pool) and all(max(step) > 1 for step in steps)
     if not strides and not pools:
         return "it takes neither strided convolutions nor pools with a stride, so nothing could downsample"
     both = found.pool_sizes is not None and found.pool_strides is not None
@@ -176,6 +187,10 @@ def _contradiction(found: Limits) -> str | None:
         return "it takes no pools and lists their sizes or strides"
     if not found.strided_conv and found.strided_kernel_sizes:
         return "it takes no strided convolutions and lists their kernel sizes"
+    if not found.strided_conv and found.conv_strides and 1 not in found.conv_strides:
+        return "it takes no strided convolutions, and a stride of 1 is not among the strides"
+    if found.strided_kernel_sizes and found.conv_strides and max(found.conv_strides) == 1:
+        return "it lists kernel sizes of strided convolutions, and only 1 is among the strides"
     if found.sizes(strided=True) == frozenset():
         return "no kernel size of strided convolutions is among the kernel sizes"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 from keras_downswap.graph import POOLS, Call, Graph, Role
@@ -44,8 +45,13 @@ def passes(graph: Graph, call: Call, channels_last: bool) -> bool:
     return len(places) == 1 and bool(call.settings.get("axis", channel_axis) == channel_axis)
 
 
-def paths_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
+def paths_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
     """Walk from a pool upstream through elementwise calls and joins, along every branch.
+
+    Args:
+        graph: The graph.
+        pool: The pool.
+        padded: Whether a ZeroPadding layer right in front of the pool is walked through too: see `with_padding`.
 
     Returns:
         For each branch, in graph order, the first call that is neither, the calls between, and the pool. Where branches
@@ -53,7 +59,7 @@ def paths_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
     """
     seen = {pool.index}
     ends: list[tuple[Call, ...]] = []
-    todo: list[tuple[Call, ...]] = [(pool,)]
+    todo: list[tuple[Call, ...]] = [with_padding(graph, pool) if padded else (pool,)]
     while todo:
         path = todo.pop()
         for tensor in path[0].inputs:
@@ -65,9 +71,20 @@ def paths_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
     return sorted(ends, key=lambda path: path[0].index)
 
 
+def with_padding(graph: Graph, pool: Call) -> tuple[Call, ...]:
+    """Return a pool as one that pads explicitly, behind the ZeroPadding layer that does it; else the pool alone."""
+    front = sole_upstream(graph, pool)
+    padding = () if front is None or front.role is not Role.RESIZE else front.settings.get("cells", ())
+    plain = pool.wrapped is None and all(w.padding == "valid" for w in pool.windows)
+    if front is None or not padding or not plain or len(padding) != len(pool.windows) or min(map(min, padding)) < 0:
+        return (pool,)
+    windows = tuple(replace(w, padding=pair) for w, pair in zip(pool.windows, padding, strict=True))
+    return front, replace(pool, windows=windows)
+
+
 def around(graph: Graph, call: Call) -> set[int]:
     """Return the calls that decide on a swap of one: up to the first that slides or mixes, upstream and downstream."""
-    found = {call.index, *(up.index for path in paths_behind(graph, call) for up in path)}
+    found = {call.index, *(up.index for path in paths_behind(graph, call, padded=True) for up in path)}
     todo = [call]
     while todo:
         for user in (user for tensor in todo.pop().outputs for user in graph.consumers.get(tensor, ())):
@@ -83,7 +100,7 @@ def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
     Returns:
         The pool alone where some branch ends in no convolution.
     """
-    paths = paths_behind(graph, pool)
+    paths = paths_behind(graph, pool, padded=True)
     found = all(path[0].role in (Role.CONV, Role.OTHER_CONV) for path in paths) and pool.role is not Role.GLOBAL_POOL
     return in_graph_order(paths) if found else (pool,)
 
@@ -94,8 +111,13 @@ def in_graph_order(paths: Iterable[tuple[Call, ...]]) -> tuple[Call, ...]:
     return tuple(calls[index] for index in sorted(calls))
 
 
-def branches_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
+def branches_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
     """Find the convolutions behind a pool, one for each branch that leads to it.
+
+    Args:
+        graph: The graph.
+        pool: The pool.
+        padded: Whether the pool may take a ZeroPadding layer right in front of it with it.
 
     Returns:
         For each branch the convolution, the calls between, and the pool.
@@ -105,7 +127,7 @@ def branches_behind(graph: Graph, pool: Call) -> list[tuple[Call, ...]]:
             the change.
     """
     require_window(graph, pool)
-    paths = paths_behind(graph, pool)
+    paths = paths_behind(graph, pool, padded)
     for path in paths:
         conv = path[0]
         which = "" if len(paths) == 1 else f" along one of {len(paths)} branches"

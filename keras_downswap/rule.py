@@ -10,6 +10,9 @@ from typing import Any, Final
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, binomial
 
+LAST_RESORT = 3
+"""Rank from which on an exact rule waits until no other exact rule changes anything more."""
+
 
 class Promise(Enum):
     """What a swap keeps: EXACT the values at inference (to rounding) and the shapes, APPROXIMATE the shapes."""
@@ -142,7 +145,7 @@ class Rule:
         apply: Pure function from the graph and the anchor to the replacement; refuses through `require`.
         summary: One line for people.
         spans: The calls that a refused site is reported with; by default the anchor alone.
-        rank: Rules of one promise are tried by rank, the lowest first.
+        rank: Rules of one promise are tried by rank, the lowest first; exact ones from `LAST_RESORT` on wait.
         form: The value of `kernel` or `method` that asks for it; empty for a rule that is asked whatever the kernels.
     """
 

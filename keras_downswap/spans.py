@@ -95,4 +95,5 @@ def sampled_leads(conv: Window, pool: Window, n: int | None) -> tuple[int, ...]:
     """Return the leads at which a strided convolution samples each position of the pool's window, the middle first."""
     known = conv.lead(n)
     start = (conv.span - 1) // 2 if known is None else known
+    start += pool.padding[0] * conv.stride if isinstance(pool.padding, tuple) else 0
     return tuple(start - position * conv.stride for position in middle_first(pool.size))

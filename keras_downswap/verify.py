@@ -8,6 +8,7 @@ from typing import Any
 from keras_downswap.check import Check, demand
 from keras_downswap.dialects.make import kernels
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.errors import BrokenPromise
 from keras_downswap.geometry import IDENTITY, SizeMap, resized
 from keras_downswap.graph import Call, Graph, Role, spatial
 from keras_downswap.probe import compare_values, paths_through
@@ -43,7 +44,10 @@ def verify(
     checks.append(_boundary(reading, new))
     for site in sites:
         if site.replacement is not None:
-            checks += _site_checks(reading, site, new)
+            try:
+                checks += _site_checks(reading, site, new)
+            except BrokenPromise as broken:
+                raise BrokenPromise(f"the rule {site.rule} broke its promise: {broken}") from broken
     checks.append(_weights(reading, sites, new))
     return tuple(checks)
 

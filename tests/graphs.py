@@ -92,6 +92,11 @@ class Sketch:
             **facts,
         )
 
+    def pad(self, x: int, *cells: tuple[int, int], name: str = "pad") -> int:
+        sizes = [None if n is None else n + sum(pair) for n, pair in zip(self.sizes(x), cells, strict=True)]
+        shape, kind = self.shaped(sizes, self.channels(x)), f"ZeroPadding{self.rank(x)}D"
+        return self.add(name, kind, Role.RESIZE, (x,), shape, self.tensors[x].dtype, settings={"cells": cells})
+
     def global_pool(self, x: int, name: str = "gap", **facts: Any) -> int:
         shape, dtype = (None, self.channels(x)), self.tensors[x].dtype
         return self.add(name, f"GlobalAveragePooling{self.rank(x)}D", Role.GLOBAL_POOL, (x,), shape, dtype, **facts)
@@ -278,8 +283,7 @@ def emitted(x: Any, steps: Sequence[Make], kernel: Any) -> Any:
         elif step.kind == "AveragePooling":
             x = averages(x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)])
         elif step.kind == "MaxPooling":
-            assert set(s["pool_size"]) == {1}
-            x = x[tuple(slice(None, None, q) for q in s["strides"])]
+            x = maxima(x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)])
         else:
             cells = s["padding" if step.kind == "ZeroPadding" else "cropping"]
             pairs = [cells] if rank == 1 else cells

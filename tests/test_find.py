@@ -41,9 +41,47 @@ def test_rules_come_exact_first_and_verbatim_first() -> None:
     ]  # fmt: skip
     assert TARGETS == (
         "average_pool", "blur_pool", "cheapest", "conv_relu", "extra_conv", "identity_shortcut", "max_pool",
-        "odd_kernel", "space_to_depth", "strided_conv", "subsample",
+        "odd_kernel", "small_pool", "space_to_depth", "strided_conv", "subsample",
     )  # fmt: skip
     assert all(rule.summary and rule.apply.__name__ == rule.name for rule in RULES)
+
+
+def test_average_pools_in_a_row_in_front_of_a_convolution_become_its_stride() -> None:
+    sketch = Sketch()
+    x = sketch.pool(sketch.relu(sketch.input(32)), kind="Average", name="a")
+    sketch.conv(sketch.pool(x, kind="Average", name="b"), 3, padding="same", name="conv")
+    (site,) = plan(sketch.graph())
+    assert (site.layers, site.promise) == (("a", "b", "conv"), "exact")
+    assert site.replacement is not None
+    (new,) = [step for steps in site.replacement.steps.values() for step in steps if isinstance(step, Make)]
+    assert (new.kind, new.settings["kernel_size"], new.settings["strides"]) == ("Conv", (12,), (4,))
+
+
+def test_an_average_pool_whose_convolution_takes_another_one_first_is_still_swapped_by_itself() -> None:
+    sketch = Sketch()
+    x = sketch.pool(sketch.relu(sketch.input(32)), kind="Average", name="a")
+    sketch.pool(x, kind="Average", name="b")
+    assert {site.promise for site in plan(sketch.graph())} == {"exact"}
+
+
+@pytest.mark.parametrize("kernel", ["same", "cover"])
+def test_a_pool_behind_its_zero_padding_goes_with_it(kernel: Any) -> None:
+    """As in ResNet's stem: convolution of 7, stride 2, padding, pool of 3, stride 2: sampled at the window's middle."""
+    sketch = Sketch()
+    x = sketch.pad(sketch.relu(sketch.conv(sketch.input(38), 7, 2, name="conv")), (1, 1), name="pad")
+    sketch.pool(x, 3, 2, name="pool")
+    (site,) = plan(sketch.graph(), kernel=kernel)
+    assert (site.layers[0], site.layers[-2:], site.promise) == ("conv", ("pad", "pool"), "approximate")
+    assert site.replacement is not None
+    steps = {sketch.calls[index].name: made for index, made in site.replacement.steps.items()}
+    assert (steps["pad"], steps["pool"]) == ((), ())
+    *front, new = steps["conv"]
+    assert isinstance(new, Make)
+    assert new.settings["strides"] == (4,)
+    assert [step.settings for step in front if isinstance(step, Make)] == (
+        [] if kernel == "same" else [{"padding": (2, 2), "data_format": "channels_last"}]
+    )
+    assert plan(sketch.graph(), method="exact")[0].status == "kept"
 
 
 @pytest.mark.parametrize(

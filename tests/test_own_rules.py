@@ -17,7 +17,7 @@ from keras_downswap.errors import BrokenPromise
 from keras_downswap.find import find_sites
 from keras_downswap.graph import Call, Graph
 from keras_downswap.rule import KEEP, Promise, Replacement
-from keras_downswap.rules import checked_rules, pool_into_stride
+from keras_downswap.rules import checked_rules, pool_into_cover, pool_into_stride
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,7 +47,7 @@ def test_a_target_of_ones_own_needs_no_file(K: Any) -> None:
 
 def test_a_rule_that_promises_values_and_keeps_shapes_only_is_found_out(K: Any) -> None:
     liar = replace(pool_into_stride.RULE, name="liar", promise=Promise.EXACT)
-    with pytest.raises(BrokenPromise, match="exact values differ"):
+    with pytest.raises(BrokenPromise, match=r"the rule liar broke its promise: .*exact values differ"):
         swap_downsampling(pair(K), rules=[liar])
 
 
@@ -75,7 +75,18 @@ AIMLESS = replace(pool_into_stride.RULE, targets=frozenset())
 @pytest.mark.parametrize("wrong", [[3], [AIMLESS], [pool_into_stride.RULE] * 2])
 def test_what_is_no_rule_is_refused(wrong: Any) -> None:
     with pytest.raises(BadRequest, match=r"rules takes|two rules are named"):
-        checked_rules(wrong)
+        checked_rules(wrong, [])
+
+
+def test_a_rule_cannot_bear_the_name_of_one_that_there_is(K: Any) -> None:
+    with pytest.raises(BadRequest, match="two rules are named 'pool_into_stride'"):
+        plan_swaps(pair(K), rules=[pool_into_stride.RULE])
+
+
+def test_a_rule_that_says_it_moves_weights_unchanged_and_changes_them_is_found_out(K: Any) -> None:
+    liar = replace(pool_into_cover.RULE, name="liar", verbatim=True, form="", rank=-9)
+    with pytest.raises(BadRequest, match="the rule liar says that all weights move verbatim"):
+        plan_swaps(pair(K), method="copy", rules=[liar])
 
 
 OFFER = """[keras_downswap.rules]

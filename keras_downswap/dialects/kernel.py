@@ -86,6 +86,12 @@ class Kernel:
         """Whether an offset can be written: as a bias, or into the BatchNormalization behind."""
         return self.bias is not None or self.norm is not None
 
+    @property
+    def step(self) -> float:
+        """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
+        dtypes = {str(layer.compute_dtype) for layer in (self.layer, *self.behind)}
+        return 0.1 if dtypes & {"float16", "bfloat16"} else 0.01
+
     def rows(self, taps: Array) -> Array:
         """Return what each group of filters sees: (rows, taps, channels) -> (groups, rows, unknowns), float32."""
         taps = taps.astype(np.float32, copy=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,13 @@ class Trainer:
     """One training run of some variables of a new model."""
 
     def __init__(
-        self, old: Player, new: Player, aims: Sequence[Aim], variables: Sequence[Any], mixed: Sequence[bool], seed: int
+        self,
+        old: Player,
+        new: Player,
+        aims: Sequence[Aim],
+        variables: Mapping[str, Sequence[Any]],
+        mixed: Sequence[bool],
+        seed: int,
     ) -> None:
         """Prepare the run.
 
@@ -53,7 +59,7 @@ class Trainer:
             old: The old model; keeps the aims' tensors.
             new: The new one, likewise.
             aims: What is to agree.
-            variables: Keras variables that may move.
+            variables: Keras variables that may move: `weights`, and `tables` whose rows are looked up.
             mixed: For each input, whether samples of it may be mixed.
             seed: Of the mixing.
 
@@ -65,14 +71,15 @@ class Trainer:
             raise BadRequest("distilling needs Keras on the TensorFlow backend; expected KERAS_BACKEND=tensorflow")
         self.tf: Any = sys.modules["tensorflow"]
         self.old, self.new, self.aims, self.mixed = old, new, aims, mixed
-        self.variables = [dialect.raw(variable) for variable in variables]
-        self.constraints = [getattr(variable, "constraint", None) for variable in variables]
+        tables, both = variables["tables"], [*variables["weights"], *variables["tables"]]
+        self.variables = [dialect.raw(variable) for variable in both]
+        self.constraints = [getattr(variable, "constraint", None) for variable in both]
         self.noise = self.tf.random.Generator.from_seed(seed)
         zeros = [np.zeros(v.shape, np.float32) for v in self.variables]
         self.first = [self.tf.Variable(z, trainable=False) for z in zeros]
         self.second = [
-            None if _is_matrix(v.shape) else self.tf.Variable(z, trainable=False)
-            for v, z in zip(self.variables, zeros, strict=True)
+            None if _is_matrix(v.shape) and n < len(both) - len(tables) else self.tf.Variable(z, trainable=False)
+            for n, (v, z) in enumerate(zip(self.variables, zeros, strict=True))
         ]
         self.count = self.tf.Variable(0.0, trainable=False)
         self.step = self.tf.function(self._step, reduce_retracing=True)
@@ -101,7 +108,8 @@ class Trainer:
         self.count.assign_add(1.0)
         for number, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
             if gradient is not None:
-                self._move(number, variable, tf.cast(gradient, variable.dtype) / SCALE, rate, matrix_rate)
+                gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype) / SCALE  # of a table: a dense one
+                self._move(number, variable, gradient, rate, matrix_rate)
                 constraint = self.constraints[number]
                 if constraint is not None:
                     variable.assign(constraint(variable.value()))

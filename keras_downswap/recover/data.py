@@ -74,12 +74,11 @@ class Data(ABC):
         """
 
     def first(self, count: int, seed: int | None = None) -> Batch:
-        """Return the first samples, at most `count`, as one batch; with a seed, of arrays that hold more, any.
+        """Return the first samples, at most `count`, as one batch; with a seed, of arrays, any, in any order.
 
         Raises:
             BadData: As `batches`.
         """
-        seed = seed if (self.count or 0) > count else None
         return [np.array(array) for array in next(self.batches(count, seed))]
 
 

@@ -131,6 +131,7 @@ class Ladder:
         if better:
             self.report.after, self.best = agreement, Snapshot(self.new)
         elif name == "least_squares":
+            self.report.notes += [f"{fit.layer}: {fit.note}" for fit in self.report.layers if fit.note]
             self.report.layers = []
         self.report.stages.append(Stage(name, agreement, better, time.perf_counter() - began, note))
 
@@ -162,12 +163,15 @@ class Ladder:
             raise TooLittle(f"{count} samples are too few: {FEWEST} are needed")
         if not self.new.dialect.on_tensorflow:
             raise TooLittle("it needs Keras on the TensorFlow backend")
-        if not self.movable.variables():
+        if not any(self.movable.variables().values()):
             raise TooLittle("no layer may move")
         self.best.restore()
         steps = self.steps or max(400, round(24 * math.sqrt(count or 4096)))
         aims = aims_of(self.movable, self._batches(self.data.first(self.size))[0])
-        run = Run(steps, self.trained_at_once, self.ends - time.perf_counter(), self.seed)
+        left = self.ends - time.perf_counter()
+        if left <= 0:
+            raise TooLittle("the time is up")
+        run = Run(steps, self.trained_at_once, left, self.seed)
         made = distill(self.movable, aims, self.data, self.judge, self.report.after, run, self.bar.share("distill"))
         self.report.interrupted = made.interrupted
         return f"{made.steps} steps"

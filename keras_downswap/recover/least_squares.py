@@ -7,6 +7,7 @@ model runs once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,22 +125,29 @@ class _Fit:
         if few or self.scale_only:
             sums = times(rows, weights)
             ones = np.ones((kernel.filters, 1, 1), np.float32)
-            problem = Problem(
-                np.ascontiguousarray(sums.T[..., None]), goal, kernel.through, ones, bias, kernel.can_shift, held
-            )
+            alone = np.ascontiguousarray(sums.T[..., None])
+            problem = Problem(alone, goal, kernel.through, ones, bias, kernel.can_shift, held, kernel.step)
             best = problem.solve(ridges=(1e-3,))
             scale = best.weights.reshape(kernel.groups, 1, -1)
             made, sums = weights * scale, sums * scale.ravel()
         else:
-            problem = Problem(rows, goal, kernel.through, weights, bias, kernel.can_shift, held)
+            problem = Problem(rows, goal, kernel.through, weights, bias, kernel.can_shift, held, kernel.step)
             best = problem.solve()
             made, sums = best.weights, best.sums - best.bias
         if best.ridge is not None:
             kernel.write(made, best.bias, sums)
-        short = f"{rows.shape[1] - held} rows are too few for {kernel.unknowns} unknowns: scale and offset only"
+        short = (
+            f"{rows.shape[1] - held} rows are too few for {kernel.unknowns} unknowns: scale and offset only"
+            f"{self._more(samples, rows.shape[1] - held)}"
+        )
         kept = "nothing fits better than its start on held-out samples: kept"
         notes = [short] * (few and not self.scale_only) + [kept] * (best.ridge is None)
         return LayerFit(target.name, target.site, best.start, best.error, "; ".join(notes))
+
+    def _more(self, samples: int, rows: int) -> str:
+        """Say how many samples would be enough, where memory for their rows is."""
+        enough = (1 - HELD) * self.rows_wanted > self.kernel.unknowns
+        return f"; {math.ceil(samples * self.kernel.unknowns / rows) + 1} samples would do" if enough else ""
 
     def _taps(self, inputs: Sequence[Array]) -> Array:
         last = [channels_behind(value, self.target.call.channels_last) for value in inputs]

@@ -73,12 +73,18 @@ class Movable:
                 found.setdefault(call.layer, (place, name, call))
         return list(found.values())
 
-    def variables(self) -> list[Any]:
-        """Return the variables that may move end to end."""
+    def variables(self) -> dict[str, list[Any]]:
+        """Return the variables that may move end to end: `weights`, and `tables` of embeddings."""
         found = list(self.new.model.trainable_variables) if self.everything else []
         for layer in self._own_layers:
             found += self.new.dialect.learned(layer)
-        return list({id(variable): variable for variable in found}.values())
+        embeddings = [layer for layer in self.new.layers if self.new.dialect.stock_class(layer) == "Embedding"]
+        tables = {id(variable) for layer in embeddings for variable in layer.trainable_variables}
+        once = {id(variable): variable for variable in found}
+        return {
+            "weights": [variable for key, variable in once.items() if key not in tables],
+            "tables": [variable for key, variable in once.items() if key in tables],
+        }
 
     def runs_in_training(self, layer: Any) -> bool:
         """Tell whether a layer runs in training mode end to end: BatchNormalization that may move does."""

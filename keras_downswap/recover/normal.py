@@ -14,6 +14,8 @@ from scipy.linalg import cho_factor, cho_solve
 Array = NDArray[Any]
 SEVERAL = 6144
 """Unknowns of a filter up to which several ridges are tried; above, one, so that one matrix is held at a time."""
+AT_ONCE = 2048
+"""Lines of a large matrix that are worked on at once: what is added to it is never held as a whole."""
 FACTORISED = 9216
 """Unknowns of a filter up to which the normal equations are factorised; above, conjugate gradients solve them."""
 
@@ -64,7 +66,7 @@ class Normal:
         self.total += x.sum(1, dtype=np.float64) if self.intercept else 0.0
         for one, rows in zip(self.gram, x, strict=True) if self.gram is not None else ():
             for i in range(0, len(rows), 4096):
-                one += rows[i : i + 4096].T @ rows[i : i + 4096]
+                _add_squares(one, rows[i : i + 4096])
 
     @property
     def count(self) -> int:
@@ -103,7 +105,8 @@ class Normal:
         squares = np.trace(self.gram, axis1=1, axis2=2) - self.count * (self.mean**2).sum(1)
         matrix = self.gram if self.used_up else self.gram.astype(np.float32)
         for one, middle in zip(matrix, self.mean * math.sqrt(self.count), strict=True):
-            one -= np.outer(middle, middle).astype(np.float32) if middle.any() else 0
+            for i in range(0, self.unknowns if middle.any() else 0, AT_ONCE):
+                one[i : i + AT_ONCE] -= np.outer(middle[i : i + AT_ONCE], middle).astype(np.float32)
         matrix[:, diagonal, diagonal] += self._damping(ridge, squares)[:, None].astype(np.float32)
         factors = [cho_factor(m.T, lower=True, overwrite_a=True, check_finite=False) for m in matrix]
 
@@ -131,6 +134,13 @@ class Normal:
             return applied
 
         return apply
+
+
+def _add_squares(gram: Array, rows: Array) -> None:
+    """Add X'X of some rows; up to `SEVERAL` unknowns as a whole, which takes half the products."""
+    step = len(gram) if len(gram) <= SEVERAL else AT_ONCE
+    for i in range(0, len(gram), step):
+        gram[i : i + step] += (rows if step == len(gram) else rows[:, i : i + step]).T @ rows
 
 
 def conjugate_gradients(apply: Callable[[Array], Array], side: Array, steps: int = 60, enough: float = 1e-4) -> Array:

@@ -93,7 +93,7 @@ class _Scope:
         for pool in graph.calls:
             if pool.index in partners or pool.role not in POOLS:
                 continue
-            paths = paths_behind(graph, pool)
+            paths = paths_behind(graph, pool, padded=True)
             convs = [path[0] for path in paths]
             if not all(conv.role is Role.CONV and conv.index in partners for conv in convs):
                 continue

@@ -11,7 +11,7 @@ from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import mean
 from keras_downswap.match import averages, is_pool
 from keras_downswap.needs import require_floats, require_never_pads, require_window
-from keras_downswap.rule import Promise, Replacement, Rule, applies
+from keras_downswap.rule import LAST_RESORT, Promise, Replacement, Rule, applies
 
 
 def average_pool_into_depthwise(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -31,5 +31,5 @@ RULE = Rule(
     anchors=is_pool,
     apply=average_pool_into_depthwise,
     summary="average pool -> strided depthwise convolution with a fixed kernel",
-    rank=3,
+    rank=LAST_RESORT,
 )

@@ -16,7 +16,7 @@ from keras_downswap.spans import composed_span, composing, covering_leads
 
 def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolutions, elementwise calls and pool for strided convolutions that cover the pair's receptive field."""
-    return in_each_branch(graph, pool, _covering)
+    return in_each_branch(graph, pool, _covering, padded=True)
 
 
 def _covering(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:

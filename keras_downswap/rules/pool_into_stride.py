@@ -15,7 +15,7 @@ from keras_downswap.spans import composed_stride, sampled_leads
 
 def pool_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolutions, elementwise calls and pool for strided convolutions with the same weights."""
-    return in_each_branch(graph, pool, _strided)
+    return in_each_branch(graph, pool, _strided, padded=True)
 
 
 def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:

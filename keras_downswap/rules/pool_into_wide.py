@@ -20,7 +20,7 @@ from keras_downswap.spans import composed_span, composing, covering_leads
 
 def pool_into_wide(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolutions, elementwise calls and pool for wide strided convolutions, ReLUs and 1x1 convolutions."""
-    return in_each_branch(graph, pool, _wide)
+    return in_each_branch(graph, pool, _wide, padded=True)
 
 
 def _wide(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from teacher import apart, images, network, settled
 import keras_downswap.recover.ladder as ladder
 from keras_downswap import BadRequest, calibrate, swap_downsampling
 from keras_downswap.dialects import dialect_of
+from keras_downswap.recover.least_squares import LayerFit
 
 METHODS = ["statistics", "least_squares", "distill", "auto"]
 
@@ -249,6 +251,39 @@ def test_a_fit_that_spoils_is_taken_back(K: Any, monkeypatch: pytest.MonkeyPatch
     report = calibrate(new, old, images(), "least_squares", verbose=False)
     assert (report.stages[0].kept, report.after) == (False, report.before)
     assert all(map(np.array_equal, before, new.get_weights()))
+
+
+def test_a_budget_that_ends_before_the_first_step_is_kept_to(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    aims_of = ladder.aims_of
+    monkeypatch.setattr(ladder, "aims_of", lambda *a: (time.sleep(2), aims_of(*a))[1])
+    old = network(K)
+    report = calibrate(swap_downsampling(old), old, images(), "distill", budget=2, verbose=False)
+    assert [stage.note for stage in report.stages] == ["the time is up"]
+
+
+def test_a_network_for_texts_is_distilled_its_embedding_too(K: Any) -> None:
+    K.utils.set_random_seed(5)
+    L = K.layers
+    words = K.Input((24,), dtype="int32")
+    x = L.Conv1D(12, 3, activation="relu")(L.Embedding(40, 8, name="words")(words))
+    x = L.GlobalAveragePooling1D()(L.MaxPooling1D(2)(x))
+    old = K.Model(words, L.Dense(3)(x))
+    texts = np.random.default_rng(0).integers(0, 40, (256, 24)).astype(np.int32)
+    new = swap_downsampling(old)
+    report = calibrate(new, old, texts, "distill", steps=60, verbose=False)
+    assert report.after.distance < 0.5 * report.before.distance
+    tables = [np.asarray(model.get_layer("words").get_weights()[0]) for model in (old, new)]
+    assert 0 < np.abs(tables[0] - tables[1]).max() < 0.05
+
+
+def test_what_least_squares_says_of_its_layers_stays_where_it_does_not_help(
+    K: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit = LayerFit("conv0", True, 0.5, 0.5, "too few rows")
+    monkeypatch.setattr(ladder, "fit_layers", lambda *a: [fit])
+    old = network(K)
+    report = calibrate(swap_downsampling(old), old, images(), "least_squares", verbose=False)
+    assert (report.layers, report.notes) == ([], ["conv0: too few rows"])
 
 
 def test_a_budget_ends_it(K: Any) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -298,6 +300,30 @@ def test_constants_do_no_harm_to_conjugate_gradients(monkeypatch: pytest.MonkeyP
         test_constants_give_finite_numbers_and_no_harm(rows, goal, intercept)
 
 
+@pytest.mark.parametrize("intercept", [True, False])
+def test_rows_that_are_not_finite_leave_the_start(intercept: bool) -> None:
+    p, _, _ = problem(intercept=intercept)
+    p.rows[0, 3, 2] = np.nan
+    found = p.solve()
+    assert found.ridge is None
+    assert found.weights is p.weights
+
+
+def test_a_kernel_of_512_channels_that_covers_a_pair_is_fitted_within_its_share_of_two_gibibytes() -> None:
+    """4 x 4 x 512 unknowns, 512 MiB of rows: the rows, one matrix, and little besides."""
+    unknowns, rows = 8192, 16384
+    x = np.random.default_rng(0).standard_normal((1, rows, unknowns), np.float32)
+    weights, bias = np.zeros((1, unknowns, 8), np.float32), np.zeros(8, np.float32)
+    weights[0, :8] = np.eye(8)
+    p = Problem(x, x[0, :, :8] - 0.5 * x[0, :, 8:16], identity, weights, bias, True, 1024)
+    tracemalloc.start()
+    found = p.solve()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.error < 0.1 < found.start
+    assert x.nbytes + most < 1.25 * 2**30
+
+
 def test_a_relu_that_is_dead_at_the_start_comes_to_life() -> None:
     x, weights, bias = drawn()
     p = Problem(x, relu(times(x, weights) + bias), relu, weights, bias - 6, True, HELD)
@@ -353,6 +379,19 @@ def test_where_the_map_is_flat_and_the_goal_lies_elsewhere_the_step_takes_the_us
     np.testing.assert_allclose(np.delete(moved, dead, 0), 0, atol=1e-3)
     down = reached(lambda v: relu(-2 * v), -z, wanted) + z
     np.testing.assert_allclose(down[dead], -0.25, atol=1e-2)
+
+
+def test_in_a_coarse_dtype_a_slope_is_measured_between_points_further_apart() -> None:
+    """A bfloat16 has 8 bits: of points nearer than that one slope in two is zero, the other twice too large."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(3, 1, (500, 4)).astype(np.float32)
+    goal = z + 0.3
+
+    def coarse(v: Array) -> Array:
+        return v.astype(ml_dtypes.bfloat16).astype(np.float32)
+
+    off = {step: float(np.abs(reached(coarse, z, goal, step) - goal).mean()) for step in (1e-3, 0.1)}
+    assert off[0.1] < 0.03 < off[1e-3]
 
 
 def test_no_step_is_wider_than_the_sums_are_spread() -> None:

@@ -67,6 +67,22 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
     "maxima with gaps in a row": (
         "cheapest", lambda s: s.pool(s.pool(first(s), 2, 3, name="a"), 2, 1), "'a' leave cells out, which one window",
     ),
+    "a prime pool": ("small_pool", lambda s: s.pool(first(s), 3), "is no chain of smaller pools"),
+    "a pool with gaps": ("small_pool", lambda s: s.pool(first(s), 2, 4), "leaves cells out between its windows"),
+    "means that overlap": (
+        "small_pool", lambda s: s.pool(first(s), 3, 2, kind="Average"), "takes means of windows that overlap",
+    ),
+    "a pool that pads in front": (
+        "small_pool", lambda s: s.pool(first(s, 33), 4, 2, padding="same"), "pads in front, which no smaller pool does",
+    ),
+    "a pool that pads further than it overlaps": (
+        "small_pool",
+        lambda s: s.pool(first(s, 7), 4, padding="same"),
+        "pads 1 cells behind, and its windows overlap by 0",
+    ),
+    "a pool that pads an unknown length": (
+        "small_pool", lambda s: s.pool(s.input(None), 4, 2, padding="same"), "over an unknown length",
+    ),
     "overlapping means in a row": (
         "cheapest",
         lambda s: s.pool(s.pool(s.relu(first(s)), 3, 2, kind="Average", name="a"), kind="Average"),
