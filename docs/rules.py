@@ -105,7 +105,8 @@ EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]]
         (ODD, lambda: [pool("Average", name="a"), pool("Average", 3, 2, name="b")]),
     )),
     "pool_into_smaller": ("small_pool", (
-        (MAP, lambda: [pool("Max", 3, 2)]), (ODD, lambda: [pool("Max", (5, 4), 4)]), (MAP, lambda: [pool("Average", 4)]),
+        (MAP, lambda: [pool("Max", 3, 2)]), (ODD, lambda: [pool("Max", (5, 4), 4)]),
+        (MAP, lambda: [pool("Average", 4)]),
     )),
     "pool_before_elementwise": ("cheapest", (
         (MAP, lambda: [L.ReLU(), pool("Max", 3, 2)]), (ODD, lambda: [norm(), pool("Average", padding="same")]),
