@@ -123,7 +123,9 @@ def _compose(parts: Iterable[Sequence[SizeMap]], rank: int) -> list[SizeMap]:
 
 
 def _laws(calls: Sequence[Call]) -> list[SizeMap]:
-    return _compose(([w.law for w in c.windows] for c in calls), max(len(c.windows) for c in calls))
+    parts = ([resized(*pair) for pair in c.settings["cells"]] if c.role is Role.RESIZE else c.windows for c in calls)
+    laws = ([part if isinstance(part, SizeMap) else part.law for part in axes] for axes in parts)
+    return _compose(laws, max(len(c.windows) for c in calls))
 
 
 def _new_laws(reading: Reading, layers: Sequence[Any], rank: int) -> list[SizeMap]:

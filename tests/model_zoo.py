@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo import arguments, boundaries, branches, calls, chains, classes, kinds, names, nesting, state
+from zoo import arguments, boundaries, branches, calls, chains, classes, kinds, names, nesting, pools, state
 from zoo.chains import chain
 from zoo.trap import TRAPS as ZOO
 from zoo.trap import Trap, randomised
@@ -11,5 +11,5 @@ SEVERAL_SIZES = ("unknown_sizes", "unknown_sizes_strided", "nested")
 
 __all__ = [
     "SEVERAL_SIZES", "ZOO", "Trap", "arguments", "boundaries", "branches", "calls", "chain", "chains", "classes",
-    "kinds", "names", "nesting", "randomised", "state",
+    "kinds", "names", "nesting", "pools", "randomised", "state",
 ]  # fmt: skip

@@ -53,6 +53,22 @@ def test_further_targets_keep_every_law(K: Any, name: str, seed: int, tmp_path: 
     assert_holds(K, name, FURTHER[crc32(f"{name}{seed}".encode()) % len(FURTHER)], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "to", "rule"),
+    [
+        ("transition_of_densenet", "cheapest", "average_pool_before_pointwise"),
+        ("shortcut_that_keeps_its_channels", "identity_shortcut", "shortcut_into_pool"),
+        ("volume", "conv_relu", "max_pool_into_relus"),
+        ("pool_behind_pool", "cheapest", "pools_into_one"),
+        ("conv_norm_relu_max", "cheapest", "pool_before_elementwise"),
+        ("stem_of_resnet", "small_pool", "pool_into_smaller"),
+    ],
+)
+def test_what_a_target_is_for_it_does(K: Any, name: str, to: str, rule: str, tmp_path: Path) -> None:
+    assert_holds(K, name, to, tmp_path)
+    assert rule in " ".join(str(site.rule) for site in plan_swaps(ZOO[name](K), to).sites)
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_larger_kernels_keep_every_law(K: Any, name: str, tmp_path: Path) -> None:
     options = ({"kernel": "cover"}, {"method": "wide"})[crc32(name.encode()) % 2]

@@ -94,6 +94,26 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
     "pool_that_casts": (SQUARE, lambda L: [L.Conv2D(4, 3), L.MaxPooling2D(2, 1, dtype="float64"), L.ReLU()]),
     "lambda_activation": (SQUARE, lambda L: [L.Conv2D(4, 3, activation=lambda x: x * x), L.MaxPooling2D(1, 2)]),
     "own_activation": (SQUARE, lambda L: [L.Conv2D(4, 3), L.Activation(lambda x: x * 0.5), L.MaxPooling2D(2)]),
+    "stem_of_resnet": (
+        (33, 32, 3),
+        lambda L: [
+            L.ZeroPadding2D(3),
+            L.Conv2D(4, 7, 2),
+            L.BatchNormalization(),
+            L.ReLU(),
+            L.ZeroPadding2D(1),
+            L.MaxPooling2D(3, 2),
+        ],
+    ),
+    "padded_further_behind": (
+        (20, 21, 3),
+        lambda L: [L.Conv2D(4, 3), L.ReLU(), L.ZeroPadding2D(((0, 1), (2, 0))), L.MaxPooling2D(2)],
+    ),
+    "padded_average": (SQUARE, lambda L: [L.Conv2D(4, 3), L.ZeroPadding2D(1), L.AveragePooling2D(2)]),
+    "averages_before_conv": (
+        (33, 36, 3),
+        lambda L: [L.ReLU(), L.AveragePooling2D(2), L.AveragePooling2D(2), L.Conv2D(4, 3, padding="same")],
+    ),
     "seeds": (
         SQUARE,
         lambda L: [L.RandomFlip(seed=3), L.Conv2D(4, 3), L.Dropout(0.5), L.GaussianNoise(1.0), L.MaxPooling2D(2)],
@@ -117,7 +137,7 @@ def chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential
 COPIES = (
     "article_pair", "conv_norm_relu_max", "conv_average_same_padded", "odd_sizes", "unknown_sizes_strided",
     "channels_first_max", "channels_first_row", "depthwise_max", "strided_conv_then_pool", "causal_row",
-    "anisotropic_pool", "own_activation", "seeds",
+    "anisotropic_pool", "own_activation", "seeds", "stem_of_resnet", "padded_further_behind",
 )  # fmt: skip
 COMPOSITIONS = (
     "conv_average", "conv_norm_average", "odd_sizes_average", "channels_first_average", "groups",
@@ -132,6 +152,8 @@ RULES: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(("unknown_sizes", "volume"), (COPIED, COMPOSED)),
     "overlapping_pool": (f"{COPIED} + {COMPOSED}",),
     "pool_behind_pool": (f"{COPIED} + {COPIED}",),
+    "padded_average": (AVERAGED,),
+    "averages_before_conv": ("average_pool_into_next_kernel + average_pool_into_next_kernel",),
     "subsampling_pool": ("pool_of_one_into_stride",),
     "depthwise_row": ("pool_of_one_into_stride",),
 }
