@@ -61,6 +61,12 @@ def test_files_and_functions_stay_small(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < 60, f"{path.name}: {node.name}"
 
 
+def test_every_file_of_the_zoo_is_in_its_index() -> None:
+    tests = Path(__file__).parent
+    index = imports(ast.parse((tests / "model_zoo.py").read_text("utf-8")))
+    assert {f"zoo.{path.stem}" for path in (tests / "zoo").glob("*.py")} - {"zoo.__init__"} <= index
+
+
 def test_each_rule_file_is_named_like_its_rule_and_its_function() -> None:
     from keras_downswap.rules import RULES
 

@@ -1,8 +1,11 @@
 """The public door: every target on every model of the zoo, there and back, and what is refused with which words."""
 
 import json
+import subprocess
+import sys
 from binascii import crc32
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -323,3 +326,56 @@ def test_a_relu_with_a_slope_below_zero_may_be_negative(K: Any) -> None:
         new, report = swap(old, "conv_relu")
         assert report.sites[-1].rule == "max_pool_into_relus"
         laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
+
+
+def test_a_blurred_maximum_is_the_dense_maximum_under_a_binomial_kernel(K: Any) -> None:
+    """Zhang 2019: [1, 2, 1] / 4 along each axis over maxima of stride 1, zeros around them."""
+    image = K.Input((12, 12, 2))
+    old = K.Model(image, K.layers.MaxPooling2D(2, name="pool")(image))
+    new, _ = swap(old, "blur_pool")
+    x = np.random.default_rng(0).normal(size=(1, 12, 12, 2)).astype(np.float32)
+    dense = np.max([x[:, i : i + 11, j : j + 11] for i in (0, 1) for j in (0, 1)], 0)
+    padded = np.pad(dense, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    taps = [
+        a * b / 16 * padded[:, i : i + 11 : 2, j : j + 11 : 2]
+        for (i, a), (j, b) in product(enumerate((1, 2, 1)), repeat=2)
+    ]
+    np.testing.assert_allclose(np.asarray(new(x)), sum(taps), rtol=1e-5, atol=1e-6)
+
+
+ALONE = """
+import sys, numpy as np, {keras} as keras
+model = keras.models.load_model({file!r}, compile=False)
+assert not any(name.startswith("keras_downswap") for name in sys.modules)
+np.save({out!r}, np.asarray(model(np.load({data!r}))))
+"""
+
+
+@pytest.mark.parametrize("to", ["conv_relu", "blur_pool"])
+def test_a_saved_model_needs_this_package_no_more(K: Any, to: str, tmp_path: Path) -> None:
+    old = ZOO["conv_norm_relu_max"](K)
+    new, _ = swap(old, to)
+    x = laws.sample_for(old)
+    file, data, out = (str(tmp_path / name) for name in ("new.keras", "x.npy", "y.npy"))
+    new.save(file)
+    np.save(data, x)
+    program = ALONE.format(keras=K.__name__, file=file, data=data, out=out)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(out), np.asarray(new(x)), rtol=1e-5, atol=1e-6)
+
+
+def test_a_branch_without_a_convolution_is_named(K: Any) -> None:
+    L = K.layers
+    image = K.Input((16, 16, 3))
+    both = L.Concatenate()([L.Conv2D(4, 3, padding="same")(image), L.UpSampling2D(2)(L.MaxPooling2D(2)(image))])
+    plan = plan_swaps(K.Model(image, L.MaxPooling2D(2, name="last")(both)))
+    (reason,) = [site.reason for site in plan.sites if site.layers[-1] == "last"]
+    assert "along one of 2 branches is UpSampling2D" in reason
+
+
+def test_a_transposed_convolution_is_said_to_upsample(K: Any) -> None:
+    L = K.layers
+    image = K.Input((8, 8, 3))
+    plan = plan_swaps(K.Model(image, L.MaxPooling2D(2)(L.Conv2DTranspose(4, 3, 2)(image))))
+    assert "Conv2DTranspose" in plan.sites[-1].reason
+    assert plan.sites[-1].reason.endswith(", which upsamples")

@@ -276,6 +276,17 @@ def test_a_network_for_texts_is_distilled_its_embedding_too(K: Any) -> None:
     assert 0 < np.abs(tables[0] - tables[1]).max() < 0.05
 
 
+def test_an_extra_convolution_is_fitted(K: Any) -> None:
+    old = network(K)
+    new = swap_downsampling(old, "extra_conv")
+    start = apart(new, old, images(64, 9))
+    before = new.get_layer("pool0").get_weights()[0]
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert {"pool0", "pool1"} <= {fit.layer for fit in report.layers if fit.site}
+    assert apart(new, old, images(64, 9)) < 0.5 * start
+    assert np.abs(new.get_layer("pool0").get_weights()[0] - before).max() > 0.01
+
+
 def test_what_least_squares_says_of_its_layers_stays_where_it_does_not_help(
     K: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
