@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from typing import Literal, NamedTuple
 
 from keras_downswap.cost import effort
@@ -122,12 +123,13 @@ class Choice:
     def levels(self) -> list[Sequence[Rule]]:
         """Return the rules to ask until nothing changes, then those to ask besides.
 
-        Where savings add up, by rank; else exact ones before all, where some exact one is a last resort.
+        Where savings add up, by rank; else those that come before an exact last resort, then all.
         """
+        if self.bounds is not None:
+            return [self.open_to]
         if not self.adds_up:
-            exact = [rule for rule in self.open_to if rule.promise is Promise.EXACT]
-            early = [rule for rule in exact if rule.rank < LAST_RESORT]
-            return [self.open_to] if self.bounds is not None or len(early) == len(exact) else [early, self.open_to]
+            early = list(takewhile(lambda r: r.promise is not Promise.EXACT or r.rank < LAST_RESORT, self.open_to))
+            return [early, self.open_to] if len(early) < len(self.open_to) else [self.open_to]
         ranks = sorted({rule.rank for rule in self.open_to})
         return [[rule for rule in self.open_to if rule.rank <= most] for most in ranks] or [[]]
 

@@ -36,6 +36,14 @@ def test_a_rule_of_ones_own_is_asked_first(K: Any) -> None:
     assert site.rule == "pool_into_stride"
 
 
+def test_a_rule_of_ones_own_is_asked_before_exact_ones_too(K: Any) -> None:
+    mine = replace(pool_into_stride.RULE, name="mine")
+    image = K.Input((16, 16, 3))
+    model = K.Model(image, K.layers.AveragePooling2D(2)(K.layers.Conv2D(4, 3)(image)))
+    assert [site.rule for site in plan_swaps(model, rules=[mine]).sites] == ["mine"]
+    assert [site.rule for site in plan_swaps(model).sites] == ["average_pool_into_kernel"]
+
+
 def test_a_target_of_ones_own_needs_no_file(K: Any) -> None:
     mine = replace(pool_into_stride.RULE, name="mine", targets=frozenset({"mine"}))
     new, report = swap_downsampling(pair(K), "mine", rules=[mine], return_report=True)

@@ -46,8 +46,7 @@ def _chain(pool: Call, window: Window, n: int | None, largest: bool) -> list[Win
     require(largest or more == 0, f"{pool.label} takes means of windows that overlap, which smaller means do not give")
     behind = 0
     if not window.never_pads(n):
-        if n is None:
-            require(False, f"{pool.label} pads (padding='same') over an unknown length")
+        require(n is not None, f"{pool.label} pads (padding='same') over an unknown length")
         total = window.total_padding(n or size)
         require(window.lead(n) == 0, f"{pool.label} pads in front, which no smaller pool does")
         require(total <= more, f"{pool.label} pads {total} cells behind, and its windows overlap by {more}")
