@@ -82,6 +82,17 @@ class Kernel:
         return activation is not None and getattr(activation, "__name__", "") != "linear"
 
     @property
+    def makes_probabilities(self) -> bool:
+        """Whether it ends in a softmax of its own: sums that differ by one number for all channels are alike then."""
+        return not self.chain and self._active and getattr(self.layer.activation, "__name__", "") == "softmax"
+
+    @staticmethod
+    def before_softmax(chances: Array) -> Array:
+        """Return the sums that make probabilities, of mean 0 over the channels."""
+        logs = np.log(np.maximum(chances, np.finfo(chances.dtype).tiny), dtype=np.float32)
+        return np.asarray(logs - logs.mean(-1, keepdims=True))
+
+    @property
     def can_shift(self) -> bool:
         """Whether an offset can be written: as a bias, or into the BatchNormalization behind."""
         return self.bias is not None or self.norm is not None
@@ -117,10 +128,8 @@ class Kernel:
 
     def through(self, sums: Array) -> Array:
         """Return what the layers behind make of the kernel's sums, shape (rows, filters)."""
-        last = self.call.channels_last
-        ones = (1,) * self.rank
-        value = sums.reshape((len(sums), *ones, -1) if last else (len(sums), -1, *ones))
-        if self._active:
+        value = laid_out(sums, self.rank, self.call.channels_last)
+        if self._active and not self.makes_probabilities:
             value = self.dialect.result(self.layer.activation(self.dialect.tensor(value)))
         for layer in self.behind:
             value = self.dialect.result(self.dialect.run(layer, value))
@@ -161,3 +170,9 @@ class Kernel:
         assign(norm.moving_variance, spread)
         assign(norm.gamma, scale * np.sqrt(spread + norm.epsilon))
         assign(norm.beta, beta + scale * (now + shift - mean))
+
+
+def laid_out(sums: Array, rank: int, channels_last: bool) -> Array:
+    """Return rows of channels as maps of one cell: from shape (rows, channels)."""
+    ones = (1,) * rank
+    return sums.reshape((len(sums), *ones, -1) if channels_last else (len(sums), -1, *ones))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from keras_downswap.recover.agreement import Agreement
-from keras_downswap.recover.least_squares import LayerFit
+from keras_downswap.recover.layerwise import LayerFit
 
 
 @dataclass(frozen=True)

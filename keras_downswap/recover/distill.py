@@ -142,7 +142,7 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
     outputs: list[tuple[Place, Place]] = [
         (((), mine), ((), theirs)) for mine, theirs in zip(new.graph.outputs, old.graph.outputs, strict=True)
     ]
-    inner = [(target.end, target.goal) for target in movable.sites]
+    inner = [(t.end, t.goal) for t in movable.sites] + [(t.end, t.goal) for t in movable.pools]
     wanted = dict.fromkeys([*outputs, *inner])
     olds = Player(old, {theirs for _, theirs in wanted}).run(batch)
     news = Player(new, {mine for mine, _ in wanted}).run(batch)

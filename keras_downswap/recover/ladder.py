@@ -17,10 +17,12 @@ from keras_downswap.recover.account import CalibrationReport, Stage
 from keras_downswap.recover.agreement import Judge
 from keras_downswap.recover.data import BadData, Data
 from keras_downswap.recover.distill import Run, aims_of, distill
-from keras_downswap.recover.least_squares import fit_layers
+from keras_downswap.recover.layerwise import Fit, LayerFit, fit_layers
+from keras_downswap.recover.least_squares import KernelFit
 from keras_downswap.recover.movable import Movable
 from keras_downswap.recover.progress import Bar
-from keras_downswap.recover.statistics import renew_statistics
+from keras_downswap.recover.scales import PoolFit
+from keras_downswap.recover.statistics import Renewal
 
 BATCH = 128
 SAMPLES, WAITING = 2048, 256 * 2**20
@@ -138,24 +140,28 @@ class Ladder:
     def _statistics(self) -> str:
         self.start.restore()
         bare = [t for t in self.movable.sites if t.kernel(self.new).norm is None]
-        norms, batches = self.movable.norms(), self._sample()
-        if not bare and not norms:
+        fits = [*(Renewal(self.new, *norm) for norm in self.movable.norms()), *self._pools]
+        fits += [KernelFit(self.new, target, scale_only=True) for target in bare]
+        if not fits:
             raise TooLittle("there is neither a BatchNormalization behind a site nor a site with a bias to shift")
-        if bare:
-            tell = self.bar.steps("statistics", len(bare))
-            fit_layers(self.old, self.new, bare, batches, self.seed, tell, scale_only=True)
-        renew_statistics(self.new, norms, batches, self.bar.steps("statistics", len(norms)))
+        self._fit("statistics", fits, self._sample())
         return ""
 
     def _least_squares(self) -> str:
         self.start.restore()
-        targets = self.movable.targets
-        if not targets:
+        fits = [*(KernelFit(self.new, target) for target in self.movable.targets), *self._pools]
+        if not fits:
             raise TooLittle("no site can be fitted in closed form")
         batches = self._sample()
-        tell = self.bar.steps("least squares", len(targets))
-        self.report.layers = fit_layers(self.old, self.new, targets, batches, self.seed, tell)
+        self.report.layers = self._fit("least squares", fits, batches)
         return f"{sum(len(batch[0]) for batch in batches)} samples"
+
+    @property
+    def _pools(self) -> list[PoolFit]:
+        return [PoolFit(self.new, pool) for pool in self.movable.pools]
+
+    def _fit(self, name: str, fits: Sequence[Fit], batches: Sequence[Sequence[Any]]) -> list[LayerFit]:
+        return fit_layers(self.old, self.new, fits, batches, self.seed, self.bar.steps(name, len(fits)))
 
     def _distill(self) -> str:
         count = self.data.count

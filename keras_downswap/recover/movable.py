@@ -9,9 +9,10 @@ from typing import Any
 
 from keras_downswap.dialects.player import Place, Player
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.dialects.scale import takes_scale
 from keras_downswap.graph import Call
 from keras_downswap.recover.pairs import Pairs, paired
-from keras_downswap.recover.targets import Target, affected, targets_of
+from keras_downswap.recover.targets import PoolTarget, Target, affected, pools_of, targets_of
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,22 @@ class Movable:
         """Those of them that downsample otherwise than in the original."""
         return [target for target in self.targets if target.site]
 
+    @cached_property
+    def _pools(self) -> tuple[list[PoolTarget], dict[str, str]]:
+        return pools_of(
+            self.new.graph, self.pairs, lambda call: takes_scale(self.new.dialect, self._layer(call), call.role)
+        )
+
+    @property
+    def pools(self) -> list[PoolTarget]:
+        """The pools that are of another kind, and have a layer in front that takes a scale and an offset."""
+        return self._pools[0]
+
     @property
     def notes(self) -> list[str]:
         """What a user must know: sites that no closed form fits, and frozen layers that a site makes move."""
         found = [f"{name}: {reason}; only distillation fits it" for name, reason in self._found[1].items()]
+        found += [f"{name}: {reason}" for name, reason in self._pools[1].items()]
         frozen = dict.fromkeys(str(layer.name) for layer in self._own_layers if not layer.trainable)
         return found + [f"{name} is frozen, and is fitted nevertheless: it is part of a site" for name in frozen]
 
@@ -99,7 +112,8 @@ class Movable:
                 found.append(self.new.dialect.unwrapped(self._layer(call)))
         own = [target for target in self._found[0] if self._is_own(target.place, target.call)]
         norms = [target.kernel(self.new).norm for target in own]
-        return [*found, *(norm for norm in norms if norm is not None)]
+        in_front = [self._layer(pool.call) for pool in self.pools]
+        return [*found, *(norm for norm in norms if norm is not None), *in_front]
 
     def _trains(self, layer: Any) -> bool:
         return any(layer is own for own in self._own_layers) or self._is_free(layer)

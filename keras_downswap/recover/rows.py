@@ -66,3 +66,23 @@ def patches(value: Array, windows: Sequence[Window], positions: Array) -> Array:
         padded[(samples, *(s + t * w.dilation for s, t, w in zip(starts, tap, windows, strict=True)))] for tap in taps
     ]
     return np.stack(cells, 2).reshape(-1, len(cells), value.shape[-1])
+
+
+def cells(windows: Sequence[Window], lengths: Sequence[int], positions: Array) -> tuple[Array, Array]:
+    """Return which cells the window of each position sees.
+
+    Args:
+        windows: One per spatial axis.
+        lengths: Lengths of the input map's spatial axes.
+        positions: Output positions, shape (samples, positions, axes).
+
+    Returns:
+        The cells, shape (samples, positions * taps, axes), the nearest one inside for each outside; and whether each is
+        inside, shape (samples * positions, taps).
+    """
+    taps = np.array(list(product(*(range(window.size) for window in windows))))
+    steps = np.array([(w.stride, w.dilation, w.lead(n) or 0) for w, n in zip(windows, lengths, strict=True)]).T
+    found = positions[:, :, None] * steps[0] + taps * steps[1] - steps[2]
+    inside = ((found >= 0) & (found < np.array(lengths))).all(-1)
+    near = np.clip(found, 0, np.array(lengths) - 1)
+    return near.reshape(len(positions), -1, len(lengths)), inside.reshape(-1, len(taps))

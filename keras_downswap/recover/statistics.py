@@ -5,42 +5,32 @@ Each layer's are those of its input in the new model with all earlier layers don
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.player import Place, Player
+from keras_downswap.dialects.player import Place
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call
+from keras_downswap.recover.layerwise import Fit, LayerFit
+from keras_downswap.recover.rows import Array
 
 
-def renew_statistics(
-    new: Reading,
-    norms: Sequence[tuple[Place, str, Call]],
-    batches: Sequence[Sequence[Any]],
-    progress: Callable[[str], None],
-) -> None:
-    """Give BatchNormalization layers the mean and variance of their inputs.
+class Renewal(Fit):
+    """A BatchNormalization layer that gets the mean and variance of its inputs."""
 
-    Args:
-        new: The model, changed in place.
-        norms: The calls of these layers, in the order in which they run, with their names.
-        batches: Samples, as backend tensors.
-        progress: Told the name of each layer.
-    """
-    player = Player(new, stops={place for place, _, _ in norms})
-    runs = [player.start(batch) for batch in batches]
-    for _, name, call in norms:
-        progress(name)
-        layer = new.layers[call.layer]
-        values = [new.dialect.result(next(run)[1]) for run in runs]
-        mean, variance = moments(values, call.settings.get("axis", -1))
-        new.dialect.assign(layer.moving_mean, mean)
-        new.dialect.assign(layer.moving_variance, variance)
-    for run in runs:
-        for _ in run:
-            pass
+    def __init__(self, new: Reading, place: Place, name: str, call: Call) -> None:
+        """Note the layer, by its call."""
+        super().__init__(place, name, None)
+        self.dialect, self.layer, self.axis = new.dialect, new.layers[call.layer], call.settings.get("axis", -1)
+
+    def solve(self, inputs: Sequence[Array]) -> list[LayerFit]:
+        """Give the layer its statistics."""
+        mean, variance = moments(inputs, self.axis)
+        self.dialect.assign(self.layer.moving_mean, mean)
+        self.dialect.assign(self.layer.moving_variance, variance)
+        return []
 
 
 def moments(values: Sequence[Any], axis: int) -> tuple[Any, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from keras_downswap.dialects.kernel import Kernel
 from keras_downswap.dialects.player import Place, Trail
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_elementwise
+from keras_downswap.graph import POOLS, Call, Graph, Role
+from keras_downswap.match import is_elementwise, sole_upstream
 from keras_downswap.recover.pairs import Pairs
 
 DENSE = "Dense"
@@ -140,7 +141,11 @@ def _why_not(graph: Graph, call: Call) -> str:
 
 
 def _end(graph: Graph, trail: tuple[int, ...], call: Call, pairs: Pairs) -> tuple[tuple[Call, ...], int] | None:
-    """Return the last paired tensor behind a call that elementwise calls lead to, and these calls."""
+    """Return the last paired tensor behind a call that elementwise calls lead to, and these calls.
+
+    A map that mixes channels has no slope of its own for each of them: where something in front of it can be compared,
+    the way ends there.
+    """
     chain: list[Call] = []
     best: tuple[tuple[Call, ...], int] | None = None
     at: Any = call
@@ -151,5 +156,78 @@ def _end(graph: Graph, trail: tuple[int, ...], call: Call, pairs: Pairs) -> tupl
         user = graph.sole_consumer(at)
         if user is None or user.frozen_training is not None or not is_elementwise(graph, user, call.channels_last):
             return best
+        if best is not None and mixes_channels(user):
+            return best
         chain.append(user)
         at = user
+
+
+def mixes_channels(call: Call) -> bool:
+    """Tell whether an elementwise call makes each channel of all channels, as a softmax and LayerNormalization do."""
+    return call.role is Role.POINTWISE and "axis" in call.settings and call.class_name != "PReLU"
+
+
+@dataclass(frozen=True)
+class PoolTarget:
+    """A pool that is of another kind than in the old model, and the layer in front that takes its scale and offset.
+
+    Attributes:
+        place: That layer's call in the new model.
+        name: The pool's name, as `outer/inner` where nested.
+        call: The call of the layer in front.
+        chain: The elementwise calls between it and the pool, in order.
+        pool: The pool's call.
+        end: The tensor of the new model that is compared.
+        goal: The tensor of the old model that it stands for.
+    """
+
+    place: Place
+    name: str
+    call: Call
+    chain: tuple[Call, ...]
+    pool: Call
+    end: Place
+    goal: Place
+
+
+def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[list[PoolTarget], dict[str, str]]:
+    """Find the pools of another kind, and what takes a scale and an offset for each channel in front of them.
+
+    Args:
+        new: The new model.
+        pairs: What in it stands for what in the old one.
+        takes: Tells whether the weights of a call's layer can take them, and may.
+
+    Returns:
+        The pools in the order in which they run, and for each that has no such layer the reason.
+    """
+    uses = new.uses()
+    found: list[PoolTarget] = []
+    reasons: dict[str, str] = {}
+    for place, name, call, graph in affected(new, pairs):
+        end = place[0], call.outputs[0]
+        if call.role not in POOLS or place not in pairs.sites or end not in pairs.tensors:
+            continue
+        chain: list[Call] = []
+        up = _in_front(graph, call)
+        while up is not None and (_obstacle(up, uses[up.layer]) or not takes(up)):
+            going_on = is_elementwise(graph, up, call.channels_last) and not mixes_channels(up)
+            chain.insert(0, up)
+            up = _in_front(graph, up) if going_on and up.frozen_training is None else None
+        if up is None:
+            reasons[name] = f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
+        else:
+            found.append(PoolTarget((place[0], up.index), name, up, tuple(chain), call, end, pairs.tensors[end]))
+    return found, reasons
+
+
+def _in_front(graph: Graph, call: Call) -> Call | None:
+    return None if call.wrapped is not None else sole_upstream(graph, call)
+
+
+def run_order(graph: Graph, trail: Trail = ()) -> Iterator[Place]:
+    """Yield the place of every call in the order in which they begin: a nested model in front of what is inside."""
+    for call in graph.calls:
+        yield trail, call.index
+        if call.inner is not None and call.wrapped is None:
+            yield from run_order(call.inner, (*trail, call.index))

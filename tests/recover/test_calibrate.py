@@ -18,7 +18,7 @@ from teacher import apart, images, network, settled
 import keras_downswap.recover.ladder as ladder
 from keras_downswap import BadRequest, calibrate, swap_downsampling
 from keras_downswap.dialects import dialect_of
-from keras_downswap.recover.least_squares import LayerFit
+from keras_downswap.recover.layerwise import LayerFit
 
 METHODS = ["statistics", "least_squares", "distill", "auto"]
 
@@ -46,6 +46,20 @@ def test_it_works_without_batch_normalization_and_on_probabilities(K: Any) -> No
     report = calibrate(new, old, images(), steps=150, verbose=False)
     assert apart(new, old, images(64, 9)) < 0.3 * start
     assert report.after.same is not None
+
+
+def test_a_softmax_hides_no_head_from_a_closed_form(K: Any) -> None:
+    """Sums in front of a softmax are fitted as those of the same network without one are."""
+    chances = []
+    for outputs in ("logits", "softmax"):
+        old = network(K, outputs=outputs)
+        new = swap_downsampling(old)
+        report = calibrate(new, old, images(600), "least_squares", verbose=False)
+        (head,) = [fit for fit in report.layers if fit.layer == "head"]
+        assert head.error < 0.95 * head.start
+        powers = np.exp(new(images(64, 9))) if outputs == "logits" else np.asarray(new(images(64, 9)))
+        chances.append(powers / powers.sum(-1, keepdims=True))
+    assert np.abs(chances[0] - chances[1]).max() < 0.01
 
 
 def test_one_call_swaps_and_fits(K: Any) -> None:
@@ -381,6 +395,8 @@ def test_a_frozen_normalization_behind_a_layer_that_is_no_site_stays(K: Any) -> 
 
 def test_where_nothing_may_move_nothing_is_trained(K: Any) -> None:
     old = network(K)
+    for layer in old.layers:
+        layer.trainable = layer.name == "head"
     new = swap_downsampling(old, "average_pool")
     report = calibrate(new, old, images(), "distill", scope="sites", verbose=False)
     assert [stage.note for stage in report.stages] == ["no layer may move"]

@@ -19,7 +19,7 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Graph
 from keras_downswap.recover.movable import Movable
 from keras_downswap.recover.pairs import Place, paired
-from keras_downswap.recover.targets import Target, affected, targets_of
+from keras_downswap.recover.targets import Target, affected, run_order, targets_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
 SIZE = (12, 12, 3)
@@ -513,6 +513,35 @@ def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     found, reasons = targets_of(graphs[1], paired(*graphs))
     assert found == []
     assert "called in 2 places" in reasons["inner/conv"]
+
+
+def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be_compared(K: Any) -> None:
+    L = K.layers
+    x = i = K.Input((12, 12, 3))
+    for number, mixing in enumerate((L.LayerNormalization(name="mix0"), L.Softmax(name="mix1"), L.PReLU(name="mix2"))):
+        x = mixing(L.Conv2D(4, 1, name=f"conv{number}")(x if number else L.MaxPooling2D(2)(L.Conv2D(4, 3)(x))))
+    old = K.Model(i, L.Activation("softmax", name="mix3")(L.Dense(3, name="dense")(x)))
+    new = swap_downsampling(old)
+    graphs = [dialect_of(model).read(model).graph for model in (old, new)]
+    found, _ = targets_of(graphs[1], paired(*graphs))
+    ends = {target.name: name_of(graphs[1], target.end) for target in found[1:]}
+    assert ends == {"conv0": "conv0", "conv1": "conv1", "conv2": "conv2", "dense": "dense"}
+    shared = K.Model(i, L.PReLU(shared_axes=[1, 2], name="mix")(L.Conv2D(4, 1, name="conv0")(old.layers[2].output)))
+    graphs = [dialect_of(model).read(model).graph for model in (shared, swap_downsampling(shared))]
+    found, _ = targets_of(graphs[1], paired(*graphs))
+    assert name_of(graphs[1], found[-1].end) == "mix", "a slope for each channel mixes nothing"
+
+
+def test_the_order_in_which_calls_run_is_that_of_the_player(K: Any) -> None:
+    i, j = K.Input(SIZE), K.Input(SIZE)
+    middle = K.Model(i, K.layers.Conv2D(5, 1)(nested(K)(K.layers.Conv2D(3, 1)(i))), name="middle")
+    model = K.Model(j, K.layers.Dense(2)(middle(K.layers.ReLU()(j))))
+    reading = dialect_of(model).read(model)
+    order = [place for place in run_order(reading.graph) if place[1] or place[0]]
+    run = Player(reading, stops=set(order)).start([reading.dialect.tensor(np.zeros((1, *SIZE), np.float32))])
+    met = [place for place, _ in run]
+    assert met == [place for place in order if place in met]
+    assert len(met) > 8
 
 
 def test_what_runs_in_training_mode_ends_the_walk(K: Any) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_downswap.geometry import Window
-from keras_downswap.recover.rows import at, channels_behind, chosen, patches
+from keras_downswap.recover.rows import at, cells, channels_behind, chosen, patches
 
 Array = np.ndarray[Any, Any]
 PLAIN = ("valid", "same", "causal")
@@ -127,3 +127,14 @@ def test_channels_are_behind(shape: tuple[int, ...]) -> None:
     assert found.shape == (shape[0], *shape[2:], shape[1])
     for channel in range(3):
         np.testing.assert_array_equal(found[..., channel], value[:, channel])
+
+
+@given(st.lists(axes(st.sampled_from(["valid", "same"])), min_size=1, max_size=3))
+def test_cells_are_those_that_patches_see(drawn: list[tuple[int, Window]]) -> None:
+    lengths, windows = zip(*drawn, strict=True)
+    positions = at_all_positions(tuple(w.law(n) for n, w in drawn), 2)
+    x = np.random.default_rng(0).normal(size=(2, *lengths, 3)) + 9
+    found, inside = cells(windows, lengths, positions)
+    seen = at(x, found).reshape(*inside.shape, 3)
+    np.testing.assert_array_equal(np.where(inside[..., None], seen, 0), patches(x, windows, positions))
+    assert inside.any(1).all()
