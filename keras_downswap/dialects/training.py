@@ -32,12 +32,15 @@ class Aim:
         new: The tensor of the new model.
         old: That of the old one.
         kind: `values` (squared error), or `probabilities` along the last axis (divergence).
-        scale: What the squared error is divided by: the variance of the old model's values.
+        inside: Whether it is a site's, and no output: such aims lead the way, and count for less as a run goes on.
+        scale: What the loss is divided by: of values the variance of the old model's; of probabilities how much they
+            differ from their mean, where that is less than 1 nat.
     """
 
     new: Place
     old: Place
     kind: str
+    inside: bool
     scale: float
 
 
@@ -84,13 +87,14 @@ class Trainer:
         self.count = self.tf.Variable(0.0, trainable=False)
         self.step = self.tf.function(self._step, reduce_retracing=True)
 
-    def _step(self, inputs: Sequence[Any], rate: Any, matrix_rate: Any) -> Any:
+    def _step(self, inputs: Sequence[Any], rate: Any, matrix_rate: Any, lead: Any) -> Any:
         """Make one step on a batch.
 
         Args:
             inputs: One tensor per input.
             rate: Adam's learning rate.
             matrix_rate: How far kernels move, relative to their norm.
+            lead: What aims inside count.
 
         Returns:
             The loss.
@@ -102,7 +106,9 @@ class Trainer:
             for variable in self.variables:
                 tape.watch(variable)
             made = self.new.run(inputs)
-            losses = [self._loss(aim, made[aim.new], goals[aim.old]) for aim in self.aims]
+            losses = [
+                self._loss(aim, made[aim.new], goals[aim.old]) * (lead if aim.inside else 1.0) for aim in self.aims
+            ]
             loss = tf.add_n(losses) * SCALE
         gradients = tape.gradient(loss, self.variables)
         self.count.assign_add(1.0)
@@ -136,7 +142,7 @@ class Trainer:
         if aim.kind == "probabilities":
             least = 1e-7
             logs = tf.math.log(tf.clip_by_value(goal, least, 1)) - tf.math.log(tf.clip_by_value(made, least, 1))
-            return tf.reduce_mean(tf.reduce_sum(goal * logs, -1))
+            return tf.reduce_mean(tf.reduce_sum(goal * logs, -1)) / aim.scale
         return tf.reduce_mean(tf.square(made - goal)) / aim.scale
 
     def _move(self, number: int, variable: Any, gradient: Any, rate: Any, matrix_rate: Any) -> None:

@@ -89,8 +89,8 @@ def distill(
     batches = _endless(data, run.size, run.seed)
     try:
         while done < 1:
-            rates = _schedule(done)
-            trainer.step([new.dialect.tensor(x) for x in next(batches)], *map(new.dialect.tensor, rates))
+            settings = map(new.dialect.tensor, (*_rates(done), _lead(done)))
+            trainer.step([new.dialect.tensor(x) for x in next(batches)], *settings)
             made.steps += 1
             before, done = done, max(made.steps / run.steps, (time.perf_counter() - began) / run.seconds)
             progress(min(done, 1), "")
@@ -107,7 +107,15 @@ def distill(
     return made
 
 
-def _schedule(done: float) -> tuple[Any, Any]:
+def _lead(done: float) -> Any:
+    """Return what aims inside count: less and less, and nothing from half of the run on.
+
+    They show the way from far off; near the end they hold outputs back, most those that hardly need what sites make.
+    """
+    return np.float32(max(0.0, 1 - 2 * done))
+
+
+def _rates(done: float) -> tuple[Any, Any]:
     """Return both learning rates: a linear start, then half a cosine down to zero."""
     factor = min(1.0, (done + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * done))
     return np.float32(RATE * factor), np.float32(MATRIX_RATE * factor)
@@ -143,6 +151,7 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
         (((), mine), ((), theirs)) for mine, theirs in zip(new.graph.outputs, old.graph.outputs, strict=True)
     ]
     inner = [(t.end, t.goal) for t in movable.sites] + [(t.end, t.goal) for t in movable.pools]
+    inner += [(end, movable.pairs.tensors[end]) for end in movable.pairs.ends if end in movable.pairs.tensors]
     wanted = dict.fromkeys([*outputs, *inner])
     olds = Player(old, {theirs for _, theirs in wanted}).run(batch)
     news = Player(new, {mine for mine, _ in wanted}).run(batch)
@@ -151,7 +160,16 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
         value = old.dialect.result(olds[theirs])
         if value.dtype.kind not in "fV" or value.shape != new.dialect.result(news[mine]).shape:
             continue
-        spread = float((value.astype(np.float64) - value.astype(np.float64).mean(0)).std() ** 2)
-        kind = "probabilities" if (mine, theirs) in outputs and is_distribution(value) else "values"
-        aims.append(Aim(mine, theirs, kind, spread if spread > 1e-12 else 1.0))
+        exact = value.astype(np.float64)
+        if (mine, theirs) in outputs and is_distribution(value):
+            aims.append(Aim(mine, theirs, "probabilities", False, min(1.0, _told(exact)) or 1.0))
+        else:
+            spread = float((exact - exact.mean(0)).std() ** 2)
+            aims.append(Aim(mine, theirs, "values", (mine, theirs) not in outputs, spread if spread > 1e-12 else 1.0))
     return aims
+
+
+def _told(chances: Any) -> float:
+    """Return by how much probabilities differ from their mean on average, as a divergence in nats."""
+    mean, least = chances.mean(tuple(range(chances.ndim - 1))), 1e-30
+    return float((chances * np.log(np.maximum(chances, least) / np.maximum(mean, least))).sum(-1).mean())

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from keras_downswap.dialects.player import Place, Trail
-from keras_downswap.graph import POOLS, Call, Graph, Role, Shape
+from keras_downswap.graph import POOLS, Call, Graph, Role, Shape, spatial
 from keras_downswap.match import is_elementwise, paths_behind
 
 
@@ -21,11 +21,13 @@ class Pairs:
 
     Attributes:
         tensors: For a tensor of the new model the tensor of the old model that it stands for.
+        ends: Those tensors of the new model where the work of layers ends that only one of the two models has.
         sites: Calls of the new model that do otherwise than those of the same name in the old one, with their names.
         added: Convolutions that the old model has none of the name of, likewise.
     """
 
     tensors: dict[Place, Place] = field(default_factory=dict)
+    ends: list[Place] = field(default_factory=list)
     sites: dict[Place, str] = field(default_factory=dict)
     added: dict[Place, str] = field(default_factory=dict)
 
@@ -78,6 +80,7 @@ class _Scope:
             lost = self.old.tensors[other].producer not in self.back
             if lost or self.new.tensors[ours].producer not in self.partner:
                 self._note(self._in_front(ours), other)
+                self.pairs.ends.append((self.to, self._in_front(ours)))
 
     def _in_front(self, tensor: int) -> int:
         """Return what goes into the padding and cropping that a swap put in front of a convolution."""
@@ -97,12 +100,20 @@ class _Scope:
             convs = [path[0] for path in paths]
             if not all(conv.role is Role.CONV and conv.index in partners for conv in convs):
                 continue
+            if any(_has_others(graph, path) or self._as_long(graph, path[0], pool, partners) for path in paths):
+                continue
             if not any(self._changed(conv, partners[conv.index]) for conv in convs) and self._next_changed(
                 graph, pool, partners
             ):
                 continue
             found |= {tensor for path in paths for call in path[:-1] for tensor in call.outputs}
         return found
+
+    def _as_long(self, graph: Graph, conv: Call, pool: Call, partners: dict[int, Call]) -> bool:
+        """Tell whether a convolution makes maps as long as in the other model: it does no strided pool's work then."""
+        other = self.old if graph is self.new else self.new
+        lengths = graph.sizes(pool), spatial(other.output_shape(partners[conv.index]), conv.channels_last)
+        return pool.strided and None not in lengths[0] and lengths[0] == lengths[1]
 
     def _next_changed(self, graph: Graph, pool: Call, partners: dict[int, Call]) -> bool:
         """Tell whether the convolution behind a pool is another in the other model."""
@@ -123,6 +134,11 @@ def _occurrences(graph: Graph) -> Iterator[tuple[tuple[str, int], Call]]:
     for call in graph.calls:
         seen[call.path] = seen.get(call.path, -1) + 1
         yield (call.path, seen[call.path]), call
+
+
+def _has_others(graph: Graph, path: tuple[Call, ...]) -> bool:
+    """Tell whether others read what runs from a convolution to a pool: then it cannot have been swapped for another."""
+    return any(graph.sole_consumer(call) is None for call in path[:-1])
 
 
 def _may_be_equal(one: Shape, other: Shape) -> bool:

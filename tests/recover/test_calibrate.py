@@ -151,6 +151,57 @@ def test_several_inputs_and_outputs(K: Any) -> None:
         calibrate(new, old, {"a": data["a"]}, verbose=False)
 
 
+def segments(K: Any) -> Any:
+    """A U-Net: each position a class, and both pools' inputs read further up too."""
+    L = K.layers
+    x = i = K.Input((16, 16, 3))
+    seen = []
+    for filters in (6, 10):
+        x = L.Conv2D(filters, 3, padding="same", activation="relu")(x)
+        seen.append(x)
+        x = L.MaxPooling2D(2)(x)
+    x = L.Conv2D(12, 3, padding="same", activation="relu")(x)
+    for skip in reversed(seen):
+        x = L.Concatenate()([L.UpSampling2D(2)(x), skip])
+        x = L.Conv2D(8, 3, padding="same", activation="relu")(x)
+    return K.Model(i, L.Conv2D(4, 1, activation="softmax", kernel_initializer="random_normal")(x))
+
+
+def embeds(K: Any) -> Any:
+    """Vectors of length 1."""
+    L = K.layers
+    x = i = K.Input((16, 16, 3))
+    for filters in (6, 10):
+        x = L.MaxPooling2D(2)(L.Conv2D(filters, 3, padding="same", activation="relu")(x))
+    return K.Model(i, L.UnitNormalization()(L.Dense(8)(L.GlobalMaxPooling2D()(x))))
+
+
+def reconstructs(K: Any) -> Any:
+    """An autoencoder of series."""
+    L = K.layers
+    x = i = K.Input((32, 2))
+    x = L.MaxPooling1D(2)(L.Conv1D(8, 5, padding="same", activation="tanh")(x))
+    x = L.MaxPooling1D(2)(L.Conv1D(8, 5, padding="same", activation="tanh")(x))
+    x = L.Conv1DTranspose(8, 4, strides=4, padding="same", activation="tanh")(x)
+    return K.Model(i, L.Conv1D(2, 5, padding="same")(x))
+
+
+@pytest.mark.parametrize("make", [segments, embeds, reconstructs])
+@pytest.mark.parametrize("to", ["strided_conv", "average_pool"])
+def test_networks_that_classify_nothing_are_fitted(K: Any, make: Callable[[Any], Any], to: Any) -> None:
+    K.utils.set_random_seed(2)
+    old = make(K)
+    new, swaps = swap_downsampling(old, to, return_report=True)
+    assert [site.promise for site in swaps.sites if site.status == "swapped"] == ["approximate"] * 2
+    shape = old.input_shape[1:]
+    closed = calibrate(new, old, images(160, 0, shape), "least_squares", verbose=False)
+    assert closed.after.distance < 0.7 * closed.before.distance
+    report = calibrate(new, old, images(160, 0, shape), "distill", steps=160, verbose=False)
+    start = apart(swap_downsampling(old, to), old, images(48, 9, shape))
+    assert apart(new, old, images(48, 9, shape)) < 0.5 * start
+    assert report.after.kinds == (("numbers",) if make is not segments else report.after.kinds)
+
+
 def test_labels_are_ignored_and_streams_are_streamed(K: Any) -> None:
     old = network(K)
     stream = tf.data.Dataset.from_tensor_slices((images(), np.zeros(192))).batch(50)

@@ -17,6 +17,7 @@ from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.player import Player
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Graph
+from keras_downswap.recover.distill import aims_of
 from keras_downswap.recover.movable import Movable
 from keras_downswap.recover.pairs import Place, paired
 from keras_downswap.recover.targets import Target, affected, run_order, targets_of
@@ -513,6 +514,45 @@ def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     found, reasons = targets_of(graphs[1], paired(*graphs))
     assert found == []
     assert "called in 2 places" in reasons["inner/conv"]
+
+
+def test_a_pool_whose_input_others_read_too_is_not_taken_for_the_work_of_the_convolution_before(K: Any) -> None:
+    """In a U-Net each convolution takes over the pool in front of it, and makes what it made."""
+    L, i = K.layers, image(K)
+    x = first = L.Conv2D(4, 3, padding="same", name="conv0")(i)
+    x = second = L.Conv2D(4, 3, padding="same", name="conv1")(L.MaxPooling2D(2, name="pool0")(x))
+    x = L.Conv2D(4, 3, padding="same", name="conv2")(L.MaxPooling2D(2, name="pool1")(x))
+    x = L.Concatenate(name="up1")([L.UpSampling2D(2)(x), second])
+    both = swapped(K.Model(i, L.Concatenate(name="up0")([L.UpSampling2D(2)(x), first])), rule="pool_into_next_stride")
+    assert both.sites == ["conv1", "conv2"]
+    assert {name: end for name, (_, end, _) in both.goals.items()} == {"conv1": "conv1", "conv2": "conv2"}
+    assert both.reasons == {}
+    both.assert_shapes_agree()
+
+
+@pytest.mark.parametrize("size", [12, None])
+def test_a_convolution_between_two_pools_does_the_work_of_one(K: Any, size: int | None) -> None:
+    L = K.layers
+    x = i = image(K, size=(size, size, 3))
+    x = L.Conv2D(4, 3, padding="same", name="conv")(L.MaxPooling2D(2, name="pool0")(x))
+    x = L.Conv2D(2, 1, name="head")(L.MaxPooling2D(2, name="pool1")(x))
+    model = K.Model(i, x)
+    new, report = swap_downsampling(model, include=["pool0"], method="copy", return_report=True)
+    assert [site.status for site in report.sites] == ["swapped", "kept"]
+    both = Both(dialect_of(model).read(model), dialect_of(new).read(new)).met()
+    assert both.goals == {"conv": ([], "conv", "conv"), "head": ([], "head", "head")}
+
+
+def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
+    L, i = K.layers, image(K)
+    y = L.Add(name="add")([L.Conv2D(4, 1, name="beside")(i), block(L, i)])
+    y = L.MaxPooling2D(2, name="pool")(L.ReLU(name="last")(y))
+    both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(y)), rule="pool_into_stride")
+    assert [name_of(both.new.graph, end) for end in both.pairs.ends] == ["last"]
+    assert both.named["last"] == "pool"
+    assert sorted(both.reasons) == ["beside", "conv"]
+    movable = Movable.of(both.old, both.new, True, both.drawn)
+    assert [name_of(both.new.graph, aim.new) for aim in aims_of(movable, both.drawn) if aim.inside] == ["last"]
 
 
 def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be_compared(K: Any) -> None:
