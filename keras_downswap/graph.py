@@ -135,6 +135,22 @@ class Graph:
                 found.setdefault(tensor, []).append(call.index)
         return {tensor: tuple(calls) for tensor, calls in found.items()}
 
+    @cached_property
+    def branch_by_branch(self) -> tuple[Call, ...]:
+        """Every call, producers first, and what leads to one argument of a call whole before what leads to the next."""
+        ends = [self.calls[self.tensors[tensor].producer] for tensor in self.outputs]
+        done: dict[int, Call] = {}
+        todo = [*reversed(self.calls), *reversed(ends)]
+        while todo:
+            call = todo[-1]
+            sources = (self.calls[self.tensors[tensor].producer] for tensor in call.inputs)
+            first = None if call.index in done else next((s for s in sources if s.index not in done), None)
+            if first is not None:
+                todo.append(first)
+            else:
+                done.setdefault(call.index, todo.pop())
+        return tuple(done.values())
+
     def producer(self, call: Call) -> Call:
         """Return the call that produced the (first) input of `call`."""
         return self.calls[self.tensors[call.inputs[0]].producer]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,21 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call, Role
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Join:
+    """A call that joins what a kernel leads to with other branches.
+
+    Attributes:
+        position: Which of its arguments the kernel's way is.
+        others: How many others it takes that make a difference: none, where channels are concatenated.
+        around: Channels before and behind those of the way, where they are.
+    """
+
+    position: int
+    others: int
+    around: tuple[int, int] | None = None
 
 
 @dataclass
@@ -27,6 +42,7 @@ class Kernel:
         chain: The elementwise calls behind it.
         rank: Number of axes between batch and channels of what it makes.
         site: Whether the layer is a site's own: then a frozen BatchNormalization behind it may move too.
+        joins: Those of the calls behind it that join it with other branches, by their numbers.
     """
 
     reading: Reading
@@ -34,6 +50,7 @@ class Kernel:
     chain: Sequence[Call]
     rank: int
     site: bool = True
+    joins: Mapping[int, Join] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.dialect = self.reading.dialect
@@ -126,14 +143,36 @@ class Kernel:
         """Return the bias, zeros where there is none."""
         return (self.dialect.array(self.bias) if self.bias is not None else np.zeros(self.filters)).astype(np.float32)
 
-    def through(self, sums: Array) -> Array:
-        """Return what the layers behind make of the kernel's sums, shape (rows, filters)."""
-        value = laid_out(sums, self.rank, self.call.channels_last)
+    def own(self, values: Array) -> Array:
+        """Return the channels, on the last axis, that the kernel makes of all those that joins put together."""
+        around = [join.around for join in self.joins.values() if join.around is not None]
+        before, after = (sum(sides) for sides in zip(*around, strict=True)) if around else (0, 0)
+        return values[..., before : values.shape[-1] - after]
+
+    def through(self, sums: Array, *beside: Array) -> Array:
+        """Return what the layers behind make of the kernel's sums, shape (rows, filters).
+
+        Args:
+            sums: The sums, shape (rows, filters).
+            beside: What other branches bring to joins, in order, each of shape (rows, channels).
+        """
+        value, others = laid_out(sums, self.rank, self.call.channels_last), list(beside)
         if self._active and not self.makes_probabilities:
             value = self.dialect.result(self.layer.activation(self.dialect.tensor(value)))
-        for layer in self.behind:
-            value = self.dialect.result(self.dialect.run(layer, value))
-        return np.asarray(value, np.float32).reshape(len(sums), -1)
+        for call, layer in zip(self.chain, self.behind, strict=True):
+            join = self.joins.get(call.index)
+            taken: Any = value
+            if join is not None and join.around is not None:
+                sides = [(0, 0)] * value.ndim
+                sides[-1 if self.call.channels_last else 1] = join.around
+                value = np.pad(value, sides)
+                continue
+            if join is not None:
+                taken = [laid_out(o, self.rank, self.call.channels_last) for o in others[: join.others]]
+                others = others[join.others :]
+                taken.insert(join.position, value)
+            value = self.dialect.result(self.dialect.run(layer, taken))
+        return self.own(np.asarray(value, np.float32).reshape(len(sums), -1))
 
     def write(self, weights: Array, bias: Array, sums: Array) -> None:
         """Write a fit back; a BatchNormalization behind gets the statistics that it will meet, its map unchanged.

@@ -42,11 +42,14 @@ class Player:
                 kept: dict[Place, Any] = end.value
                 return kept
 
-    def start(self, inputs: Sequence[Any]) -> Generator[tuple[Place, Any], None, dict[Place, Any]]:
-        """Run a model, and wait before each call of `stops`.
+    def start(
+        self, inputs: Sequence[Any], kept: dict[Place, Any] | None = None
+    ) -> Generator[tuple[Place, Any], None, dict[Place, Any]]:
+        """Run a model branch by branch, and wait before each call of `stops`.
 
         Args:
             inputs: Backend tensors, one for each input.
+            kept: Filled with the values of the kept tensors as they come; None for a dict of its own.
 
         Yields:
             The call that is next, and the value of its first argument.
@@ -54,7 +57,7 @@ class Player:
         Returns:
             The values of the kept tensors.
         """
-        kept: dict[Place, Any] = {}
+        kept = {} if kept is None else kept
         yield from self._scope(self.reading.scopes[0], list(inputs), (), kept)
         return kept
 
@@ -66,7 +69,7 @@ class Player:
         left = Counter(t for call in graph.calls for t in call.inputs) + Counter(graph.outputs)
         values: dict[int, Any] = dict(zip(graph.inputs, inputs, strict=True))
         kept.update({(trail, t): v for t, v in values.items() if (trail, t) in self.keep})
-        for call in graph.calls:
+        for call in graph.branch_by_branch:
             if not call.inputs and all(t in values for t in call.outputs):
                 continue
             if (trail, call.index) in self.stops:

@@ -50,6 +50,7 @@ class Fit(ABC):
         place: Its call in the new model.
         name: What the progress bar calls it.
         goal: The tensor of the old model that it is fitted to; None where its inputs are all it needs.
+        beside: Further tensors of the new model that it needs, known when it runs.
         channels_last: Whether the channels of that tensor are on its last axis.
         rows_wanted: Positions of that tensor that are worth their memory.
         goals: The old model's values at these positions, shape (rows, channels) for each batch.
@@ -59,6 +60,7 @@ class Fit(ABC):
     def __init__(self, place: Place, name: str, goal: Place | None, channels_last: bool = True) -> None:
         """Note where the layer is, and what it is fitted to."""
         self.place, self.name, self.goal, self.channels_last = place, name, goal, channels_last
+        self.beside: tuple[Place, ...] = ()
         self.rows_wanted = 0
         self.goals: list[Array] = []
         self.positions: list[Array] = []
@@ -80,8 +82,8 @@ class Fit(ABC):
         return min(max(1, round(HELD * samples)), samples - 1) * int(self.positions[0].shape[1])
 
     @abstractmethod
-    def solve(self, inputs: Sequence[Array]) -> list[LayerFit]:
-        """Fit the layer, given its input for each batch, and say what became of it."""
+    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
+        """Fit the layer, given for each batch its input and the tensors of `beside`, and say what became of it."""
 
 
 def fit_layers(
@@ -108,14 +110,15 @@ def fit_layers(
     order = {place: number for number, place in enumerate(run_order(new.graph))}
     fits = sorted(fits, key=lambda fit: order[fit.place])
     _gather_goals(old, [fit for fit in fits if fit.goal is not None], batches, seed)
-    player = Player(new, stops={fit.place for fit in fits})
-    runs = [player.start(batch) for batch in batches]
+    player = Player(new, {place for fit in fits for place in fit.beside}, {fit.place for fit in fits})
+    kept: list[dict[Place, Any]] = [{} for _ in batches]
+    runs = [player.start(batch, values) for batch, values in zip(batches, kept, strict=True)]
     done: list[LayerFit] = []
     for _, here in groupby(fits, key=lambda fit: fit.place):
         inputs = [new.dialect.result(next(run)[1]) for run in runs]
         for fit in here:
             progress(fit.name)
-            done += fit.solve(inputs)
+            done += fit.solve(inputs, [[new.dialect.result(v.pop(place)) for place in fit.beside] for v in kept])
     for run in runs:
         for _ in run:
             pass

@@ -11,7 +11,7 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.geometry import Window
 from keras_downswap.recover.layerwise import HELD, Fit, LayerFit
 from keras_downswap.recover.normal import times
-from keras_downswap.recover.rows import Array, channels_behind, patches
+from keras_downswap.recover.rows import Array, at, channels_behind, patches
 from keras_downswap.recover.solve import Problem
 from keras_downswap.recover.targets import Target
 
@@ -31,21 +31,23 @@ class KernelFit(Fit):
             scale_only: Whether only a scale and an offset for each channel are fitted, and the kernel keeps its form.
         """
         super().__init__(target.place, target.name, target.goal, target.call.channels_last)
-        self.target, self.scale_only = target, scale_only
+        self.target, self.scale_only, self.beside = target, scale_only, target.beside
         self.kernel = target.kernel(new)
         values = self.kernel.unknowns * self.kernel.groups
         self.rows_wanted = max(1024, min(20 * self.kernel.unknowns, 49152, MEMORY // (4 * values)))
 
     def aimed(self, values: Array) -> Array:
         """Return the sums that give probabilities behind a softmax, but for what is added to all; else the values."""
-        return self.kernel.before_softmax(values) if self.kernel.makes_probabilities else super().aimed(values)
+        if self.kernel.makes_probabilities:
+            return self.kernel.before_softmax(values)
+        return super().aimed(self.kernel.own(values))
 
-    def solve(self, inputs: Sequence[Array]) -> list[LayerFit]:
-        """Fit the layer, given its input for each batch."""
+    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
+        """Fit the layer, given for each batch its input and what other branches bring."""
         kernel, target = self.kernel, self.target
         rows = kernel.rows(self._taps(inputs))
         goal, held = np.concatenate(self.goals), self.held(inputs)
-        weights, bias = kernel.weights(), kernel.offset()
+        weights, bias, others = kernel.weights(), kernel.offset(), self._others(beside)
         if kernel.makes_probabilities:
             goal += (times(rows, weights) + bias).mean(1, keepdims=True)
         few = rows.shape[1] - held < kernel.unknowns
@@ -53,12 +55,12 @@ class KernelFit(Fit):
             sums = times(rows, weights)
             ones = np.ones((kernel.filters, 1, 1), np.float32)
             alone = np.ascontiguousarray(sums.T[..., None])
-            problem = Problem(alone, goal, kernel.through, ones, bias, kernel.can_shift, held, kernel.step)
+            problem = Problem(alone, goal, kernel.through, ones, bias, kernel.can_shift, held, kernel.step, others)
             best = problem.solve(ridges=(1e-3,))
             scale = best.weights.reshape(kernel.groups, 1, -1)
             made, sums = weights * scale, sums * scale.ravel()
         else:
-            problem = Problem(rows, goal, kernel.through, weights, bias, kernel.can_shift, held, kernel.step)
+            problem = Problem(rows, goal, kernel.through, weights, bias, kernel.can_shift, held, kernel.step, others)
             best = problem.solve()
             made, sums = best.weights, best.sums - best.bias
         if best.ridge is not None:
@@ -75,6 +77,15 @@ class KernelFit(Fit):
         """Say how many samples would be enough, where memory for their rows is."""
         enough = (1 - HELD) * self.rows_wanted > self.kernel.unknowns
         return f"; {math.ceil(samples * self.kernel.unknowns / rows) + 1} samples would do" if enough else ""
+
+    def _others(self, beside: Sequence[Sequence[Array]]) -> list[Array]:
+        """Return what other branches bring to the rows, shape (rows, channels) each."""
+        last = self.target.call.channels_last
+        picked = [
+            [at(channels_behind(value, last), places) for value in values]
+            for values, places in zip(beside, self.positions, strict=True)
+        ]
+        return [np.concatenate(parts) for parts in zip(*picked, strict=True)]
 
     def _taps(self, inputs: Sequence[Array]) -> Array:
         last = [channels_behind(value, self.target.call.channels_last) for value in inputs]

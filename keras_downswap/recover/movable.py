@@ -12,7 +12,8 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.scale import takes_scale
 from keras_downswap.graph import Call
 from keras_downswap.recover.pairs import Pairs, paired
-from keras_downswap.recover.targets import PoolTarget, Target, affected, pools_of, targets_of
+from keras_downswap.recover.pools import PoolTarget, pools_of
+from keras_downswap.recover.targets import Target, affected, targets_of
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from keras_downswap.dialects.scale import Scale
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Role
 from keras_downswap.recover.layerwise import Fit, LayerFit
+from keras_downswap.recover.pools import PoolTarget
 from keras_downswap.recover.rows import Array, cells, channels_behind, patches
-from keras_downswap.recover.targets import PoolTarget
 
 ROWS = 1024
 """Positions that suffice for two unknowns."""
@@ -130,7 +130,7 @@ class PoolFit(Fit):
         self.target, self.rows_wanted = target, ROWS
         self.scale = Scale(new, target.call, target.chain, len(target.pool.windows), self.channels_last)
 
-    def solve(self, inputs: Sequence[Array]) -> list[LayerFit]:
+    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
         """Fit the scale and the offset, given the input of the layer in front for each batch."""
         target, scale = self.target, self.scale
         made, inside = [], []

@@ -68,21 +68,28 @@ class Problem:
         intercept: Whether b may move.
         held: Number of rows held out.
         step: By which the slope of g is measured, in standard deviations of the sums.
+        beside: What g takes besides, row by row, each of shape (rows, any).
     """
 
     rows: Array
     goal: Array
-    through: Callable[[Array], Array]
+    through: Callable[..., Array]
     weights: Array
     bias: Array
     intercept: bool
     held: int
     step: float = STEP
+    beside: Sequence[Array] = ()
 
     @property
     def fit(self) -> int:
         """Number of rows that are not held out."""
         return int(self.rows.shape[1]) - self.held
+
+    def _through(self, rows: slice) -> Callable[[Array], Array]:
+        """Return g at some of the rows."""
+        others = [other[rows] for other in self.beside]
+        return lambda sums: self.through(sums, *others)
 
     @cached_property
     def _spread(self) -> float:
@@ -159,7 +166,7 @@ class Problem:
 
     def _residual(self, at: _Point, start: _Point, rows: int) -> Array:
         """Return how far sums that lie nearer to the goal than those of a point are from those of the start."""
-        nearer: Array = reached(self.through, at.sums[:rows], self.goal[:rows], self.step)
+        nearer: Array = reached(self._through(slice(rows)), at.sums[:rows], self.goal[:rows], self.step)
         nearer -= start.sums[:rows]
         return nearer
 
@@ -170,7 +177,9 @@ class Problem:
 
     def _error(self, held: Array) -> float:
         """Return the error of sums of the held-out rows over the goal's variance."""
-        off = self.through(held.astype(np.float32, copy=False)) - self.goal[self.fit :].astype(np.float64)
+        off = self._through(slice(self.fit, None))(held.astype(np.float32, copy=False)) - self.goal[self.fit :].astype(
+            np.float64
+        )
         error = float((off**2).sum()) / self._spread
         return error if np.isfinite(error) else np.inf
 

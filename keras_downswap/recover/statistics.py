@@ -25,7 +25,7 @@ class Renewal(Fit):
         super().__init__(place, name, None)
         self.dialect, self.layer, self.axis = new.dialect, new.layers[call.layer], call.settings.get("axis", -1)
 
-    def solve(self, inputs: Sequence[Array]) -> list[LayerFit]:
+    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
         """Give the layer its statistics."""
         mean, variance = moments(inputs, self.axis)
         self.dialect.assign(self.layer.moving_mean, mean)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from keras_downswap.dialects.kernel import Kernel
+from keras_downswap.dialects.kernel import Join, Kernel
 from keras_downswap.dialects.player import Place, Trail
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.graph import POOLS, Call, Graph, Role
-from keras_downswap.match import is_elementwise, sole_upstream
+from keras_downswap.graph import Call, Graph, Role
+from keras_downswap.match import is_elementwise, passes
 from keras_downswap.recover.pairs import Pairs
 
 DENSE = "Dense"
@@ -24,7 +23,9 @@ class Target:
         place: The layer's call in the new model.
         name: Its name, as `outer/inner` where nested.
         call: The call.
-        chain: The elementwise calls between it and `end`, in order.
+        chain: The calls between it and `end`, in order: elementwise ones, and joins with other branches.
+        joins: The joins among them, by the number of the call.
+        beside: The tensors of the new model that these take besides, in order.
         end: The tensor of the new model that is compared.
         goal: The tensor of the old model that it stands for.
         rank: Number of axes between batch and channels of what the layer makes.
@@ -35,6 +36,8 @@ class Target:
     name: str
     call: Call
     chain: tuple[Call, ...]
+    joins: Mapping[int, Join]
+    beside: tuple[Place, ...]
     end: Place
     goal: Place
     rank: int
@@ -42,7 +45,7 @@ class Target:
 
     def kernel(self, new: Reading) -> Kernel:
         """Return the live side of the layer."""
-        return Kernel(new, self.call, self.chain, self.rank, self.site)
+        return Kernel(new, self.call, self.chain, self.rank, self.site, self.joins)
 
 
 def affected(graph: Graph, pairs: Pairs) -> list[tuple[Place, str, Call, Graph]]:
@@ -98,30 +101,22 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
     for place, name, call, graph in affected(new, pairs):
         if call.role is not Role.CONV and call.class_name != DENSE:
             continue
-        reason = _obstacle(call, uses[call.layer])
+        reason = obstacle(call, uses[call.layer])
+        site = place in pairs.sites or place in pairs.added
         end = None if reason else _end(graph, place[0], call, pairs)
         if end is not None:
-            chain, tensor = end
-            goal = pairs.tensors[place[0], tensor]
+            way, tensor = end, end.tensor
             rank = len(graph.tensors[tensor].shape) - 2
-            found.append(
-                Target(
-                    place,
-                    name,
-                    call,
-                    chain,
-                    (place[0], tensor),
-                    goal,
-                    rank,
-                    place in pairs.sites or place in pairs.added,
-                )
-            )
-        elif place in pairs.sites or place in pairs.added:
+            beside = tuple((place[0], other) for other in way.beside)
+            ends = (place[0], tensor), pairs.tensors[place[0], tensor]
+            found.append(Target(place, name, call, way.chain, way.joins, beside, *ends, rank, site))
+        elif site:
             reasons[name] = reason or _why_not(graph, call)
     return found, reasons
 
 
-def _obstacle(call: Call, uses: int) -> str:
+def obstacle(call: Call, uses: int) -> str:
+    """Say why a layer cannot be fitted by one of its calls; empty where it can."""
     if uses > 1:
         return f"{call.label} is called in {uses} places, and one kernel serves them all"
     if call.wrapped is not None:
@@ -136,30 +131,66 @@ def _why_not(graph: Graph, call: Call) -> str:
     last = call
     while (user := graph.sole_consumer(last)) is not None and is_elementwise(graph, user, call.channels_last):
         last = user
+    if user is not None and user.role is Role.JOIN:
+        return f"{call.label} meets branches in {user.label} that run later, and these take up what it gets wrong"
     behind = "several layers, or none," if user is None else user.label
     return f"{call.label} is followed by {behind} before anything stands for a tensor of the original"
 
 
-def _end(graph: Graph, trail: tuple[int, ...], call: Call, pairs: Pairs) -> tuple[tuple[Call, ...], int] | None:
-    """Return the last paired tensor behind a call that elementwise calls lead to, and these calls.
+@dataclass(frozen=True)
+class _Way:
+    """What leads from a layer to a tensor behind it: see `Target`."""
+
+    tensor: int
+    chain: tuple[Call, ...] = ()
+    joins: Mapping[int, Join] = field(default_factory=dict)
+    beside: tuple[int, ...] = ()
+
+    def through(self, call: Call, join: Join | None = None, beside: tuple[int, ...] = ()) -> _Way:
+        """Return the way on through a call that takes the tensor."""
+        joins = self.joins if join is None else {**self.joins, call.index: join}
+        return _Way(call.outputs[0], (*self.chain, call), joins, (*self.beside, *beside))
+
+
+def _end(graph: Graph, trail: Trail, call: Call, pairs: Pairs) -> _Way | None:
+    """Return the way to the last paired tensor behind a call that elementwise calls and joins lead to.
 
     A map that mixes channels has no slope of its own for each of them: where something in front of it can be compared,
-    the way ends there.
+    the way ends there. At a join it goes on where all other branches were run before the call.
     """
-    chain: list[Call] = []
-    best: tuple[tuple[Call, ...], int] | None = None
-    at: Any = call
-    while True:
-        tensor = at.outputs[0]
-        if (trail, tensor) in pairs.tensors:
-            best = (tuple(chain), tensor)
-        user = graph.sole_consumer(at)
-        if user is None or user.frozen_training is not None or not is_elementwise(graph, user, call.channels_last):
-            return best
-        if best is not None and mixes_channels(user):
-            return best
-        chain.append(user)
-        at = user
+    best: _Way | None = None
+    way: _Way | None = _Way(call.outputs[0])
+    while way is not None:
+        if (trail, way.tensor) in pairs.tensors:
+            best = way
+        way = _further(graph, call, way, best is not None)
+    return best
+
+
+def _further(graph: Graph, call: Call, way: _Way, found: bool) -> _Way | None:
+    user = graph.sole_consumer(way.chain[-1] if way.chain else call)
+    if user is None or user.frozen_training is not None:
+        return None
+    if user.role is Role.JOIN:
+        return _joined(graph, call, way, user)
+    alike = is_elementwise(graph, user, call.channels_last) and not (mixes_channels(user) and (found or way.joins))
+    return way.through(user) if alike else None
+
+
+def _joined(graph: Graph, call: Call, way: _Way, join: Call) -> _Way | None:
+    """Return the way on through a join; None where it cannot be told what other branches bring."""
+    axis = len(graph.tensors[way.tensor].shape) - 1 if call.channels_last else 1
+    widths = [graph.tensors[t].shape[axis] for t in (*join.inputs, *join.outputs)]
+    if not passes(graph, join, call.channels_last) or None in widths:
+        return None
+    position = join.inputs.index(way.tensor)
+    if join.class_name == "Concatenate":
+        before, after = (sum(n or 0 for n in part) for part in (widths[:position], widths[position + 1 : -1]))
+        return way.through(join, Join(position, 0, (before, after)))
+    order = {c.index: number for number, c in enumerate(graph.branch_by_branch)}
+    others = (*join.inputs[:position], *join.inputs[position + 1 :])
+    known = all(order[graph.tensors[t].producer] < order[call.index] for t in others)
+    return way.through(join, Join(position, len(others)), others) if known and widths[-1] == widths[position] else None
 
 
 def mixes_channels(call: Call) -> bool:
@@ -167,67 +198,9 @@ def mixes_channels(call: Call) -> bool:
     return call.role is Role.POINTWISE and "axis" in call.settings and call.class_name != "PReLU"
 
 
-@dataclass(frozen=True)
-class PoolTarget:
-    """A pool that is of another kind than in the old model, and the layer in front that takes its scale and offset.
-
-    Attributes:
-        place: That layer's call in the new model.
-        name: The pool's name, as `outer/inner` where nested.
-        call: The call of the layer in front.
-        chain: The elementwise calls between it and the pool, in order.
-        pool: The pool's call.
-        end: The tensor of the new model that is compared.
-        goal: The tensor of the old model that it stands for.
-    """
-
-    place: Place
-    name: str
-    call: Call
-    chain: tuple[Call, ...]
-    pool: Call
-    end: Place
-    goal: Place
-
-
-def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[list[PoolTarget], dict[str, str]]:
-    """Find the pools of another kind, and what takes a scale and an offset for each channel in front of them.
-
-    Args:
-        new: The new model.
-        pairs: What in it stands for what in the old one.
-        takes: Tells whether the weights of a call's layer can take them, and may.
-
-    Returns:
-        The pools in the order in which they run, and for each that has no such layer the reason.
-    """
-    uses = new.uses()
-    found: list[PoolTarget] = []
-    reasons: dict[str, str] = {}
-    for place, name, call, graph in affected(new, pairs):
-        end = place[0], call.outputs[0]
-        if call.role not in POOLS or place not in pairs.sites or end not in pairs.tensors:
-            continue
-        chain: list[Call] = []
-        up = _in_front(graph, call)
-        while up is not None and (_obstacle(up, uses[up.layer]) or not takes(up)):
-            going_on = is_elementwise(graph, up, call.channels_last) and not mixes_channels(up)
-            chain.insert(0, up)
-            up = _in_front(graph, up) if going_on and up.frozen_training is None else None
-        if up is None:
-            reasons[name] = f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
-        else:
-            found.append(PoolTarget((place[0], up.index), name, up, tuple(chain), call, end, pairs.tensors[end]))
-    return found, reasons
-
-
-def _in_front(graph: Graph, call: Call) -> Call | None:
-    return None if call.wrapped is not None else sole_upstream(graph, call)
-
-
 def run_order(graph: Graph, trail: Trail = ()) -> Iterator[Place]:
-    """Yield the place of every call in the order in which they begin: a nested model in front of what is inside."""
-    for call in graph.calls:
+    """Yield the place of every call in the order in which a player begins them."""
+    for call in graph.branch_by_branch:
         yield trail, call.index
         if call.inner is not None and call.wrapped is None:
             yield from run_order(call.inner, (*trail, call.index))

@@ -151,6 +151,38 @@ def test_several_inputs_and_outputs(K: Any) -> None:
         calibrate(new, old, {"a": data["a"]}, verbose=False)
 
 
+def residual(L: Any, x: Any) -> Any:
+    """A shortcut with a kernel of its own, and a block that runs behind it."""
+    y = L.ReLU()(L.BatchNormalization()(L.Conv2D(8, 3, padding="same", use_bias=False)(x)))
+    y = L.BatchNormalization()(L.Conv2D(8, 3, padding="same", use_bias=False, name="last")(y))
+    return L.ReLU()(L.Add()([L.Conv2D(8, 1, name="shortcut")(x), y]))
+
+
+def fire(L: Any, x: Any) -> Any:
+    """A squeeze, and two kernels side by side."""
+    y = L.Conv2D(4, 1, activation="relu")(x)
+    sides = [L.Conv2D(6, n, padding="same", activation="relu", name=f"expand{n}")(y) for n in (1, 3)]
+    return L.Concatenate()(sides)
+
+
+@pytest.mark.parametrize(
+    ("block", "sites", "others"), [(residual, ["last"], ["shortcut"]), (fire, ["expand1", "expand3"], [])]
+)
+def test_sites_behind_joins_are_fitted_in_closed_form(K: Any, block: Any, sites: list[str], others: list[str]) -> None:
+    K.utils.set_random_seed(4)
+    L, i = K.layers, K.Input((12, 12, 3))
+    x = L.GlobalAveragePooling2D()(L.MaxPooling2D(2)(block(L, i)))
+    old = K.Model(i, L.Dense(5)(x))
+    settled(old)
+    new = swap_downsampling(old)
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert [fit.layer for fit in report.layers if fit.site] == sites
+    assert all(fit.error < 0.7 * fit.start for fit in report.layers if fit.site)
+    assert [note.partition(":")[0] for note in report.notes] == others
+    start = apart(swap_downsampling(old), old, images(64, 9))
+    assert apart(new, old, images(64, 9)) < 0.4 * start
+
+
 def segments(K: Any) -> Any:
     """A U-Net: each position a class, and both pools' inputs read further up too."""
     L = K.layers

@@ -16,10 +16,13 @@ from keras_downswap import swap_downsampling
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.player import Player
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.geometry import Window
 from keras_downswap.graph import Graph
 from keras_downswap.recover.distill import aims_of
 from keras_downswap.recover.movable import Movable
+from keras_downswap.recover.normal import times
 from keras_downswap.recover.pairs import Place, paired
+from keras_downswap.recover.rows import at, channels_behind, patches
 from keras_downswap.recover.targets import Target, affected, run_order, targets_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
@@ -103,6 +106,27 @@ class Both:
         self.assert_shapes_agree()
         for mine, (old, new) in self.values.items():
             assert np.abs(old - new).max() < 1e-4 * max(1, np.abs(old).max()), name_of(self.new.graph, mine)
+
+    def assert_targets_make_what_the_model_makes(self) -> None:
+        """Sums of a target, and what other branches bring, give what stands at its end, at every position."""
+        targets = self.targets.values()
+        keep = {place for t in targets for place in (t.end, *t.beside)}
+        kept: dict[Place, Any] = {}
+        run = Player(self.new, keep, {t.place for t in targets}).start(self.drawn, kept)
+        inputs = dict(run)
+        assert targets
+        for target in targets:
+            kernel, last = target.kernel(self.new), target.call.channels_last
+            result = self.new.dialect.result
+            taken, end = (channels_behind(result(v), last) for v in (inputs[target.place], kept[target.end]))
+            lengths = end.shape[1:-1]
+            cells = np.array(list(np.ndindex(*lengths)), int).reshape(-1, len(lengths))
+            positions = np.broadcast_to(cells, (len(end), *cells.shape))
+            windows = target.call.windows or (Window(1),) * len(lengths)
+            sums = times(kernel.rows(patches(taken, windows, positions)), kernel.weights()) + kernel.offset()
+            others = [at(channels_behind(result(kept[place]), last), positions) for place in target.beside]
+            made = kernel.through(sums.astype(np.float32), *others)
+            np.testing.assert_allclose(made, kernel.own(at(end, positions)), atol=1e-4, err_msg=target.name)
 
 
 def name_of(graph: Graph, place: Place) -> str:
@@ -228,10 +252,13 @@ def test_behind_two_convolutions_the_join_stands_for_the_pool(K: Any) -> None:
     both = swapped(K.Model(x, L.ReLU(name="end")(L.MaxPooling2D(2, name="pool")(y))), rule="pool_into_stride")
     assert both.named == {"join": "pool", "end": "end"}
     assert both.sites == ["conv1", "conv2"]
-    assert both.targets == {}
-    assert list(both.reasons) == ["conv1", "conv2"]
-    assert all("Concatenate 'join'" in reason for reason in both.reasons.values())
+    assert both.goals == {
+        "conv1": (["bn1", "relu1", "join", "end"], "end", "end"),
+        "conv2": (["join", "end"], "end", "end"),
+    }
+    assert both.reasons == {}
     both.assert_shapes_agree()
+    both.assert_targets_make_what_the_model_makes()
 
 
 def test_behind_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
@@ -241,7 +268,12 @@ def test_behind_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
     both = swapped(K.Model(x, L.MaxPooling2D(2, name="pool")(y)), rule="pool_into_stride")
     assert both.named == {"conv1": "conv1", "bn1": "bn1", "relu1": "relu1", "add": "pool"}
     assert both.sites == ["conv2", "short"]
+    assert both.goals == {"short": (["add"], "add", "pool")}, "what runs last takes up what the other gets wrong"
+    assert both.reasons == {
+        "conv2": "Conv2D 'conv2' meets branches in Add 'add' that run later, and these take up what it gets wrong"
+    }
     both.assert_shapes_agree()
+    both.assert_targets_make_what_the_model_makes()
 
 
 # A pool comes
@@ -550,9 +582,47 @@ def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
     both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(y)), rule="pool_into_stride")
     assert [name_of(both.new.graph, end) for end in both.pairs.ends] == ["last"]
     assert both.named["last"] == "pool"
-    assert sorted(both.reasons) == ["beside", "conv"]
+    assert list(both.reasons) == ["beside"]
+    assert both.goals["conv"] == (["bn", "relu", "add", "last"], "last", "pool")
     movable = Movable.of(both.old, both.new, True, both.drawn)
     assert [name_of(both.new.graph, aim.new) for aim in aims_of(movable, both.drawn) if aim.inside] == ["last"]
+
+
+@pytest.mark.parametrize("join", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Concatenate", "function"])
+def test_a_layer_is_compared_behind_a_join(K: Any, join: str) -> None:
+    """Whatever other branches bring, and on whichever side."""
+    L, i = K.layers, image(K)
+    for turned in (False, True):
+        x = L.MaxPooling2D(2, name="pool")(block(L, i, "0"))
+        y = L.BatchNormalization(name="bn")(L.Conv2D(4, 3, padding="same", name="conv")(x))
+        both_sides = [y, x] if turned else [x, y]
+        z = both_sides[0] + both_sides[1] if join == "function" else getattr(L, join)()(both_sides)
+        z = L.Activation("tanh", name="end")(L.BatchNormalization(name="bn2")(z))
+        both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(z)), rule="pool_into_stride")
+        chain, end, goal = both.goals["conv"]
+        assert (len(chain), chain[-1], end, goal) == (4, "end", "end", "end")
+        both.assert_targets_make_what_the_model_makes()
+
+
+def test_joins_of_joins(K: Any) -> None:
+    """Channels side by side, added to others, and side by side again."""
+    L, i = K.layers, image(K)
+    x = L.MaxPooling2D(2, name="pool")(block(L, i, "0"))
+    one = L.Concatenate(name="cat")([L.Conv2D(2, 1, name="a")(x), L.Conv2D(2, 3, padding="same", name="b")(x)])
+    two = L.Concatenate(name="cat2")([x, L.ReLU(name="r")(L.Add(name="add")([x, one]))])
+    both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(two)), rule="pool_into_stride")
+    ends = {name: end for name, (_, end, _) in both.goals.items()}
+    assert ends == {"conv0": "relu0", "a": "cat2", "b": "cat2", "head": "head"}
+    both.assert_targets_make_what_the_model_makes()
+
+
+def test_a_join_that_spreads_a_channel_over_others_ends_the_walk(K: Any) -> None:
+    L, i = K.layers, image(K)
+    x = L.MaxPooling2D(2, name="pool")(block(L, i, "0"))
+    gate = L.Conv2D(1, 1, activation="sigmoid", name="gate")(x)
+    both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(L.Multiply(name="mul")([x, gate]))), rule="pool_into_stride")
+    assert both.goals["gate"] == ([], "gate", "gate")
+    both.assert_targets_make_what_the_model_makes()
 
 
 def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be_compared(K: Any) -> None:
