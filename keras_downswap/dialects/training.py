@@ -19,6 +19,8 @@ from keras_downswap.errors import BadRequest
 
 SCALE = 1024.0
 """By which losses are multiplied and gradients divided, so that gradients in float16 do not vanish."""
+LED = 4.0
+"""At the end of a run an aim inside counts nothing whose error is the inverse of this, or larger."""
 MOMENTUM = 0.95
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic whose iteration brings singular values near 1 (Jordan et al. 2024)."""
@@ -32,7 +34,7 @@ class Aim:
         new: The tensor of the new model.
         old: That of the old one.
         kind: `values` (squared error), or `probabilities` along the last axis (divergence).
-        inside: Whether it is a site's, and no output: such aims lead the way, and count for less as a run goes on.
+        inside: Whether it is a site's, and no output: it counts the less as a run goes on, the less of it is met.
         scale: What the loss is divided by: of values the variance of the old model's; of probabilities how much they
             differ from their mean, where that is less than 1 nat.
     """
@@ -87,14 +89,14 @@ class Trainer:
         self.count = self.tf.Variable(0.0, trainable=False)
         self.step = self.tf.function(self._step, reduce_retracing=True)
 
-    def _step(self, inputs: Sequence[Any], rate: Any, matrix_rate: Any, lead: Any) -> Any:
+    def _step(self, inputs: Sequence[Any], rate: Any, matrix_rate: Any, done: Any) -> Any:
         """Make one step on a batch.
 
         Args:
             inputs: One tensor per input.
             rate: Adam's learning rate.
             matrix_rate: How far kernels move, relative to their norm.
-            lead: What aims inside count.
+            done: Share of the run that is done.
 
         Returns:
             The loss.
@@ -106,8 +108,9 @@ class Trainer:
             for variable in self.variables:
                 tape.watch(variable)
             made = self.new.run(inputs)
+            losses = [self._loss(aim, made[aim.new], goals[aim.old]) for aim in self.aims]
             losses = [
-                self._loss(aim, made[aim.new], goals[aim.old]) * (lead if aim.inside else 1.0) for aim in self.aims
+                self._led(loss, done) if aim.inside else loss for aim, loss in zip(self.aims, losses, strict=True)
             ]
             loss = tf.add_n(losses) * SCALE
         gradients = tape.gradient(loss, self.variables)
@@ -135,6 +138,11 @@ class Trainer:
             return tf.ensure_shape(x * (1 - part) + tf.gather(x, order) * part, x.shape)
 
         return [blend(x) if mixed else x for x, mixed in zip(inputs, self.mixed, strict=True)]
+
+    def _led(self, loss: Any, done: Any) -> Any:
+        """Return what an aim inside counts: what of it cannot be met holds outputs back that hardly need it."""
+        tf = self.tf
+        return loss * tf.maximum(0.0, 1 - LED * done * tf.stop_gradient(loss))
 
     def _loss(self, aim: Aim, made: Any, goal: Any) -> Any:
         tf = self.tf

@@ -89,7 +89,7 @@ def distill(
     batches = _endless(data, run.size, run.seed)
     try:
         while done < 1:
-            settings = map(new.dialect.tensor, (*_rates(done), _lead(done)))
+            settings = map(new.dialect.tensor, (*_rates(done), np.float32(done)))
             trainer.step([new.dialect.tensor(x) for x in next(batches)], *settings)
             made.steps += 1
             before, done = done, max(made.steps / run.steps, (time.perf_counter() - began) / run.seconds)
@@ -105,14 +105,6 @@ def distill(
             return made
     kept.restore()
     return made
-
-
-def _lead(done: float) -> Any:
-    """Return what aims inside count: less and less, and nothing from half of the run on.
-
-    They show the way from far off; near the end they hold outputs back, most those that hardly need what sites make.
-    """
-    return np.float32(max(0.0, 1 - 2 * done))
 
 
 def _rates(done: float) -> tuple[Any, Any]:
