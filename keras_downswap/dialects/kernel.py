@@ -106,7 +106,8 @@ class Kernel:
     @staticmethod
     def before_softmax(chances: Array) -> Array:
         """Return the sums that make probabilities, of mean 0 over the channels."""
-        logs = np.log(np.maximum(chances, np.finfo(chances.dtype).tiny), dtype=np.float32)
+        least = 6e-5 if chances.dtype == np.float16 else 1e-37
+        logs = np.log(np.maximum(chances.astype(np.float32), np.float32(least)))
         return np.asarray(logs - logs.mean(-1, keepdims=True))
 
     @property

@@ -114,11 +114,17 @@ def fit_layers(
     kept: list[dict[Place, Any]] = [{} for _ in batches]
     runs = [player.start(batch, values) for batch, values in zip(batches, kept, strict=True)]
     done: list[LayerFit] = []
+    waiting = [*fits]
     for _, here in groupby(fits, key=lambda fit: fit.place):
         inputs = [new.dialect.result(next(run)[1]) for run in runs]
         for fit in here:
             progress(fit.name)
-            done += fit.solve(inputs, [[new.dialect.result(v.pop(place)) for place in fit.beside] for v in kept])
+            waiting.remove(fit)
+            done += fit.solve(inputs, [[new.dialect.result(values[place]) for place in fit.beside] for values in kept])
+        needed = {place for fit in waiting for place in fit.beside}
+        for values in kept:
+            for place in values.keys() - needed:
+                del values[place]
     for run in runs:
         for _ in run:
             pass

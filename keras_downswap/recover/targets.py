@@ -123,6 +123,8 @@ def obstacle(call: Call, uses: int) -> str:
         return f"{call.label} runs inside a TimeDistributed layer"
     if call.role is Role.OTHER_CONV or call.frozen_training is not None:
         return f"{call.label} is called in a way of its own"
+    if call.obstacle is not None:
+        return f"{call.label} {call.obstacle}"
     return ""
 
 

@@ -183,6 +183,18 @@ def test_sites_behind_joins_are_fitted_in_closed_form(K: Any, block: Any, sites:
     assert apart(new, old, images(64, 9)) < 0.4 * start
 
 
+def test_two_layers_beside_one_tensor_are_fitted(K: Any) -> None:
+    K.utils.set_random_seed(4)
+    L, i = K.layers, K.Input((12, 12, 3))
+    x = L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu", padding="same", name="first")(i))
+    sides = L.Concatenate()([L.Conv2D(2, n, padding="same", name=f"side{n}")(x) for n in (1, 3)])
+    old = K.Model(i, L.Conv2D(3, 1, name="head")(L.Activation("tanh")(L.Add()([x, sides]))))
+    new = swap_downsampling(old)
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert [fit.layer for fit in report.layers] == ["first", "side1", "side3", "head"]
+    assert report.after.distance < 0.5 * report.before.distance
+
+
 def segments(K: Any) -> Any:
     """A U-Net: each position a class, and both pools' inputs read further up too."""
     L = K.layers

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from graphs import convolved
@@ -355,3 +356,15 @@ def test_a_norm_that_is_called_in_two_places_is_left_alone(K: Any, nested: bool,
     kernel.write(kernel.weights() + 1, kernel.offset(), np.ones((9, 4), np.float32))
     for old, new in zip(before, norm.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+def test_sums_in_front_of_a_softmax_are_told_from_probabilities(dtype: Any) -> None:
+    sums = np.array([[1.0, -2.0, 0.5], [3.0, 3.0, -1.0], [0.0, 0.0, 900.0]])
+    powers = np.exp(sums - sums.max(-1, keepdims=True))
+    found = Kernel.before_softmax((powers / powers.sum(-1, keepdims=True)).astype(dtype))
+    centred = sums - sums.mean(-1, keepdims=True)
+    np.testing.assert_allclose(found[:2], centred[:2], atol=0.02)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert found[2].argmax() == 2

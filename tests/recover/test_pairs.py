@@ -535,6 +535,20 @@ def test_a_call_of_its_own_kind_is_no_target_and_is_told() -> None:
     assert "in a way of its own" in reasons["one"]
 
 
+def test_a_layer_behind_whose_weight_another_holds_too_is_no_target() -> None:
+    def graph(stride: int) -> Graph:
+        sketch = Sketch()
+        x = sketch.conv(sketch.input(8, 8), 3, stride, "same", name="one")
+        x = sketch.pool(x, 2) if stride == 1 else x
+        x = sketch.conv(x, name="two", obstacle="holds a weight that another layer holds too")
+        sketch.conv(x, name="three")
+        return sketch.graph()
+
+    new = graph(2)
+    found, _ = targets_of(new, paired(graph(1), new))
+    assert [target.name for target in found] == ["one", "three"]
+
+
 def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     L = K.layers
     i = K.Input((12, 12, 3))
