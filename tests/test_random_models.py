@@ -32,8 +32,8 @@ WAYS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 """Options of a swap; `mixed` gives each approximate site a form of its own."""
 FORMS = ("cover", "kept", "wide", "same")
-MODELS = int(os.environ.get("RANDOM_MODELS", (5.2 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
-"""Models per Keras: 312 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
+MODELS = int(os.environ.get("RANDOM_MODELS", (4 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
+"""Models per Keras: 240 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
 """By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact swap rounds."""
 
@@ -156,6 +156,6 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
 
     each_keeps_every_law()
     assert seen["not built"] <= 0.01 * MODELS + 1
-    enough, share = seen["models"] >= 300, seen["models"] / 400
+    enough, share = seen["models"] >= 200, seen["models"] / 400
     missed = {what: seen[what] for what, floor in FLOORS.items() if enough and seen[what] < min(1, share) * floor}
     assert not missed, f"the models drawn show too few of {missed}: {seen}"
