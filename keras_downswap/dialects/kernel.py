@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -100,8 +100,9 @@ class Kernel:
 
     @property
     def makes_probabilities(self) -> bool:
-        """Whether it ends in a softmax of its own: sums that differ by one number for all channels are alike then."""
-        return not self.chain and self._active and getattr(self.layer.activation, "__name__", "") == "softmax"
+        """Whether it ends in a softmax over its channels: sums that differ by one number for all are alike then."""
+        behind = self.call.channels_last or self.rank < 1
+        return not self.chain and behind and getattr(self.layer.activation, "__name__", "") == "softmax"
 
     @staticmethod
     def before_softmax(chances: Array) -> Array:
@@ -118,8 +119,7 @@ class Kernel:
     @property
     def step(self) -> float:
         """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
-        dtypes = {str(layer.compute_dtype) for layer in (self.layer, *self.behind)}
-        return 0.1 if dtypes & {"float16", "bfloat16"} else 0.01
+        return slope_step((self.layer, *self.behind))
 
     def rows(self, taps: Array) -> Array:
         """Return what each group of filters sees: (rows, taps, channels) -> (groups, rows, unknowns), float32."""
@@ -157,23 +157,27 @@ class Kernel:
             sums: The sums, shape (rows, filters).
             beside: What other branches bring to joins, in order, each of shape (rows, channels).
         """
-        value, others = laid_out(sums, self.rank, self.call.channels_last), list(beside)
+        value, others = laid_out(sums, self.rank, self.call.channels_last), iter(beside)
         if self._active and not self.makes_probabilities:
             value = self.dialect.result(self.layer.activation(self.dialect.tensor(value)))
         for call, layer in zip(self.chain, self.behind, strict=True):
             join = self.joins.get(call.index)
-            taken: Any = value
-            if join is not None and join.around is not None:
-                sides = [(0, 0)] * value.ndim
-                sides[-1 if self.call.channels_last else 1] = join.around
-                value = np.pad(value, sides)
-                continue
-            if join is not None:
-                taken = [laid_out(o, self.rank, self.call.channels_last) for o in others[: join.others]]
-                others = others[join.others :]
-                taken.insert(join.position, value)
-            value = self.dialect.result(self.dialect.run(layer, taken))
+            if join is None:
+                value = self.dialect.result(self.dialect.run(layer, value))
+            else:
+                value = self._joined(layer, join, value, others)
         return self.own(np.asarray(value, np.float32).reshape(len(sums), -1))
+
+    def _joined(self, layer: Any, join: Join, value: Array, others: Iterator[Array]) -> Array:
+        """Return what a join makes of a value and of the next of the others; zeros stand for concatenated ones."""
+        last = self.call.channels_last
+        if join.around is not None:
+            sides = [(0, 0)] * value.ndim
+            sides[-1 if last else 1] = join.around
+            return np.pad(value, sides)
+        taken = [laid_out(next(others), self.rank, last) for _ in range(join.others)]
+        taken.insert(join.position, value)
+        return np.asarray(self.dialect.result(self.dialect.run(layer, taken)))
 
     def write(self, weights: Array, bias: Array, sums: Array) -> None:
         """Write a fit back; a BatchNormalization behind gets the statistics that it will meet, its map unchanged.
@@ -210,6 +214,11 @@ class Kernel:
         assign(norm.moving_variance, spread)
         assign(norm.gamma, scale * np.sqrt(spread + norm.epsilon))
         assign(norm.beta, beta + scale * (now + shift - mean))
+
+
+def slope_step(layers: Iterable[Any]) -> float:
+    """Return how far apart two values must lie, in standard deviations, to tell the slope of layers in their dtypes."""
+    return 0.1 if {str(layer.compute_dtype) for layer in layers} & {"float16", "bfloat16"} else 0.01
 
 
 def laid_out(sums: Array, rank: int, channels_last: bool) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.kernel import Kernel, laid_out
+from keras_downswap.dialects.kernel import Kernel, laid_out, slope_step
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call, Role
 
@@ -44,6 +44,7 @@ class Scale:
 
     def __post_init__(self) -> None:
         self.dialect, self.layer = self.reading.dialect, self.reading.layers[self.call.layer]
+        self.behind = [self.reading.layers[call.layer] for call in self.chain]
         self.kernel = Kernel(self.reading, self.call, self.chain, self.rank) if self.call.role is Role.CONV else None
 
     @property
@@ -54,8 +55,7 @@ class Scale:
     @property
     def step(self) -> float:
         """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
-        layers = (self.layer, *(self.reading.layers[call.layer] for call in self.chain))
-        return 0.1 if {str(layer.compute_dtype) for layer in layers} & {"float16", "bfloat16"} else 0.01
+        return slope_step((self.layer, *self.behind))
 
     def sums(self, taps: Array) -> Array:
         """Return what the layer makes in front of its activation: (rows, taps, channels) -> (rows, channels)."""
@@ -70,7 +70,7 @@ class Scale:
         if self.kernel is not None:
             return self.kernel.through(sums)
         value = laid_out(sums, self.rank, self.channels_last)
-        return self._run([self.reading.layers[call.layer] for call in self.chain], value)
+        return self._run(self.behind, value)
 
     def write(self, scale: Array, offset: Array) -> None:
         """Give the layer's weights a scale and an offset, each of shape (channels,)."""

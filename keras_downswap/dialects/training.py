@@ -110,7 +110,7 @@ class Trainer:
             made = self.new.run(inputs)
             losses = [self._loss(aim, made[aim.new], goals[aim.old]) for aim in self.aims]
             losses = [
-                self._led(loss, done) if aim.inside else loss for aim, loss in zip(self.aims, losses, strict=True)
+                led(self.tf, loss, done) if aim.inside else loss for aim, loss in zip(self.aims, losses, strict=True)
             ]
             loss = tf.add_n(losses) * SCALE
         gradients = tape.gradient(loss, self.variables)
@@ -138,11 +138,6 @@ class Trainer:
             return tf.ensure_shape(x * (1 - part) + tf.gather(x, order) * part, x.shape)
 
         return [blend(x) if mixed else x for x, mixed in zip(inputs, self.mixed, strict=True)]
-
-    def _led(self, loss: Any, done: Any) -> Any:
-        """Return what an aim inside counts: what of it cannot be met holds outputs back that hardly need it."""
-        tf = self.tf
-        return loss * tf.maximum(0.0, 1 - LED * done * tf.stop_gradient(loss))
 
     def _loss(self, aim: Aim, made: Any, goal: Any) -> Any:
         tf = self.tf
@@ -185,3 +180,11 @@ class Trainer:
 def _is_matrix(shape: Any) -> bool:
     """Tell whether a weight is a kernel with several inputs and several filters."""
     return len(shape) > 1 and shape[-1] > 1 and int(np.prod(shape[:-1])) > 1
+
+
+def led(tf: Any, loss: Any, done: Any) -> Any:
+    """Return what an aim inside counts when a share of the run is done: what is not met of it counts less and less.
+
+    It would hold back outputs that hardly need it.
+    """
+    return loss * tf.maximum(0.0, 1 - LED * done * tf.stop_gradient(loss))

@@ -154,10 +154,10 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
             continue
         exact = value.astype(np.float64)
         if (mine, theirs) in outputs and is_distribution(value):
-            aims.append(Aim(mine, theirs, "probabilities", False, min(1.0, _told(exact)) or 1.0))
+            kind, scale = "probabilities", min(1.0, _told(exact))
         else:
-            spread = float((exact - exact.mean(0)).std() ** 2)
-            aims.append(Aim(mine, theirs, "values", (mine, theirs) not in outputs, spread if spread > 1e-12 else 1.0))
+            kind, scale = "values", float((exact - exact.mean(0)).std() ** 2)
+        aims.append(Aim(mine, theirs, kind, (mine, theirs) not in outputs, scale if scale > 1e-12 else 1.0))
     return aims
 
 

@@ -140,8 +140,9 @@ class Ladder:
     def _statistics(self) -> str:
         self.start.restore()
         bare = [t for t in self.movable.sites if t.kernel(self.new).norm is None]
-        fits = [*(Renewal(self.new, *norm) for norm in self.movable.norms()), *self._pools]
+        fits: list[Fit] = [Renewal(self.new, *norm) for norm in self.movable.norms()]
         fits += [KernelFit(self.new, target, scale_only=True) for target in bare]
+        fits += self._pools
         if not fits:
             raise TooLittle("there is neither a BatchNormalization behind a site nor a site with a bias to shift")
         self._fit("statistics", fits, self._sample())

@@ -20,6 +20,7 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.recover.rows import Array, at, channels_behind, chosen
 from keras_downswap.recover.targets import run_order
 
+KEPT = "nothing fits better than its start on held-out samples: kept"
 HELD = 0.2
 """Share of the samples by which each fit is judged."""
 

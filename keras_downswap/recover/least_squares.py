@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.geometry import Window
-from keras_downswap.recover.layerwise import HELD, Fit, LayerFit
+from keras_downswap.recover.layerwise import HELD, KEPT, Fit, LayerFit
 from keras_downswap.recover.normal import times
 from keras_downswap.recover.rows import Array, at, channels_behind, patches
 from keras_downswap.recover.solve import Problem
@@ -69,8 +68,7 @@ class KernelFit(Fit):
             f"{rows.shape[1] - held} rows are too few for {kernel.unknowns} unknowns: scale and offset only"
             f"{self._more(sum(map(len, inputs)), rows.shape[1] - held)}"
         )
-        kept = "nothing fits better than its start on held-out samples: kept"
-        notes = [short] * (few and not self.scale_only) + [kept] * (best.ridge is None)
+        notes = [short] * (few and not self.scale_only) + [KEPT] * (best.ridge is None)
         return [LayerFit(target.name, target.site, best.start, best.error, "; ".join(notes))]
 
     def _more(self, samples: int, rows: int) -> str:
@@ -89,5 +87,5 @@ class KernelFit(Fit):
 
     def _taps(self, inputs: Sequence[Array]) -> Array:
         last = [channels_behind(value, self.target.call.channels_last) for value in inputs]
-        windows = self.target.call.windows or (Window(1, 1),) * (last[0].ndim - 2)
+        windows = self.target.call.windows
         return np.concatenate([patches(v, windows, p) for v, p in zip(last, self.positions, strict=True)])

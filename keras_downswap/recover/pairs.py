@@ -112,8 +112,9 @@ class _Scope:
     def _as_long(self, graph: Graph, conv: Call, pool: Call, partners: dict[int, Call]) -> bool:
         """Tell whether a convolution makes maps as long as in the other model: it does no strided pool's work then."""
         other = self.old if graph is self.new else self.new
-        lengths = graph.sizes(pool), spatial(other.output_shape(partners[conv.index]), conv.channels_last)
-        return pool.strided and None not in lengths[0] and lengths[0] == lengths[1]
+        shapes = graph.output_shape(conv), other.output_shape(partners[conv.index])
+        mine, theirs = (spatial(shape, conv.channels_last) for shape in shapes)
+        return pool.strided and None not in mine and mine == theirs
 
     def _next_changed(self, graph: Graph, pool: Call, partners: dict[int, Call]) -> bool:
         """Tell whether the convolution behind a pool is another in the other model."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_downswap.dialects.player import Place
-from keras_downswap.graph import POOLS, Call, Graph
+from keras_downswap.graph import POOLS, Call, Graph, Role
 from keras_downswap.match import is_elementwise, sole_upstream
 from keras_downswap.recover.pairs import Pairs
 from keras_downswap.recover.targets import affected, mixes_channels, obstacle
@@ -50,21 +50,29 @@ def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[l
     found: list[PoolTarget] = []
     reasons: dict[str, str] = {}
     for place, name, call, graph in affected(new, pairs):
-        end = place[0], call.outputs[0]
-        if call.role not in POOLS or place not in pairs.sites or end not in pairs.tensors:
+        if call.role not in POOLS or place not in pairs.sites:
             continue
         chain: list[Call] = []
-        up = _in_front(graph, call)
+        up = _in_front(graph, call, call)
         while up is not None and (obstacle(up, uses[up.layer]) or not takes(up)):
-            going_on = is_elementwise(graph, up, call.channels_last) and not mixes_channels(up)
             chain.insert(0, up)
-            up = _in_front(graph, up) if going_on and up.frozen_training is None else None
-        if up is None:
+            up = _in_front(graph, up, call)
+        end = place[0], call.outputs[0]
+        if end not in pairs.tensors:
+            reasons[name] = f"what {call.label} makes stands for no tensor of the original"
+        elif up is None:
             reasons[name] = f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
         else:
             found.append(PoolTarget((place[0], up.index), name, up, tuple(chain), call, end, pairs.tensors[end]))
     return found, reasons
 
 
-def _in_front(graph: Graph, call: Call) -> Call | None:
-    return None if call.wrapped is not None else sole_upstream(graph, call)
+def _in_front(graph: Graph, call: Call, pool: Call) -> Call | None:
+    """Return the call in front of one that treats channels apart, where it treats those of the pool apart as well."""
+    opaque = call is not pool and (call.role is Role.CONV or call.frozen_training is not None)
+    up = None if opaque or call.wrapped is not None else sole_upstream(graph, call)
+    if up is None or mixes_channels(up):
+        return None
+    if up.role is Role.CONV:
+        return up if up.channels_last == pool.channels_last else None
+    return up if is_elementwise(graph, up, pool.channels_last) else None

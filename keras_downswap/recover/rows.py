@@ -48,12 +48,13 @@ def patches(value: Array, windows: Sequence[Window], positions: Array) -> Array:
 
     Args:
         value: The layer's input, shape (samples, *lengths, channels).
-        windows: One per spatial axis.
+        windows: One per spatial axis; none for a layer that sees each cell alone.
         positions: Output positions, shape (samples, positions, axes).
 
     Returns:
         Shape (samples * positions, taps, channels); zeros where a window reaches outside.
     """
+    windows = windows or (Window(1),) * (value.ndim - 2)
     around = [(0, 0)]
     for window, n in zip(windows, value.shape[1:-1], strict=True):
         lead = window.lead(n) or 0

@@ -17,15 +17,14 @@ import numpy as np
 
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.scale import Scale
-from keras_downswap.geometry import Window
 from keras_downswap.graph import Role
-from keras_downswap.recover.layerwise import Fit, LayerFit
+from keras_downswap.recover.layerwise import KEPT, Fit, LayerFit
 from keras_downswap.recover.pools import PoolTarget
 from keras_downswap.recover.rows import Array, cells, channels_behind, patches
+from keras_downswap.recover.solve import PERFECT
 
 ROWS = 1024
 """Positions that suffice for two unknowns."""
-
 ROUNDS = 10
 """Steps of a fit."""
 RIDGE = 1e-3
@@ -58,13 +57,12 @@ class ScaleProblem:
 
     def pooled(self, scale: Array, offset: Array) -> Array:
         """Return P(g(s z + t)), shape (rows, channels)."""
-        moved = (self.made * scale + offset).astype(np.float32)
+        moved = self.made * scale.astype(np.float32) + offset.astype(np.float32)
         value = self.through(moved.reshape(-1, moved.shape[-1])).reshape(moved.shape)
         if self.largest:
             return np.asarray(np.where(self.inside[..., None], value, -np.inf).max(1), np.float64)
-        shares = self.inside / self.inside.sum(1, keepdims=True)
-        means: Array = np.einsum("rtc,rt->rc", value.astype(np.float64), shares)
-        return means
+        shares = (self.inside / self.inside.sum(1, keepdims=True)).astype(np.float32)
+        return np.asarray(np.matmul(shares[:, None], value)[:, 0], np.float64)
 
     def solve(self) -> ScaleSolution:
         """Return the best scales and offsets; those of channels that held-out rows do not confirm stay at 1 and 0."""
@@ -73,13 +71,13 @@ class ScaleProblem:
         spread = self.made.std((0, 1), dtype=np.float64) + 1e-12
         at, damping = np.stack([np.ones(channels), np.zeros(channels)]), np.full(channels, 1e-2)
         first = now = self.pooled(at[0], at[1] * spread)
-        pull = np.zeros(channels)
         for _ in range(ROUNDS):
             slopes = self._slopes(at, spread, now)[:, :fit]
             square = np.einsum("irc,jrc->cij", slopes, slopes)
-            pull = RIDGE * np.einsum("cii->c", square) / 2 + 1e-12 * fit
+            size = np.einsum("cii->c", square) / 2
+            pull = RIDGE * size + 1e-12 * fit
             side = np.einsum("irc,rc->ic", slopes, (goal - now)[:fit]) - pull * (at - [[1.0], [0.0]])
-            diagonal = (pull + damping * np.einsum("cii->c", square) / 2)[:, None, None] * np.eye(2)
+            diagonal = (pull + damping * size)[:, None, None] * np.eye(2)
             step = np.linalg.solve(square + diagonal, side.T[..., None])[..., 0].T
             then = at + step
             made = self.pooled(then[0], then[1] * spread)
@@ -104,7 +102,7 @@ class ScaleProblem:
         held = self.goal[len(self.goal) - self.held :].astype(np.float64)
         start, end = (((made[-len(held) :] - held) ** 2).sum(0) for made in (first, last))
         variance = float(((held - held.mean(0)) ** 2).sum()) or 1.0
-        better = np.isfinite(end) & (end < start)
+        better = np.isfinite(end) & (end < start) & (start > PERFECT * variance)
         scale, offset = np.where(better, at[0], 1.0), np.where(better, at[1] * spread, 0.0)
         return ScaleSolution(
             scale, offset, float(start.sum()) / variance, float(np.where(better, end, start).sum()) / variance
@@ -136,22 +134,16 @@ class PoolFit(Fit):
         made, inside = [], []
         for value, positions in zip(inputs, self.positions, strict=True):
             last = channels_behind(value, self.channels_last)
-            windows = target.call.windows or (Window(1, 1),) * (last.ndim - 2)
-            lengths = [window.law(n) for window, n in zip(windows, last.shape[1:-1], strict=True)]
+            windows, lengths = target.call.windows, last.shape[1:-1]
+            lengths = tuple(w.law(n) for w, n in zip(windows, lengths, strict=True)) if windows else lengths
             seen, are_inside = cells(target.pool.windows, lengths, positions)
             made.append(scale.sums(patches(last, windows, seen)).reshape(*are_inside.shape, -1))
             inside.append(are_inside)
-        largest, goal = target.pool.role is Role.MAX_POOL, np.concatenate(self.goals)
-        best = ScaleProblem(
-            np.concatenate(made),
-            np.concatenate(inside),
-            goal,
-            scale.through,
-            largest,
-            scale.can_shift,
-            self.held(inputs),
-            scale.step,
-        ).solve()
+        largest = target.pool.role is Role.MAX_POOL
+        rows = np.concatenate(made), np.concatenate(inside), np.concatenate(self.goals)
+        problem = ScaleProblem(*rows, scale.through, largest, scale.can_shift, self.held(inputs), scale.step)
+        best = problem.solve()
+        if best.error == best.start:
+            return [LayerFit(target.name, True, best.start, best.error, KEPT)]
         scale.write(best.scale, best.offset)
-        note = f"scale and offset in {target.call.label}"
-        return [LayerFit(target.name, True, best.start, best.error, note)]
+        return [LayerFit(target.name, True, best.start, best.error, f"scale and offset in {target.call.label}")]

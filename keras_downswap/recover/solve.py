@@ -177,9 +177,8 @@ class Problem:
 
     def _error(self, held: Array) -> float:
         """Return the error of sums of the held-out rows over the goal's variance."""
-        off = self._through(slice(self.fit, None))(held.astype(np.float32, copy=False)) - self.goal[self.fit :].astype(
-            np.float64
-        )
+        made = self._through(slice(self.fit, None))(held.astype(np.float32, copy=False))
+        off = made - self.goal[self.fit :].astype(np.float64)
         error = float((off**2).sum()) / self._spread
         return error if np.isfinite(error) else np.inf
 

@@ -10,6 +10,7 @@ from keras_downswap.dialects.player import Place, Trail
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.match import is_elementwise, passes
+from keras_downswap.needs import ALONG_LAST_AXIS
 from keras_downswap.recover.pairs import Pairs
 
 DENSE = "Dense"
@@ -130,10 +131,11 @@ def obstacle(call: Call, uses: int) -> str:
 
 def _why_not(graph: Graph, call: Call) -> str:
     """Say what keeps a layer from being compared."""
-    last = call
-    while (user := graph.sole_consumer(last)) is not None and is_elementwise(graph, user, call.channels_last):
-        last = user
-    if user is not None and user.role is Role.JOIN:
+    way = _Way(call.outputs[0])
+    while (further := _further(graph, call, way, False)) is not None:
+        way = further
+    user = graph.sole_consumer(way.chain[-1] if way.chain else call)
+    if user is not None and user.role is Role.JOIN and not _known(graph, call, _others(user, way)):
         return f"{call.label} meets branches in {user.label} that run later, and these take up what it gets wrong"
     behind = "several layers, or none," if user is None else user.label
     return f"{call.label} is followed by {behind} before anything stands for a tensor of the original"
@@ -189,15 +191,25 @@ def _joined(graph: Graph, call: Call, way: _Way, join: Call) -> _Way | None:
     if join.class_name == "Concatenate":
         before, after = (sum(n or 0 for n in part) for part in (widths[:position], widths[position + 1 : -1]))
         return way.through(join, Join(position, 0, (before, after)))
+    others = _others(join, way)
+    alike = _known(graph, call, others) and widths[-1] == widths[position]
+    return way.through(join, Join(position, len(others)), others) if alike else None
+
+
+def _others(join: Call, way: _Way) -> tuple[int, ...]:
+    return tuple(tensor for tensor in join.inputs if tensor != way.tensor)
+
+
+def _known(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
+    """Tell whether a player has made tensors before it comes to a call."""
     order = {c.index: number for number, c in enumerate(graph.branch_by_branch)}
-    others = (*join.inputs[:position], *join.inputs[position + 1 :])
-    known = all(order[graph.tensors[t].producer] < order[call.index] for t in others)
-    return way.through(join, Join(position, len(others)), others) if known and widths[-1] == widths[position] else None
+    return all(order[graph.tensors[tensor].producer] < order[call.index] for tensor in tensors)
 
 
 def mixes_channels(call: Call) -> bool:
-    """Tell whether an elementwise call makes each channel of all channels, as a softmax and LayerNormalization do."""
-    return call.role is Role.POINTWISE and "axis" in call.settings and call.class_name != "PReLU"
+    """Tell whether a call, or its activation, makes each channel of all channels, as a softmax does."""
+    along = call.role is Role.POINTWISE and "axis" in call.settings and call.class_name != "PReLU"
+    return along or call.settings.get("activation") in ALONG_LAST_AXIS
 
 
 def run_order(graph: Graph, trail: Trail = ()) -> Iterator[Place]:

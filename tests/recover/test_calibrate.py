@@ -18,7 +18,10 @@ from teacher import apart, images, network, settled
 import keras_downswap.recover.ladder as ladder
 from keras_downswap import BadRequest, calibrate, swap_downsampling
 from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects.training import led
+from keras_downswap.recover.distill import aims_of
 from keras_downswap.recover.layerwise import LayerFit
+from keras_downswap.recover.movable import Movable
 
 METHODS = ["statistics", "least_squares", "distill", "auto"]
 
@@ -181,6 +184,33 @@ def test_sites_behind_joins_are_fitted_in_closed_form(K: Any, block: Any, sites:
     assert [note.partition(":")[0] for note in report.notes] == others
     start = apart(swap_downsampling(old), old, images(64, 9))
     assert apart(new, old, images(64, 9)) < 0.4 * start
+
+
+def test_what_cannot_be_met_inside_counts_for_less_as_a_run_goes_on() -> None:
+    error = tf.Variable(0.1)
+    counts = {(loss, done): float(led(tf, tf.constant(loss), done)) for loss in (0.1, 0.5) for done in (0, 0.5, 1)}
+    assert counts == pytest.approx(
+        {(0.1, 0): 0.1, (0.1, 0.5): 0.08, (0.1, 1): 0.06, (0.5, 0): 0.5, (0.5, 0.5): 0, (0.5, 1): 0}
+    )
+    with tf.GradientTape() as tape:
+        part = led(tf, 1.0 * error, 1.0)
+    assert float(tape.gradient(part, error)) == pytest.approx(0.6), "the weight itself is no way to lower the loss"
+
+
+@pytest.mark.parametrize(("sums", "scale"), [(0.0, 1.0), (0.01, 1e-4), (50.0, 1.0)])
+def test_faint_probabilities_count_in_full_and_constant_ones_are_left(K: Any, sums: float, scale: float) -> None:
+    """Divided by how much they differ from their mean, where that is less than 1 nat."""
+    L, i = K.layers, K.Input((12, 12, 3))
+    x = L.GlobalAveragePooling2D()(L.MaxPooling2D(2)(L.Conv2D(8, 3, activation="relu")(i)))
+    head = L.Dense(8, activation="softmax", use_bias=False)
+    old = K.Model(i, head(L.BatchNormalization()(x)))
+    settled(old)
+    head.set_weights([np.eye(8) * sums])
+    reading, new = (dialect_of(model).read(model) for model in (old, swap_downsampling(old)))
+    x = [tf.constant(images())]
+    first, *inside = aims_of(Movable.of(reading, new, True, x), x)
+    assert (first.kind, first.inside, [aim.inside for aim in inside]) == ("probabilities", False, [True])
+    assert 0.2 * scale <= first.scale <= scale
 
 
 def test_two_layers_beside_one_tensor_are_fitted(K: Any) -> None:

@@ -368,3 +368,11 @@ def test_sums_in_front_of_a_softmax_are_told_from_probabilities(dtype: Any) -> N
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
     assert found[2].argmax() == 2
+
+
+def test_a_softmax_along_another_axis_than_the_channels_is_no_probability_of_them(K: Any) -> None:
+    i = K.Input((3, 8, 8))
+    for where, along in (("channels_first", False), ("channels_last", True)):
+        model = K.Model(i, K.layers.Conv2D(4, 1, activation="softmax", data_format=where, name="conv")(i))
+        reading = dialect_of(model).read(model)
+        assert Kernel(reading, reading.graph.calls[-1], (), 2).makes_probabilities is along

@@ -576,6 +576,22 @@ def test_a_pool_whose_input_others_read_too_is_not_taken_for_the_work_of_the_con
     both.assert_shapes_agree()
 
 
+def test_a_padded_pool_behind_is_not_taken_for_the_work_of_the_convolution_before() -> None:
+    def graph(pools: bool) -> Graph:
+        sketch = Sketch()
+        x = sketch.input(12, 12)
+        x = sketch.pool(x, 2, name="pool0") if pools else x
+        x = sketch.relu(sketch.conv(x, 3, 1 if pools else 2, "same", name="conv"), name="relu")
+        if pools:
+            x = sketch.pool(sketch.pad(x, (1, 1), (1, 1)), 3, 2, name="pool1")
+        sketch.conv(x, 3, 1 if pools else 2, "same", name="head")
+        return sketch.graph()
+
+    old, new = graph(True), graph(False)
+    ends = {name_of(new, a): name_of(old, b) for a, b in paired(old, new).tensors.items()}
+    assert ends == {"input": "input", "conv": "conv", "relu": "relu", "head": "head"}
+
+
 @pytest.mark.parametrize("size", [12, None])
 def test_a_convolution_between_two_pools_does_the_work_of_one(K: Any, size: int | None) -> None:
     L = K.layers

@@ -191,6 +191,39 @@ def test_what_others_read_too_is_left_alone_and_told(K: Any) -> None:
     ]
 
 
+def test_what_has_no_scale_for_each_channel_of_the_pool_takes_none(K: Any) -> None:
+    """BatchNormalization along another axis, a softmax, and channels elsewhere than the pool has them."""
+    L = K.layers
+    behind = {
+        "norm": [L.Conv2D(4, 3), L.BatchNormalization(axis=1), L.MaxPooling2D(2, name="pool")],
+        "softmax": [L.Conv2D(4, 3, activation="softmax"), L.MaxPooling2D(2, name="pool")],
+    }
+    if K.__name__ == "keras":  # tf_keras has no channels_first convolution on a CPU
+        behind["format"] = [L.Conv2D(10, 3, data_format="channels_first"), L.MaxPooling2D(2, name="pool")]
+    for name, layers in behind.items():
+        old = K.Sequential([K.Input((12, 12, 3)), *layers])
+        new = swap_downsampling(old, "average_pool")
+        report = calibrate(new, old, images(64), "least_squares", scope="sites", verbose=False)
+        assert [stage.note for stage in report.stages] == ["no site can be fitted in closed form"], name
+        assert [note.partition(":")[0] for note in report.notes] == ["pool"]
+
+
+def test_a_scale_that_does_not_help_is_not_written_and_that_is_told(K: Any) -> None:
+    """Where all taps of a window are alike, the largest is the mean."""
+    L, i = K.layers, K.Input((12, 12, 3))
+    ends = [L.MaxPooling2D(2, name=f"pool{n}")(L.Conv2D(4, n, padding="same", name=f"conv{n}")(i)) for n in (1, 3)]
+    old = K.Model(i, ends)
+    new = swap_downsampling(old, "average_pool")
+    before = [np.array(w) for w in new.get_layer("conv1").get_weights()]
+    x = images(shape=(6, 6, 3)).repeat(2, 1).repeat(2, 2)
+    report = calibrate(new, old, x, "least_squares", scope="sites", verbose=False)
+    alike, other = report.layers
+    assert (alike.layer, alike.error) == ("pool1", alike.start)
+    assert alike.note == "nothing fits better than its start on held-out samples: kept"
+    assert (other.layer, other.note) == ("pool3", "scale and offset in Conv2D 'conv3'")
+    assert all(map(np.array_equal, before, new.get_layer("conv1").get_weights()))
+
+
 def test_nested_pools(K: Any) -> None:
     i = K.Input((12, 12, 3))
     old = K.Model(i, K.layers.Dense(2)(network(K)(i)))
