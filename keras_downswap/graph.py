@@ -66,6 +66,7 @@ class Call:
         inside: Numbers of all layers inside another, which calls them where no rule can see it.
         wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are that layer's, and
             shapes are seen as it sees them, with time a part of the batch. None for any other layer.
+        opens: Whether the call of a nested model runs just its graph at inference, so that its calls can stand for it.
     """
 
     index: int
@@ -84,6 +85,7 @@ class Call:
     hidden: tuple[tuple[str, str], ...] = ()
     inside: tuple[int, ...] = ()
     wrapped: str | None = None
+    opens: bool = False
 
     @property
     def path(self) -> str:

@@ -197,8 +197,24 @@ class Dialect(ABC):
         """Return the backend's own variable."""
 
     @abstractmethod
-    def tensor(self, value: Any) -> Any:
-        """Return an array as a backend tensor."""
+    def tensor(self, value: Any, dtype: str | None = None) -> Any:
+        """Return an array as a backend tensor, of its own dtype or of another."""
+
+    @abstractmethod
+    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
+        """Return a backend tensor in another shape, lengths of which may be tensors."""
+
+    @abstractmethod
+    def sizes(self, value: Any) -> tuple[Any, ...]:
+        """Return the shape of a backend tensor, tensors where lengths are known only as it runs."""
+
+    def fold(self, value: Any) -> Any:
+        """Return a backend tensor with its second axis, that of time, made a part of the batch."""
+        return self.reshaped(value, (-1, *self.sizes(value)[2:]))
+
+    def unfold(self, value: Any, like: Any) -> Any:
+        """Return a folded tensor with the axis of time that another one has."""
+        return self.reshaped(value, (-1, self.sizes(like)[1], *self.sizes(value)[1:]))
 
     @abstractmethod
     def result(self, value: Any) -> np.ndarray[Any, Any]:
@@ -237,6 +253,10 @@ class Dialect(ABC):
     @abstractmethod
     def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
         """Return how to copy a container of this Keras' own; None for any other value."""
+
+    def admit_other_sizes(self, layer: Any) -> None:
+        """Let a layer be called on other lengths than those that it was built for."""
+        return
 
     @abstractmethod
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:

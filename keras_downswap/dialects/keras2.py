@@ -108,8 +108,16 @@ class Keras2(Dialect):
     def raw(self, variable: Any) -> Any:
         return variable._variable if isinstance(variable, self.AutoCastVariable) else variable
 
-    def tensor(self, value: Any) -> Any:
-        return self.tf.convert_to_tensor(value)
+    def tensor(self, value: Any, dtype: str | None = None) -> Any:
+        made = self.tf.convert_to_tensor(value)
+        return made if dtype is None else self.tf.cast(made, dtype)
+
+    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
+        return self.tf.reshape(value, shape)
+
+    def sizes(self, value: Any) -> tuple[Any, ...]:
+        seen = self.tf.shape(value)
+        return tuple(seen[axis] if n is None else n for axis, n in enumerate(value.shape))
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy())
@@ -154,6 +162,10 @@ class Keras2(Dialect):
             with contextlib.suppress(Uncopyable), twins.all_or_nothing():
                 new[twins.copy(key)] = old[key]
         return new
+
+    def admit_other_sizes(self, layer: Any) -> None:
+        if self.stock_class(layer) == "TimeDistributed":
+            layer.input_spec = type(layer.input_spec)(ndim=len(layer.input_spec.shape))
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)

@@ -131,8 +131,14 @@ class Keras3(Dialect):
     def raw(self, variable: Any) -> Any:
         return variable._value
 
-    def tensor(self, value: Any) -> Any:
-        return self.module("src.backend").convert_to_tensor(value)
+    def tensor(self, value: Any, dtype: str | None = None) -> Any:
+        return self.module("src.backend").convert_to_tensor(value, dtype)
+
+    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
+        return self.module("ops").reshape(value, shape)
+
+    def sizes(self, value: Any) -> tuple[Any, ...]:
+        return tuple(self.module("ops").shape(value))
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value))

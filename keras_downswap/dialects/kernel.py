@@ -43,6 +43,7 @@ class Kernel:
         rank: Number of axes between batch and channels of what it makes.
         site: Whether the layer is a site's own: then a frozen BatchNormalization behind it may move too.
         joins: Those of the calls behind it that join it with other branches, by their numbers.
+        scope: The number of the graph that holds the calls.
     """
 
     reading: Reading
@@ -51,11 +52,13 @@ class Kernel:
     rank: int
     site: bool = True
     joins: Mapping[int, Join] = field(default_factory=dict)
+    scope: int = 0
 
     def __post_init__(self) -> None:
         self.dialect = self.reading.dialect
-        self.layer = self.reading.layers[self.call.layer]
-        self.behind = [self.reading.layers[call.layer] for call in self.chain]
+        of = self.dialect.unwrapped
+        self.layer = of(self.reading.layers[self.call.layer])
+        self.behind = [of(self.reading.layers[call.layer]) for call in self.chain]
         self.kind = str(self.call.settings.get("kind", "Dense")) if self.call.role is Role.CONV else "Dense"
         self.variable = list(kernels(self.layer).values())[-1]
         self.shape = tuple(self.variable.shape)
@@ -119,7 +122,7 @@ class Kernel:
     @property
     def step(self) -> float:
         """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
-        return slope_step((self.layer, *self.behind))
+        return slope_step(self.reading, self.scope, (self.call, *self.chain))
 
     def rows(self, taps: Array) -> Array:
         """Return what each group of filters sees: (rows, taps, channels) -> (groups, rows, unknowns), float32."""
@@ -160,24 +163,21 @@ class Kernel:
         value, others = laid_out(sums, self.rank, self.call.channels_last), iter(beside)
         if self._active and not self.makes_probabilities:
             value = self.dialect.result(self.layer.activation(self.dialect.tensor(value)))
-        for call, layer in zip(self.chain, self.behind, strict=True):
-            join = self.joins.get(call.index)
-            if join is None:
-                value = self.dialect.result(self.dialect.run(layer, value))
-            else:
-                value = self._joined(layer, join, value, others)
+        for call in self.chain:
+            value = self._behind(call, value, others)
         return self.own(np.asarray(value, np.float32).reshape(len(sums), -1))
 
-    def _joined(self, layer: Any, join: Join, value: Array, others: Iterator[Array]) -> Array:
-        """Return what a join makes of a value and of the next of the others; zeros stand for concatenated ones."""
-        last = self.call.channels_last
-        if join.around is not None:
+    def _behind(self, call: Call, value: Array, others: Iterator[Array]) -> Array:
+        """Return what a call makes of a value, a join of others besides; zeros stand for concatenated ones."""
+        join, last, taken = self.joins.get(call.index), self.call.channels_last, [value]
+        if join is not None and join.around is not None:
             sides = [(0, 0)] * value.ndim
             sides[-1 if last else 1] = join.around
             return np.pad(value, sides)
-        taken = [laid_out(next(others), self.rank, last) for _ in range(join.others)]
-        taken.insert(join.position, value)
-        return np.asarray(self.dialect.result(self.dialect.run(layer, taken)))
+        if join is not None:
+            taken = [laid_out(next(others), self.rank, last) for _ in range(join.others)]
+            taken.insert(join.position, value)
+        return played(self.reading, self.scope, call, taken)
 
     def write(self, weights: Array, bias: Array, sums: Array) -> None:
         """Write a fit back; a BatchNormalization behind gets the statistics that it will meet, its map unchanged.
@@ -216,9 +216,22 @@ class Kernel:
         assign(norm.beta, beta + scale * (now + shift - mean))
 
 
-def slope_step(layers: Iterable[Any]) -> float:
-    """Return how far apart two values must lie, in standard deviations, to tell the slope of layers in their dtypes."""
-    return 0.1 if {str(layer.compute_dtype) for layer in layers} & {"float16", "bfloat16"} else 0.01
+def slope_step(reading: Reading, scope: int, calls: Iterable[Call]) -> float:
+    """Return how far apart two values must lie, in standard deviations, to tell the slope of calls in their dtypes."""
+    tensors = reading.scopes[scope].graph.tensors
+    return 0.1 if {tensors[t].dtype for call in calls for t in call.outputs} & {"float16", "bfloat16"} else 0.01
+
+
+def played(reading: Reading, scope: int, call: Call, values: Sequence[Array]) -> Array:
+    """Return what a call makes of arrays, one for each tensor it takes."""
+    tensors, dialect = reading.scopes[scope].graph.tensors, reading.dialect
+    if call.wrapped is not None:
+        steps = values[0].reshape(-1, *values[0].shape[2:])
+        inner = dialect.unwrapped(reading.layers[call.layer])
+        made = dialect.result(dialect.run(inner, dialect.tensor(steps, tensors[call.inputs[0]].dtype)))
+        return made.reshape(*values[0].shape[:2], *made.shape[1:])
+    given = {t: dialect.tensor(value, tensors[t].dtype) for t, value in zip(call.inputs, values, strict=True)}
+    return dialect.result(reading.play(scope, call, given)[0])
 
 
 def laid_out(sums: Array, rank: int, channels_last: bool) -> Array:

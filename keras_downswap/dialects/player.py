@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_downswap.dialects.reading import Reading, Scope
-from keras_downswap.graph import Call
+from keras_downswap.graph import Call, Graph
 
 Trail = tuple[int, ...]
 """The calls of nested models that lead into a scope, the outermost first."""
@@ -64,8 +64,7 @@ class Player:
     def _scope(
         self, scope: Scope, inputs: list[Any], trail: Trail, kept: dict[Place, Any]
     ) -> Generator[tuple[Place, Any], None, list[Any]]:
-        graph, dialect = scope.graph, self.reading.dialect
-        numbers = {id(tensor): number for number, tensor in enumerate(scope.tensors)}
+        graph = scope.graph
         left = Counter(t for call in graph.calls for t in call.inputs) + Counter(graph.outputs)
         values: dict[int, Any] = dict(zip(graph.inputs, inputs, strict=True))
         kept.update({(trail, t): v for t, v in values.items() if (trail, t) in self.keep})
@@ -74,17 +73,11 @@ class Player:
                 continue
             if (trail, call.index) in self.stops:
                 yield (trail, call.index), values[call.inputs[0]]
-            layer = self.reading.layers[call.layer]
-            arguments = dialect.node_arguments(scope.nodes[call.index])
-            args, kwargs = dialect.map(lambda v: values[numbers[id(v)]] if dialect.is_tensor(v) else v, arguments)
-            inner = self._opened(call, layer, kwargs)
-            if inner is not None:
-                given = [values[t] for t in call.inputs]
-                made = yield from self._scope(inner, given, (*trail, call.index), kept)
+            if call.inner is not None and call.opens:
+                made = yield from self._inner(call, call.inner, [values[t] for t in call.inputs], trail, kept)
             else:
-                if call.frozen_training is None and self.training(layer):
-                    kwargs = {**kwargs, "training": True}
-                made = dialect.flatten(dialect.call(layer, args, kwargs))
+                trains = call.frozen_training is None and self.training(self.reading.layers[call.layer])
+                made = self.reading.play(graph.scope, call, values, **({"training": True} if trains else {}))
             for tensor, value in zip(call.outputs, made, strict=True):
                 values[tensor] = value
                 if (trail, tensor) in self.keep:
@@ -95,10 +88,13 @@ class Player:
                     values.pop(tensor, None)
         return [values[t] for t in graph.outputs]
 
-    def _opened(self, call: Call, layer: Any, kwargs: dict[str, Any]) -> Scope | None:
-        """Return the scope of a nested model that is given its inputs and nothing else; None for any other call."""
-        if call.inner is None or call.frozen_training or len(call.inputs) != len(call.inner.inputs):
-            return None
-        scope = self.reading.scopes[call.inner.scope]
-        plain = all(value is None or value is False for value in kwargs.values())
-        return scope if plain and scope.model is layer else None
+    def _inner(
+        self, call: Call, inner: Graph, inputs: list[Any], trail: Trail, kept: dict[Place, Any]
+    ) -> Generator[tuple[Place, Any], None, list[Any]]:
+        """Run a nested model; one that is called at each step of time sees each step as a sample."""
+        fold, unfold = self.reading.dialect.fold, self.reading.dialect.unfold
+        scope, deeper = self.reading.scopes[inner.scope], (*trail, call.index)
+        if call.wrapped is None:
+            return (yield from self._scope(scope, inputs, deeper, kept))
+        made = yield from self._scope(scope, [fold(value) for value in inputs], deeper, kept)
+        return [unfold(value, inputs[0]) for value in made]

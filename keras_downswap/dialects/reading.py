@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,11 @@ class Scope:
     graph: Graph
     nodes: tuple[Any, ...]
     tensors: tuple[Any, ...]
+
+    @cached_property
+    def numbers(self) -> Mapping[int, int]:
+        """The graph's number of each symbolic tensor, by its identity."""
+        return {id(tensor): number for number, tensor in enumerate(self.tensors)}
 
 
 @dataclass
@@ -60,6 +66,20 @@ class Reading:
             self.number_of[id(layer)] = len(self.layers)
             self.layers.append(layer)
         return self.number_of[id(layer)]
+
+    def play(self, scope: int, call: Call, values: Mapping[int, Any], **further: Any) -> list[Any]:
+        """Call a layer as the model does, with whatever else it is given there, and return what it makes.
+
+        Args:
+            scope: The number of the graph that holds the call.
+            call: The call.
+            values: The backend tensor that each tensor it takes stands for.
+            further: Arguments besides.
+        """
+        dialect, live = self.dialect, self.scopes[scope]
+        arguments = dialect.node_arguments(live.nodes[call.index])
+        args, kwargs = dialect.map(lambda v: values[live.numbers[id(v)]] if dialect.is_tensor(v) else v, arguments)
+        return dialect.flatten(dialect.call(self.layers[call.layer], args, {**kwargs, **further}))
 
 
 def read(dialect: Dialect, model: Any) -> Reading:
@@ -169,10 +189,12 @@ def _call(
     )
     inside = tuple(reading.number(part) for part in opaque)
     frozen = given.get("training")
+    plain = all(value is None or value is False for value in dialect.flatten(list(given.values())))
+    opens = nested is not None and plain and len(inputs) == len(nested.inputs)
     return Call(
         index, reading.number(layer), str(layer.name), type(inner if wrapped else layer).__name__, facts.role, inputs,
         outputs, facts.windows, facts.channels_last, facts.settings, facts.obstacle,
-        frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped,
+        frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped, opens,
     )  # fmt: skip
 
 

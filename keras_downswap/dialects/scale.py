@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.kernel import Kernel, laid_out, slope_step
+from keras_downswap.dialects.kernel import Kernel, laid_out, played, slope_step
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call, Role
 
@@ -18,10 +18,9 @@ Array = np.ndarray[Any, Any]
 
 def takes_scale(dialect: Dialect, layer: Any, role: Role) -> bool:
     """Tell whether a layer's own weights can take a scale for each channel of what it makes, and may be trained."""
-    if not layer.trainable:
-        return False
     norm = dialect.stock_class(layer) == "BatchNormalization"
-    return role is Role.CONV or (norm and layer.gamma is not None and layer.beta is not None)
+    takes = role is Role.CONV or (norm and layer.gamma is not None and layer.beta is not None)
+    return takes and bool(layer.trainable)
 
 
 @dataclass
@@ -34,6 +33,7 @@ class Scale:
         chain: The elementwise calls behind it.
         rank: Number of axes between batch and channels.
         channels_last: Whether the channels come behind them.
+        scope: The number of the graph that holds the calls.
     """
 
     reading: Reading
@@ -41,11 +41,13 @@ class Scale:
     chain: Sequence[Call]
     rank: int
     channels_last: bool
+    scope: int = 0
 
     def __post_init__(self) -> None:
-        self.dialect, self.layer = self.reading.dialect, self.reading.layers[self.call.layer]
-        self.behind = [self.reading.layers[call.layer] for call in self.chain]
-        self.kernel = Kernel(self.reading, self.call, self.chain, self.rank) if self.call.role is Role.CONV else None
+        self.dialect = self.reading.dialect
+        self.layer = self.dialect.unwrapped(self.reading.layers[self.call.layer])
+        is_conv = self.call.role is Role.CONV
+        self.kernel = Kernel(self.reading, self.call, self.chain, self.rank, scope=self.scope) if is_conv else None
 
     @property
     def can_shift(self) -> bool:
@@ -55,7 +57,7 @@ class Scale:
     @property
     def step(self) -> float:
         """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
-        return slope_step((self.layer, *self.behind))
+        return slope_step(self.reading, self.scope, (self.call, *self.chain))
 
     def sums(self, taps: Array) -> Array:
         """Return what the layer makes in front of its activation: (rows, taps, channels) -> (rows, channels)."""
@@ -63,14 +65,14 @@ class Scale:
             made = np.matmul(self.kernel.rows(taps), self.kernel.weights()).transpose(1, 0, 2)
             return np.asarray(made.reshape(len(taps), -1) + self.kernel.offset())
         value = laid_out(taps[:, 0], self.rank, self.channels_last)
-        return self._run([self.layer], value)
+        return self._run([self.call], value)
 
     def through(self, sums: Array) -> Array:
         """Return what its activation and the layers behind make of that, shape (rows, channels)."""
         if self.kernel is not None:
             return self.kernel.through(sums)
         value = laid_out(sums, self.rank, self.channels_last)
-        return self._run(self.behind, value)
+        return self._run(self.chain, value)
 
     def write(self, scale: Array, offset: Array) -> None:
         """Give the layer's weights a scale and an offset, each of shape (channels,)."""
@@ -85,7 +87,7 @@ class Scale:
         if self.kernel.bias is not None:
             assign(self.kernel.bias, array(self.kernel.bias) * scale + offset)
 
-    def _run(self, layers: Sequence[Any], value: Array) -> Array:
-        for layer in layers:
-            value = self.dialect.result(self.dialect.run(layer, value))
+    def _run(self, calls: Sequence[Call], value: Array) -> Array:
+        for call in calls:
+            value = played(self.reading, self.scope, call, [value])
         return np.asarray(value, np.float32).reshape(len(value), -1)

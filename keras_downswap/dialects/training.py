@@ -117,7 +117,7 @@ class Trainer:
         self.count.assign_add(1.0)
         for number, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
             if gradient is not None:
-                gradient = tf.cast(tf.convert_to_tensor(gradient), variable.dtype) / SCALE  # of a table: a dense one
+                gradient = tf.cast(tf.convert_to_tensor(gradient), tf.float32) / SCALE  # of a table: a dense one
                 self._move(number, variable, gradient, rate, matrix_rate)
                 constraint = self.constraints[number]
                 if constraint is not None:
@@ -155,13 +155,14 @@ class Trainer:
         if second is None:
             first.assign(MOMENTUM * first + gradient)
             move = self._orthogonal(gradient + MOMENTUM * first)
-            size = tf.norm(variable) / math.sqrt(min(int(np.prod(variable.shape[:-1])), variable.shape[-1]))
-            variable.assign_sub(matrix_rate * size * move)
+            size = tf.norm(tf.cast(variable, tf.float32))
+            root = math.sqrt(min(int(np.prod(variable.shape[:-1])), variable.shape[-1]))
+            variable.assign_sub(tf.cast(matrix_rate * size / root * move, variable.dtype))
             return
         first.assign(0.9 * first + 0.1 * gradient)
         second.assign(0.999 * second + 0.001 * tf.square(gradient))
         fair = first / (1 - 0.9**self.count), second / (1 - 0.999**self.count)
-        variable.assign_sub(rate * fair[0] / (tf.sqrt(fair[1]) + 1e-7))
+        variable.assign_sub(tf.cast(rate * fair[0] / (tf.sqrt(fair[1]) + 1e-7), variable.dtype))
 
     def _orthogonal(self, gradient: Any) -> Any:
         """Return the matrix of the gradient's singular directions, each of about the same size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -166,9 +166,20 @@ def feeds_of(reading: Reading) -> list[Feed]:
     """Return what a model's inputs are called, and their shapes and dtypes."""
     graph = reading.graph
     names = [graph.calls[graph.tensors[t].producer].name for t in graph.inputs]
-    return [
-        Feed(name, graph.tensors[t].shape, graph.tensors[t].dtype) for name, t in zip(names, graph.inputs, strict=True)
-    ]
+    places = dict(_places(reading.dialect.boundary(reading.model)[0]))
+    lives = [places.get(id(reading.scopes[0].tensors[t]), ()) for t in graph.inputs]
+    facts = [(graph.tensors[t].shape, graph.tensors[t].dtype) for t in graph.inputs]
+    return [Feed(name, *fact, place) for name, fact, place in zip(names, facts, lives, strict=True)]
+
+
+def _places(structure: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """Yield the identity of each leaf of a nested structure, and the keys and indices that lead to it."""
+    if isinstance(structure, (list, tuple, Mapping)):
+        parts = structure.items() if isinstance(structure, Mapping) else enumerate(structure)
+        for key, part in parts:
+            yield from _places(part, (*place, key))
+    else:
+        yield id(structure), place
 
 
 @contextmanager

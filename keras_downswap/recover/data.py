@@ -45,7 +45,7 @@ class Data(ABC):
         """
         if isinstance(source, tuple) and source and not isinstance(source[0], tuple):
             source = unlabelled(source, "the data")
-        if is_whole(source, len(feeds)):
+        if is_whole(source, feeds):
             return _Arrays(feeds, matched(source, feeds, "the data"))
         opener(source)
         stream = _Stream(feeds, _Source(source))

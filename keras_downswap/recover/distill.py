@@ -82,8 +82,8 @@ def distill(
         Player(old, {aim.old for aim in aims}),
         Player(new, {aim.new for aim in aims}, (), movable.runs_in_training),
     )
-    dtypes = [np.dtype(new.graph.tensors[t].dtype) for t in new.graph.inputs]
-    trainer = Trainer(*players, aims, movable.variables(), [dtype.kind == "f" for dtype in dtypes], run.seed)
+    numbers = [new.graph.tensors[t].dtype.startswith(("float", "bfloat")) for t in new.graph.inputs]
+    trainer = Trainer(*players, aims, movable.variables(), numbers, run.seed)
     best, kept = start, Snapshot(new)
     began, done, made = time.perf_counter(), 0.0, Distilled()
     batches = _endless(data, run.size, run.seed)

@@ -20,11 +20,19 @@ class BadData(BadRequest):
 
 @dataclass(frozen=True)
 class Feed:
-    """One input of a model: its name, its shape with the batch axis first, the name of its dtype."""
+    """One input of a model.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape, with the batch axis first.
+        dtype: The name of its dtype.
+        place: The keys and indices that lead to it in the structure of inputs that the model was made with.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    place: tuple[Any, ...] = ()
 
 
 def matched(element: Any, feeds: Sequence[Feed], where: str) -> Batch:
@@ -39,6 +47,29 @@ def matched(element: Any, feeds: Sequence[Feed], where: str) -> Batch:
         told = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
         raise BadData(f"{where}: expected as many samples of each input; received {told}: pair them up")
     return batch
+
+
+def placed(element: Any, feeds: Sequence[Feed]) -> list[Any] | None:
+    """Return the values of the inputs where the model's own structure has them; None where that is another one."""
+    found = []
+    for feed in feeds:
+        value = element
+        for key in feed.place:
+            keys = value if isinstance(value, Mapping) else range(len(value)) if _is_container(value) else ()
+            if key not in keys:
+                return None
+            value = value[key]
+        found.append(value)
+    return None if any(map(_is_container, found)) or _leaves(element) != len(feeds) else found
+
+
+def _is_container(value: Any) -> bool:
+    return isinstance(value, (list, tuple, Mapping))
+
+
+def _leaves(element: Any) -> int:
+    parts = element.values() if isinstance(element, Mapping) else element
+    return sum(map(_leaves, parts)) if _is_container(element) else 1
 
 
 def ready(batch: Batch, feeds: Sequence[Feed], rows: Sequence[int] | Array, where: str) -> Batch:
@@ -69,6 +100,9 @@ def unlabelled(element: Any, where: str) -> Any:
 def _inputs(element: Any, feeds: Sequence[Feed], where: str) -> list[Any]:
     found = unlabelled(element, where)
     names = [feed.name for feed in feeds]
+    structured = placed(found, feeds)
+    if structured is not None:
+        return structured
     if isinstance(found, Mapping):
         if len(found) == len(feeds) == 1:
             return list(found.values())

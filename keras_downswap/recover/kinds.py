@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from keras_downswap.recover.feeds import BadData
+from keras_downswap.recover.feeds import BadData, Feed, placed
 
 
-def is_whole(source: Any, inputs: int) -> bool:
-    """Tell whether a source is all the data of a model with so many inputs, rather than batches of it."""
+def is_whole(source: Any, feeds: Sequence[Feed]) -> bool:
+    """Tell whether a source is all the data of a model's inputs, rather than batches of it."""
     if isinstance(source, list):
-        return all(map(_is_array, source)) and (inputs > 1 or len(source) == 1) and bool(source)
+        if len(feeds) == 1:
+            return len(source) == 1 and _is_array(source[0])
+        return placed(source, feeds) is not None or any(map(_is_array, source))
     return isinstance(source, Mapping) or _is_array(source)
 
 

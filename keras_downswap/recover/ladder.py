@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.dialects.state import Snapshot
+from keras_downswap.graph import Graph
 from keras_downswap.recover.account import CalibrationReport, Stage
 from keras_downswap.recover.agreement import Judge
 from keras_downswap.recover.data import BadData, Data
@@ -39,6 +40,13 @@ def fixed_batch(model: Reading) -> int | None:
     """Return the batch size that a model insists on; None where it takes any."""
     shapes = [model.graph.tensors[t].shape for t in model.graph.inputs]
     return next((shape[0] for shape in shapes if shape and shape[0] is not None), None)
+
+
+def _largest(graph: Graph) -> int:
+    """Return the number of values of the largest tensor of a graph for one sample, nested models included."""
+    own = [math.prod(n or 64 for n in tensor.shape[1:]) for tensor in graph.tensors]
+    inner = [_largest(c.inner) * (1 if c.wrapped is None else graph.times(c) or 64) for c in graph.calls if c.inner]
+    return max(own + inner)
 
 
 class TooLittle(Exception):
@@ -84,8 +92,7 @@ class Ladder:
     @cached_property
     def largest(self) -> int:
         """Bytes of the largest tensor that the new model makes of one sample."""
-        graphs = [graph for _, graph in self.new.graph.scopes()]
-        return 4 * max(math.prod(n or 64 for n in t.shape[1:]) for graph in graphs for t in graph.tensors)
+        return 4 * _largest(self.new.graph)
 
     @property
     def size(self) -> int:

@@ -53,7 +53,9 @@ class Fit(ABC):
         goal: The tensor of the old model that it is fitted to; None where its inputs are all it needs.
         beside: Further tensors of the new model that it needs, known when it runs.
         channels_last: Whether the channels of that tensor are on its last axis.
+        folds: Whether the layer sees each step of time as a sample, and its tensors are to be seen so.
         rows_wanted: Positions of that tensor that are worth their memory.
+        samples: How many samples there are.
         goals: The old model's values at these positions, shape (rows, channels) for each batch.
         positions: The positions, shape (samples, positions, axes) for each batch.
     """
@@ -62,16 +64,22 @@ class Fit(ABC):
         """Note where the layer is, and what it is fitted to."""
         self.place, self.name, self.goal, self.channels_last = place, name, goal, channels_last
         self.beside: tuple[Place, ...] = ()
-        self.rows_wanted = 0
+        self.folds, self.rows_wanted, self.samples = False, 0, 0
         self.goals: list[Array] = []
         self.positions: list[Array] = []
 
-    def take(self, made: Array, samples: int, rng: np.random.Generator) -> None:
-        """Keep values of the old model at some positions of a batch, of so many samples in all."""
-        value = channels_behind(made, self.channels_last)
-        places = chosen(rng, len(value), value.shape[1:-1], max(1, -(-self.rows_wanted // samples)))
+    def take(self, made: Array, batch: int, samples: int, rng: np.random.Generator) -> None:
+        """Keep values of the old model at some positions of a batch of some samples, of so many in all."""
+        self.samples = samples
+        value = channels_behind(self.seen(made), self.channels_last)
+        apart = samples * len(value) // batch
+        places = chosen(rng, len(value), value.shape[1:-1], max(1, -(-self.rows_wanted // apart)))
         self.goals.append(self.aimed(at(value, places)))
         self.positions.append(places)
+
+    def seen(self, value: Array) -> Array:
+        """Return a tensor as the layer sees it."""
+        return value.reshape(-1, *value.shape[2:]) if self.folds else value
 
     def aimed(self, values: Array) -> Array:
         """Return what the fit aims at, given the old model's values."""
@@ -121,7 +129,8 @@ def fit_layers(
         for fit in here:
             progress(fit.name)
             waiting.remove(fit)
-            done += fit.solve(inputs, [[new.dialect.result(values[place]) for place in fit.beside] for values in kept])
+            seen = [fit.seen(value) for value in inputs]
+            done += fit.solve(seen, [[fit.seen(new.dialect.result(values[p])) for p in fit.beside] for values in kept])
         needed = {place for fit in waiting for place in fit.beside}
         for values in kept:
             for place in values.keys() - needed:
@@ -140,4 +149,5 @@ def _gather_goals(old: Reading, fits: Sequence[Fit], batches: Sequence[Sequence[
         values = player.run(batch)
         for index, fit in enumerate(fits):
             assert fit.goal is not None
-            fit.take(old.dialect.result(values[fit.goal]), samples, np.random.default_rng((seed, index, number)))
+            made, rng = old.dialect.result(values[fit.goal]), np.random.default_rng((seed, index, number))
+            fit.take(made, len(batch[0]), samples, rng)

@@ -31,6 +31,7 @@ class KernelFit(Fit):
         """
         super().__init__(target.place, target.name, target.goal, target.call.channels_last)
         self.target, self.scale_only, self.beside = target, scale_only, target.beside
+        self.folds = target.call.wrapped is not None
         self.kernel = target.kernel(new)
         values = self.kernel.unknowns * self.kernel.groups
         self.rows_wanted = max(1024, min(20 * self.kernel.unknowns, 49152, MEMORY // (4 * values)))
@@ -66,15 +67,15 @@ class KernelFit(Fit):
             kernel.write(made, best.bias, sums)
         short = (
             f"{rows.shape[1] - held} rows are too few for {kernel.unknowns} unknowns: scale and offset only"
-            f"{self._more(sum(map(len, inputs)), rows.shape[1] - held)}"
+            f"{self._more(rows.shape[1] - held)}"
         )
         notes = [short] * (few and not self.scale_only) + [KEPT] * (best.ridge is None)
         return [LayerFit(target.name, target.site, best.start, best.error, "; ".join(notes))]
 
-    def _more(self, samples: int, rows: int) -> str:
+    def _more(self, rows: int) -> str:
         """Say how many samples would be enough, where memory for their rows is."""
         enough = (1 - HELD) * self.rows_wanted > self.kernel.unknowns
-        return f"; {math.ceil(samples * self.kernel.unknowns / rows) + 1} samples would do" if enough else ""
+        return f"; {math.ceil(self.samples * self.kernel.unknowns / rows) + 1} samples would do" if enough else ""
 
     def _others(self, beside: Sequence[Sequence[Array]]) -> list[Array]:
         """Return what other branches bring to the rows, shape (rows, channels) each."""

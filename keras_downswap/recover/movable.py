@@ -13,7 +13,7 @@ from keras_downswap.dialects.scale import takes_scale
 from keras_downswap.graph import Call
 from keras_downswap.recover.pairs import Pairs, paired
 from keras_downswap.recover.pools import PoolTarget, pools_of
-from keras_downswap.recover.targets import Target, affected, targets_of
+from keras_downswap.recover.targets import Target, affected, run_order, targets_of
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,10 @@ class Movable:
     def norms(self) -> list[tuple[Place, str, Call]]:
         """Return the calls of BatchNormalization layers whose statistics a site changes."""
         found: dict[int, tuple[Place, str, Call]] = {}
+        reached = set(run_order(self.new.graph))
         for place, name, call, _ in affected(self.new.graph, self.pairs):
-            if self._is_norm(self._layer(call)) and call.frozen_training is None and self._trains(self._layer(call)):
+            layer, seen = self._layer(call), place in reached and call.frozen_training is None
+            if seen and self._is_norm(layer) and self._trains(layer):
                 found.setdefault(call.layer, (place, name, call))
         return list(found.values())
 
@@ -110,7 +112,7 @@ class Movable:
         found = []
         for place, _, call, _ in affected(self.new.graph, self.pairs):
             if self._is_own(place, call):
-                found.append(self.new.dialect.unwrapped(self._layer(call)))
+                found.append(self._layer(call))
         own = [target for target in self._found[0] if self._is_own(target.place, target.call)]
         norms = [target.kernel(self.new).norm for target in own]
         in_front = [self._layer(pool.call) for pool in self.pools]
@@ -130,4 +132,4 @@ class Movable:
         return self.new.dialect.stock_class(layer) == "BatchNormalization"
 
     def _layer(self, call: Call) -> Any:
-        return self.new.layers[call.layer]
+        return self.new.dialect.unwrapped(self.new.layers[call.layer])

@@ -66,7 +66,7 @@ class _Scope:
         self._ends(self.new.outputs, self.old.outputs)
         for index, theirs in self.partner.items():
             call = self.new.calls[index]
-            if call.inner is not None and theirs.inner is not None and call.wrapped is None:
+            if call.inner is not None and theirs.inner is not None:
                 trails = (*self.from_, theirs.index), (*self.to, index)
                 _Scope(theirs.inner, call.inner, *trails, f"{self.prefix}{call.path}/", self.pairs).pair()
 

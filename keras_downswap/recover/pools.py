@@ -24,6 +24,7 @@ class PoolTarget:
         pool: The pool's call.
         end: The tensor of the new model that is compared.
         goal: The tensor of the old model that it stands for.
+        scope: The number of the graph that holds the calls.
     """
 
     place: Place
@@ -33,6 +34,7 @@ class PoolTarget:
     pool: Call
     end: Place
     goal: Place
+    scope: int
 
 
 def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[list[PoolTarget], dict[str, str]]:
@@ -63,16 +65,17 @@ def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[l
         elif up is None:
             reasons[name] = f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
         else:
-            found.append(PoolTarget((place[0], up.index), name, up, tuple(chain), call, end, pairs.tensors[end]))
+            front = (place[0], up.index), name, up, tuple(chain)
+            found.append(PoolTarget(*front, call, end, pairs.tensors[end], graph.scope))
     return found, reasons
 
 
 def _in_front(graph: Graph, call: Call, pool: Call) -> Call | None:
     """Return the call in front of one that treats channels apart, where it treats those of the pool apart as well."""
     opaque = call is not pool and (call.role is Role.CONV or call.frozen_training is not None)
-    up = None if opaque or call.wrapped is not None else sole_upstream(graph, call)
+    up = None if opaque or (call.wrapped is not None and not pool.channels_last) else sole_upstream(graph, call)
     if up is None or mixes_channels(up):
         return None
     if up.role is Role.CONV:
-        return up if up.channels_last == pool.channels_last else None
+        return up if up.channels_last == pool.channels_last and (up.wrapped is None) == (pool.wrapped is None) else None
     return up if is_elementwise(graph, up, pool.channels_last) else None

@@ -125,8 +125,9 @@ class PoolFit(Fit):
     def __init__(self, new: Reading, target: PoolTarget) -> None:
         """Make the fit of one pool."""
         super().__init__(target.place, target.name, target.goal, target.pool.channels_last)
-        self.target, self.rows_wanted = target, ROWS
-        self.scale = Scale(new, target.call, target.chain, len(target.pool.windows), self.channels_last)
+        self.target, self.rows_wanted, self.folds = target, ROWS, target.pool.wrapped is not None
+        rank = len(new.scopes[target.scope].graph.tensors[target.pool.outputs[0]].shape) - 2
+        self.scale = Scale(new, target.call, target.chain, rank, self.channels_last, target.scope)
 
     def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
         """Fit the scale and the offset, given the input of the layer in front for each batch."""

@@ -31,6 +31,7 @@ class Target:
         goal: The tensor of the old model that it stands for.
         rank: Number of axes between batch and channels of what the layer makes.
         site: Whether the layer downsamples otherwise than in the old model.
+        scope: The number of the graph that holds the call.
     """
 
     place: Place
@@ -43,10 +44,11 @@ class Target:
     goal: Place
     rank: int
     site: bool
+    scope: int
 
     def kernel(self, new: Reading) -> Kernel:
         """Return the live side of the layer."""
-        return Kernel(new, self.call, self.chain, self.rank, self.site, self.joins)
+        return Kernel(new, self.call, self.chain, self.rank, self.site, self.joins, self.scope)
 
 
 def affected(graph: Graph, pairs: Pairs) -> list[tuple[Place, str, Call, Graph]]:
@@ -72,7 +74,7 @@ def _follow(
     for call in graph.calls:
         place = (trail, call.index)
         moves = place in pairs.sites or place in pairs.added or any((trail, t) in moved for t in call.inputs)
-        if call.inner is not None and call.wrapped is None:
+        if call.inner is not None:
             deeper = (*trail, call.index)
             moved.update(
                 (deeper, i) for i, t in zip(call.inner.inputs, call.inputs, strict=False) if (trail, t) in moved
@@ -110,7 +112,7 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
             rank = len(graph.tensors[tensor].shape) - 2
             beside = tuple((place[0], other) for other in way.beside)
             ends = (place[0], tensor), pairs.tensors[place[0], tensor]
-            found.append(Target(place, name, call, way.chain, way.joins, beside, *ends, rank, site))
+            found.append(Target(place, name, call, way.chain, way.joins, beside, *ends, rank, site, graph.scope))
         elif site:
             reasons[name] = reason or _why_not(graph, call)
     return found, reasons
@@ -120,8 +122,8 @@ def obstacle(call: Call, uses: int) -> str:
     """Say why a layer cannot be fitted by one of its calls; empty where it can."""
     if uses > 1:
         return f"{call.label} is called in {uses} places, and one kernel serves them all"
-    if call.wrapped is not None:
-        return f"{call.label} runs inside a TimeDistributed layer"
+    if call.wrapped is not None and not call.channels_last:
+        return f"{call.label} runs inside a TimeDistributed layer with its channels first"
     if call.role is Role.OTHER_CONV or call.frozen_training is not None:
         return f"{call.label} is called in a way of its own"
     if call.obstacle is not None:
@@ -216,5 +218,5 @@ def run_order(graph: Graph, trail: Trail = ()) -> Iterator[Place]:
     """Yield the place of every call in the order in which a player begins them."""
     for call in graph.branch_by_branch:
         yield trail, call.index
-        if call.inner is not None and call.wrapped is None:
+        if call.inner is not None and call.opens:
             yield from run_order(call.inner, (*trail, call.index))

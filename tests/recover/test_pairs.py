@@ -474,18 +474,28 @@ def test_a_dense_layer_with_several_calls_is_no_target_either(K: Any) -> None:
     assert both.reasons == {}
 
 
-def test_a_layer_inside_time_distributed_is_no_target_and_is_told(K: Any) -> None:
-    L, video = K.layers, K.Input((3, *SIZE), name="image")
-    y = L.TimeDistributed(L.Conv2D(4, 3, name="conv"), name="each")(video)
-    y = L.TimeDistributed(L.MaxPooling2D(2, name="pool"), name="pools")(y)
+def in_time(K: Any, size: tuple[int, ...] = SIZE, **facts: Any) -> Any:
+    L, video = K.layers, K.Input((3, *size), name="image")
+    y = L.TimeDistributed(L.Conv2D(4, 3, name="conv", **facts), name="each")(video)
+    y = L.TimeDistributed(L.MaxPooling2D(2, name="pool", **facts), name="pools")(y)
     y = L.TimeDistributed(L.Dense(2, name="inside"), name="dense")(L.TimeDistributed(L.Flatten(), name="flat")(y))
-    both = swapped(K.Model(video, L.Dense(2, name="last")(y)), rule="pool_into_stride")
+    return swapped(K.Model(video, L.Dense(2, name="last")(y)), rule="pool_into_stride")
+
+
+def test_a_convolution_inside_time_distributed_is_a_target(K: Any) -> None:
+    both = in_time(K)
     assert both.named["each/conv"] == "pools/pool"
     assert both.sites == ["each/conv"]
-    assert list(both.targets) == ["last"]
-    assert list(both.reasons) == ["each/conv"]
-    assert "inside a TimeDistributed layer" in both.reasons["each/conv"]
+    assert list(both.targets) == ["each/conv", "last"]
+    assert both.reasons == {}
     both.assert_shapes_agree()
+
+
+def test_a_convolution_inside_time_distributed_with_its_channels_first_is_none_and_is_told(K: Any) -> None:
+    both = in_time(K, (2, 12, 12), data_format="channels_first")
+    assert both.sites == ["each/conv"]
+    assert list(both.targets) == ["last"]
+    assert "inside a TimeDistributed layer with its channels first" in both.reasons["each/conv"]
 
 
 # By hand

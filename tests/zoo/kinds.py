@@ -80,6 +80,13 @@ def convolution_and_average_in_time(K: Any, L: Any) -> Any:
 
 
 @trap(COPIED)
+def norm_between_in_time(K: Any, L: Any) -> Any:
+    i = K.Input((None, *STEPS[1:]))
+    x = L.TimeDistributed(L.BatchNormalization())(L.TimeDistributed(L.Conv2D(4, 3))(i))
+    return i, L.TimeDistributed(L.MaxPooling2D(2))(L.TimeDistributed(L.Dropout(0.5))(L.ReLU()(x)))
+
+
+@trap(COPIED)
 def model_in_time(K: Any, L: Any) -> Any:
     step = K.Sequential([K.Input(STEPS[1:]), L.Conv2D(2, 3, 2), L.Conv2D(2, 3, padding="same"), L.MaxPooling2D(2)])
     i = K.Input(STEPS)
