@@ -149,3 +149,10 @@ def layers_of_a_living_model(K: Any, L: Any) -> Any:
 
 
 LIVING: dict[str, Any] = {}
+
+
+@trap(COPIED)
+def nested_in_training_mode(K: Any, L: Any) -> Any:
+    i, j = K.Input(SQUARE), K.Input(SQUARE)
+    x = L.MaxPooling2D(2)(L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(j))))
+    return i, K.Model(j, x, name="inner")(i, training=True)
