@@ -6,43 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
-from keras_downswap.graph import POOLS, Call, Graph, Role
+from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.needs import require_conv, require_free_name, require_window
 from keras_downswap.rule import applies, require
-
-NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "exponential", "softplus"})
-MONOTONE = NEVER_NEGATIVE - {"softmax"} | {
-    "linear", "leaky_relu", "elu", "selu", "celu", "log_sigmoid", "tanh", "hard_tanh", "tanh_shrink", "squareplus",
-    "sparse_plus", "softsign", "soft_shrink", "hard_shrink",
-}  # fmt: skip
-
-
-def is_elementwise(graph: Graph, call: Call, channels_last: bool) -> bool:
-    """Tell whether a call treats every position alike: elementwise, or along the channel axis only."""
-    if call.role not in (Role.LINEAR, Role.POINTWISE):
-        return False
-    channel_axis = len(graph.input_shape(call)) - 1 if channels_last else 1
-    return bool(call.settings.get("axis", channel_axis) == channel_axis)
-
-
-def is_pool(call: Call) -> bool:
-    """Anchor at pools, global ones included."""
-    return call.role in POOLS or call.role is Role.GLOBAL_POOL
-
-
-def is_strided_conv(call: Call) -> bool:
-    """Anchor at strided convolutions of any kind."""
-    return call.strided and call.role in (Role.CONV, Role.OTHER_CONV)
-
-
-def passes(graph: Graph, call: Call, channels_last: bool) -> bool:
-    """Tell whether a call treats every position alike, whatever the number of its inputs."""
-    if call.role is not Role.JOIN:
-        return is_elementwise(graph, call, channels_last)
-    shapes = [graph.tensors[t].shape for t in (*call.inputs, *call.outputs)]
-    channel_axis = len(shapes[-1]) - 1 if channels_last else 1
-    places = {tuple(n for axis, n in enumerate(shape) if axis != channel_axis) for shape in shapes}
-    return len(places) == 1 and bool(call.settings.get("axis", channel_axis) == channel_axis)
+from keras_downswap.traits import is_elementwise, passes, pool_commutes
 
 
 def paths_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
@@ -167,43 +134,12 @@ def sole_upstream(graph: Graph, call: Call) -> Call | None:
     return up if graph.sole_consumer(up) is call else None
 
 
-def pool_commutes(graph: Graph, pool: Call, call: Call) -> bool:
-    """Tell whether a pool and an elementwise map give the same in either order, at inference."""
-    apart = call.wrapped is None and pool.wrapped is None and not call.frozen_training
-    if not apart or not is_elementwise(graph, call, pool.channels_last):
-        return False
-    if pool.role is Role.AVERAGE_POOL:
-        return call.role is Role.LINEAR
-    monotone = call.settings.get("monotone") or call.settings.get("activation") in MONOTONE
-    return bool(monotone and "axis" not in call.settings)
-
-
-def averages(pool: Call) -> bool:
-    """Tell whether a pool takes means, which of a single cell every pool does."""
-    return pool.role is Role.AVERAGE_POOL or (pool.role in POOLS and all(w.size == 1 for w in pool.windows))
-
-
 def commuting_run(graph: Graph, pool: Call) -> list[Call]:
     """Return a pool, and the calls upstream of it that commute with it and that it alone consumes, producers first."""
     run = [pool]
     while (up := sole_upstream(graph, run[0])) is not None and pool_commutes(graph, pool, up):
         run.insert(0, up)
     return run
-
-
-def never_negative(graph: Graph, tensor: int) -> bool:
-    """Tell whether no value of a tensor can be below zero, as far as the calls that made it tell."""
-    todo, seen = [tensor], set[int]()
-    while todo:
-        now = todo.pop()
-        call = graph.calls[graph.tensors[now].producer]
-        if now in seen or call.settings.get("activation") in NEVER_NEGATIVE or call.settings.get("never_negative"):
-            continue
-        seen.add(now)
-        if call.role not in POOLS | {Role.RESIZE} and not call.settings.get("keeps_sign"):
-            return False
-        todo += call.inputs
-    return True
 
 
 def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...]:

@@ -13,9 +13,9 @@ import keras_downswap
 
 HOUSE = Path(keras_downswap.__file__).parent
 ORDER = [
-    "errors", "check", "geometry", "graph", "kernels", "rule", "needs", "spans", "match", "emit", "embed", "fixed",
-    "rules", "follow", "compose", "site", "settle", "cost", "forms", "limits", "choose", "find", "dialects", "rewrite",
-    "probe", "verify", "recover", "report", "plan", "clusters", "within", "swap",
+    "errors", "check", "geometry", "graph", "kernels", "rule", "needs", "spans", "traits", "match", "emit", "embed",
+    "fixed", "rules", "follow", "compose", "site", "settle", "cost", "forms", "limits", "ask", "legal", "choose",
+    "find", "dialects", "rewrite", "probe", "verify", "recover", "report", "plan", "clusters", "within", "swap",
     "vetting", "files", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}

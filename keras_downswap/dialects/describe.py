@@ -8,9 +8,9 @@ from typing import Any
 
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Role
-from keras_downswap.match import NEVER_NEGATIVE
 from keras_downswap.needs import ALONG_LAST_AXIS
 from keras_downswap.needs import ELEMENTWISE as ELEMENTWISE_NAMES
+from keras_downswap.traits import NEVER_NEGATIVE
 
 CONV = re.compile(r"(?P<kind>Conv|DepthwiseConv|SeparableConv)[123]D")
 POOL = re.compile(r"(Max|Average)Pooling[123]D")

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from keras_downswap.dialects.player import Place, Trail
 from keras_downswap.graph import POOLS, Call, Graph, Role, Shape, spatial
-from keras_downswap.match import is_elementwise, paths_behind
+from keras_downswap.match import paths_behind
+from keras_downswap.traits import is_elementwise
 
 
 @dataclass

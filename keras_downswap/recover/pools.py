@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from keras_downswap.dialects.player import Place
 from keras_downswap.graph import POOLS, Call, Graph, Role
-from keras_downswap.match import is_elementwise, sole_upstream
+from keras_downswap.match import sole_upstream
 from keras_downswap.recover.pairs import Pairs
 from keras_downswap.recover.targets import affected, mixes_channels, obstacle
+from keras_downswap.traits import is_elementwise
 
 
 @dataclass(frozen=True)

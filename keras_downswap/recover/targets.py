@@ -9,9 +9,9 @@ from keras_downswap.dialects.kernel import Join, Kernel
 from keras_downswap.dialects.player import Place, Trail
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_elementwise, passes
 from keras_downswap.needs import ALONG_LAST_AXIS
 from keras_downswap.recover.pairs import Pairs
+from keras_downswap.traits import is_elementwise, passes
 
 DENSE = "Dense"
 

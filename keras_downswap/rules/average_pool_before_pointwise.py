@@ -8,9 +8,10 @@ with the mean, so they may stand between.
 
 from keras_downswap.emit import conv_layer, in_each_branch, pool_layer
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_pool, reach
+from keras_downswap.match import reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_pointwise
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.traits import is_pool
 
 
 def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacement:

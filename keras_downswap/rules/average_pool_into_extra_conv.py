@@ -7,10 +7,10 @@ open to training: the All-CNN form of Springenberg et al. 2014.
 """
 
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import averages, is_pool
 from keras_downswap.needs import require_never_pads, require_window
 from keras_downswap.rule import Promise, Replacement, Rule, applies
 from keras_downswap.rules.pool_into_extra_conv import pool_into_extra_conv
+from keras_downswap.traits import averages, is_pool
 
 
 def average_pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:

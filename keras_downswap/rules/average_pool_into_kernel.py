@@ -9,10 +9,11 @@ so they may stand between. Where the pool pads, its divisor changes from window 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import pair_mean
-from keras_downswap.match import averages, is_pool, reach
+from keras_downswap.match import reach
 from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
 from keras_downswap.spans import composed_span, composing, known_leads, lengths_behind
+from keras_downswap.traits import averages, is_pool
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:

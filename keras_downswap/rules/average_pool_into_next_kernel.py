@@ -13,10 +13,11 @@ from keras_downswap.emit import cropped, may_be_causal, refit
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import averages, conv_after, is_pool
+from keras_downswap.match import conv_after
 from keras_downswap.needs import require_bias_in_place, require_never_pads, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, applies, require
 from keras_downswap.spans import known_leads
+from keras_downswap.traits import averages, is_pool
 
 
 def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -15,10 +15,11 @@ from keras_downswap.fixed import across, depth_of
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import Array, dilated, group_mean, phases, repeated
-from keras_downswap.match import branches_behind, is_pool, reach
+from keras_downswap.match import branches_behind, reach
 from keras_downswap.needs import ALONG_LAST_AXIS, require_never_pads, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule, Step, applies, require
 from keras_downswap.spans import composed_span, composing, known_leads, lengths_behind
+from keras_downswap.traits import is_pool
 
 
 def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacement:

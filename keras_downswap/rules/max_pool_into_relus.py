@@ -14,9 +14,9 @@ from keras_downswap.fixed import across, depth_of, per_channel
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import round_of, tournament
-from keras_downswap.match import is_pool, never_negative
 from keras_downswap.needs import require_floats, require_window
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.traits import is_pool, never_negative
 
 
 def max_pool_into_relus(graph: Graph, pool: Call, to: str) -> Replacement:

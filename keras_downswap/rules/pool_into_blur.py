@@ -12,9 +12,9 @@ from keras_downswap.fixed import per_channel
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph, Role
 from keras_downswap.kernels import binomial
-from keras_downswap.match import is_pool
 from keras_downswap.needs import require_floats, require_window
 from keras_downswap.rule import Promise, Replacement, Rule, Step, require
+from keras_downswap.traits import is_pool
 
 
 def pool_into_blur(graph: Graph, pool: Call, to: str) -> Replacement:

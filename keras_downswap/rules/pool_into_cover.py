@@ -9,9 +9,10 @@ so the mean is where a fit of the kernel starts; nothing here fits it.
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import pair_mean
-from keras_downswap.match import is_pool, reach
+from keras_downswap.match import reach
 from keras_downswap.rule import Make, Promise, Replacement, Rule
 from keras_downswap.spans import composed_span, composing, covering_leads
+from keras_downswap.traits import is_pool
 
 
 def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:

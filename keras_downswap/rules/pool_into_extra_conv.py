@@ -9,9 +9,9 @@ All-CNN form of Springenberg et al. 2014, which lost nothing when trained from s
 from keras_downswap.fixed import across, depth_of
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import dense_mean
-from keras_downswap.match import is_pool
 from keras_downswap.needs import require_floats, require_window
 from keras_downswap.rule import Promise, Replacement, Rule
+from keras_downswap.traits import is_pool
 
 
 def pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:

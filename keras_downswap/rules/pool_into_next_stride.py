@@ -9,9 +9,10 @@ middle where a layer has to pad or crop anyway.
 from keras_downswap.emit import may_be_causal, refit
 from keras_downswap.geometry import Window, fit
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import conv_after, is_pool
+from keras_downswap.match import conv_after
 from keras_downswap.rule import Promise, Replacement, Rule, Step
 from keras_downswap.spans import composed_stride
+from keras_downswap.traits import is_pool
 
 
 def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:

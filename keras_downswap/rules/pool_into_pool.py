@@ -7,9 +7,9 @@ Windows, and so lengths, are the same for every n; the values are equal only whe
 
 from keras_downswap.emit import pool_layer
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_pool
 from keras_downswap.needs import require_window
 from keras_downswap.rule import Promise, Replacement, Rule, require
+from keras_downswap.traits import is_pool
 
 MADE = {"max_pool": ("MaxPooling", Role.MAX_POOL), "average_pool": ("AveragePooling", Role.AVERAGE_POOL)}
 

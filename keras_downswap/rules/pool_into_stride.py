@@ -8,9 +8,10 @@ crop anyway, o is the window's middle (the earlier of two); else it is what plai
 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_pool, reach
+from keras_downswap.match import reach
 from keras_downswap.rule import Make, Promise, Replacement, Rule
 from keras_downswap.spans import composed_stride, sampled_leads
+from keras_downswap.traits import is_pool
 
 
 def pool_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -13,9 +13,10 @@ from keras_downswap.fixed import across
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import Array, mirrored, mirrored_sum, pair_mean
-from keras_downswap.match import is_pool, reach
+from keras_downswap.match import reach
 from keras_downswap.rule import Make, Promise, Replacement, Rule, require
 from keras_downswap.spans import composed_span, composing, covering_leads
+from keras_downswap.traits import is_pool
 
 
 def pool_into_wide(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -8,10 +8,11 @@ stride starts elsewhere for some lengths, so the lead is held, by explicit paddi
 
 from keras_downswap.emit import fused, in_each_branch
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_pool, reach
+from keras_downswap.match import reach
 from keras_downswap.needs import require_bias_in_place, require_position_free
 from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
 from keras_downswap.spans import composed_stride, known_leads
+from keras_downswap.traits import is_pool
 
 
 def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -10,9 +10,10 @@ per-channel affine ones with means, non-decreasing ones with maxima. Neither poo
 from keras_downswap.emit import pool_layer, without
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import commuting_run, is_pool, sole_upstream
+from keras_downswap.match import commuting_run, sole_upstream
 from keras_downswap.needs import require_never_pads, require_one_dtype, require_window
 from keras_downswap.rule import Promise, Replacement, Rule, applies, require
+from keras_downswap.traits import is_pool
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
 

@@ -7,10 +7,10 @@ The convolution goes, and its weights with it: a form to train, where gradients 
 
 from keras_downswap.emit import pool_layer
 from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import is_elementwise, is_strided_conv
 from keras_downswap.needs import require_conv, require_pointwise
 from keras_downswap.rule import Promise, Replacement, Rule, require
 from keras_downswap.spans import strided_pools
+from keras_downswap.traits import is_elementwise, is_strided_conv
 
 
 def shortcut_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:

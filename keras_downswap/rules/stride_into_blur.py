@@ -11,9 +11,10 @@ from keras_downswap.fixed import per_channel
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph, channels
 from keras_downswap.kernels import binomial
-from keras_downswap.match import is_strided_conv, pointwise_run
+from keras_downswap.match import pointwise_run
 from keras_downswap.needs import require_conv
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, require
+from keras_downswap.traits import is_strided_conv
 
 
 def stride_into_blur(graph: Graph, conv: Call, to: str) -> Replacement:

@@ -14,10 +14,10 @@ from keras_downswap.fixed import depth_of
 from keras_downswap.geometry import Fit, Window
 from keras_downswap.graph import Call, Graph
 from keras_downswap.kernels import folded
-from keras_downswap.match import is_strided_conv
 from keras_downswap.needs import require_bias_in_place, require_conv
 from keras_downswap.rule import Make, Promise, Replacement, Rule, require
 from keras_downswap.spans import known_leads
+from keras_downswap.traits import is_strided_conv
 
 
 def stride_into_depth(graph: Graph, conv: Call, to: str) -> Replacement:

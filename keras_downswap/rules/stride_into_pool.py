@@ -9,10 +9,11 @@ stride s: so a `same` pool always has the right length. A `valid` pool is taken 
 from keras_downswap.emit import conv_layer, pool_layer
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv, pointwise_run
+from keras_downswap.match import pointwise_run
 from keras_downswap.needs import require_conv
 from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step
 from keras_downswap.spans import strided_pools
+from keras_downswap.traits import is_strided_conv
 
 KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}
 

@@ -9,11 +9,11 @@ gives the same length too. The convolution runs on the pooled map, at its old co
 from keras_downswap.emit import conv_layer, pool_layer
 from keras_downswap.geometry import Window
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv
 from keras_downswap.needs import require_conv, require_pointwise
 from keras_downswap.rule import Promise, Replacement, Rule
 from keras_downswap.rules.stride_into_pool import KINDS
 from keras_downswap.spans import strided_pools
+from keras_downswap.traits import is_strided_conv
 
 
 def stride_into_pool_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:

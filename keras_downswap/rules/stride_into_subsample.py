@@ -9,10 +9,10 @@ the stride-1 convolution pads (1, 1). So the strided convolution's lead is held,
 from keras_downswap.emit import may_be_causal, pool_layer, refit
 from keras_downswap.geometry import SizeMap, Window, fit
 from keras_downswap.graph import Call, Graph
-from keras_downswap.match import is_strided_conv
 from keras_downswap.needs import require_bias_in_place, require_conv, require_free_name, require_position_free
 from keras_downswap.rule import Promise, Replacement, Rule
 from keras_downswap.spans import known_leads
+from keras_downswap.traits import is_strided_conv
 
 
 def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
