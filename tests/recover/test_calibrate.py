@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +17,9 @@ import pytest
 import tensorflow as tf
 from teacher import apart, images, network, settled
 
+import keras_downswap.recover.distill as distill
 import keras_downswap.recover.ladder as ladder
+import keras_downswap.recover.least_squares as least_squares
 from keras_downswap import BadRequest, calibrate, swap_downsampling
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.training import led
@@ -375,6 +379,42 @@ def test_ctrl_c_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert report.interrupted
     assert "interrupted: the best state until then is kept" in str(report)
     assert apart(new, old, images()) < 0.5 * apart(swap_downsampling(old), old, images())
+
+
+def test_ctrl_c_between_two_steps_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, rates, calls = network(K), distill._rates, itertools.count(1)
+
+    def pressed(done: float) -> Any:
+        if next(calls) == 25:
+            signal.raise_signal(signal.SIGINT)
+        return rates(done)
+
+    monkeypatch.setattr(distill, "_rates", pressed)
+    new = swap_downsampling(old)
+    report = calibrate(new, old, images(), steps=100, verbose=False)
+    assert report.interrupted
+    assert [(stage.name, stage.note) for stage in report.stages][-1] == ("distill", "24 steps")
+    assert report.after.distance <= min(stage.agreement.distance for stage in report.stages if stage.agreement)
+    assert apart(new, old, images()) < 0.5 * apart(swap_downsampling(old), old, images())
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_ctrl_c_between_two_layers_leaves_the_model_as_it_was(
+    K: Any, monkeypatch: pytest.MonkeyPatch, layer: int
+) -> None:
+    old, solve, calls = network(K), least_squares.KernelFit.solve, itertools.count()
+
+    def pressed(self: Any, *args: Any) -> Any:
+        if next(calls) == layer:
+            signal.raise_signal(signal.SIGINT)
+        return solve(self, *args)
+
+    monkeypatch.setattr(least_squares.KernelFit, "solve", pressed)
+    new = swap_downsampling(old)
+    before = [np.array(weight) for weight in new.get_weights()]
+    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    assert (report.interrupted, report.stages, report.layers) == (True, [], [])
+    assert all(map(np.array_equal, before, new.get_weights()))
 
 
 def test_a_fit_that_spoils_is_taken_back(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
