@@ -87,6 +87,11 @@ class KernelFit(Fit):
         return [np.concatenate(parts) for parts in zip(*picked, strict=True)]
 
     def _taps(self, inputs: Sequence[Array]) -> Array:
-        last = [channels_behind(value, self.target.call.channels_last) for value in inputs]
         windows = self.target.call.windows
-        return np.concatenate([patches(v, windows, p) for v, p in zip(last, self.positions, strict=True)])
+        values = [channels_behind(value, self.target.call.channels_last) for value in inputs]
+        counts = [positions.shape[0] * positions.shape[1] for positions in self.positions]
+        shape = sum(counts), math.prod(window.size for window in windows), values[0].shape[-1]
+        made = np.empty(shape, np.float32)
+        for value, positions, part in zip(values, self.positions, np.split(made, np.cumsum(counts)[:-1]), strict=True):
+            patches(value, windows, positions, part)
+        return made

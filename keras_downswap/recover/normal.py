@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from keras_downswap.recover.blas import inner, product, squares, sums
+
 Array = NDArray[Any]
 SEVERAL = 6144
 """Unknowns of a filter up to which several ridges are tried; above, one, so that one matrix is held at a time."""
@@ -22,8 +24,7 @@ FACTORISED = 9216
 
 def times(rows: Array, weights: Array) -> Array:
     """Multiply (groups, rows, unknowns) by (groups, unknowns, filters of a group): (rows, filters)."""
-    made: Array = np.matmul(rows, weights)
-    return made.transpose(1, 0, 2).reshape(rows.shape[1], -1)
+    return np.concatenate([product(x, w) for x, w in zip(rows, weights, strict=True)], 1)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Normal:
 
     def _count(self, x: Array) -> None:
         self.squares += np.square(x, dtype=np.float64).sum((1, 2)) if self.gram is None else 0.0
-        self.total += x.sum(1, dtype=np.float64) if self.intercept else 0.0
+        self.total += np.stack([sums(one) for one in x]) if self.intercept else 0.0
         for one, rows in zip(self.gram, x, strict=True) if self.gram is not None else ():
             for i in range(0, len(rows), 4096):
                 _add_squares(one, rows[i : i + 4096])
@@ -91,7 +92,7 @@ class Normal:
         start = 0
         for x in self.parts:
             end = start + x.shape[1]
-            products += np.matmul(x.transpose(0, 2, 1), wide[:, start:end])
+            products += np.stack([inner(one, r) for one, r in zip(x, wide[:, start:end], strict=True)])
             start = end
         return Side(products, residual.mean(0, dtype=np.float64))
 
@@ -137,10 +138,12 @@ class Normal:
 
 
 def _add_squares(gram: Array, rows: Array) -> None:
-    """Add X'X of some rows; up to `SEVERAL` unknowns as a whole, which takes half the products."""
-    step = len(gram) if len(gram) <= SEVERAL else AT_ONCE
-    for i in range(0, len(gram), step):
-        gram[i : i + step] += (rows if step == len(gram) else rows[:, i : i + step]).T @ rows
+    """Add X'X of some rows; up to `SEVERAL` unknowns without what is below the diagonal, which no factor needs."""
+    if len(gram) <= SEVERAL:
+        gram += squares(rows)
+        return
+    for i in range(0, len(gram), AT_ONCE):
+        gram[i : i + AT_ONCE] += inner(rows[:, i : i + AT_ONCE], rows)
 
 
 def conjugate_gradients(apply: Callable[[Array], Array], side: Array, steps: int = 60, enough: float = 1e-4) -> Array:

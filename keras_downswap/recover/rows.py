@@ -43,13 +43,14 @@ def at(value: Array, positions: Array) -> Array:
     return found.reshape(-1, value.shape[-1])
 
 
-def patches(value: Array, windows: Sequence[Window], positions: Array) -> Array:
+def patches(value: Array, windows: Sequence[Window], positions: Array, out: Array | None = None) -> Array:
     """Return the window of each position.
 
     Args:
         value: The layer's input, shape (samples, *lengths, channels).
         windows: One per spatial axis; none for a layer that sees each cell alone.
         positions: Output positions, shape (samples, positions, axes).
+        out: Where to put what is returned; None for an array of its own.
 
     Returns:
         Shape (samples * positions, taps, channels); zeros where a window reaches outside.
@@ -62,11 +63,13 @@ def patches(value: Array, windows: Sequence[Window], positions: Array) -> Array:
     padded = np.pad(value, [*around, (0, 0)])
     samples = np.arange(len(value))[:, None]
     starts = [positions[..., axis] * window.stride for axis, window in enumerate(windows)]
-    taps = product(*(range(window.size) for window in windows))
-    cells = [
-        padded[(samples, *(s + t * w.dilation for s, t, w in zip(starts, tap, windows, strict=True)))] for tap in taps
-    ]
-    return np.stack(cells, 2).reshape(-1, len(cells), value.shape[-1])
+    taps = list(product(*(range(window.size) for window in windows)))
+    shape = *positions.shape[:2], len(taps), value.shape[-1]
+    made = np.empty((shape[0] * shape[1], *shape[2:]), value.dtype) if out is None else out
+    for i, tap in enumerate(taps):
+        cells = tuple(s + t * w.dilation for s, t, w in zip(starts, tap, windows, strict=True))
+        made.reshape(shape)[:, :, i] = padded[(samples, *cells)]
+    return made
 
 
 def cells(windows: Sequence[Window], lengths: Sequence[int], positions: Array) -> tuple[Array, Array]:

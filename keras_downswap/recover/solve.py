@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from keras_downswap.recover.blas import sums
 from keras_downswap.recover.normal import SEVERAL, Normal, Side, Solver, times
 
 Array = NDArray[Any]
@@ -103,13 +104,13 @@ class Problem:
 
         Rows are centred while it lasts where there is an intercept: sums of squares of what hardly varies cancel.
         """
-        sums = times(self.rows, self.weights) + self.bias
-        start = _Point(self.weights, self.bias, sums, self._error(sums[self.fit :]), None)
+        made = times(self.rows, self.weights) + self.bias
+        start = _Point(self.weights, self.bias, made, self._error(made[self.fit :]), None)
         if start.error <= PERFECT:
             return self._solution(start, start)
         if not self.intercept:
             return self._solution(start, self._solved(start, ridges, rounds))
-        middle = self.rows.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+        middle = (np.stack([sums(x) for x in self.rows])[:, None] / self.rows.shape[1]).astype(np.float32)
         self.rows -= middle
         shifted = replace(start, bias=self.bias + times(middle, self.weights)[0])
         best = self._solved(shifted, ridges, rounds)
@@ -171,9 +172,9 @@ class Problem:
         return nearer
 
     def _moved(self, start: _Point, move: tuple[Array, Array], ridge: float) -> _Point:
-        sums = times(self.rows, move[0])
-        sums += start.sums + move[1]
-        return _Point(start.weights + move[0], start.bias + move[1], sums, self._error(sums[self.fit :]), ridge)
+        made = times(self.rows, move[0])
+        made += start.sums + move[1]
+        return _Point(start.weights + move[0], start.bias + move[1], made, self._error(made[self.fit :]), ridge)
 
     def _error(self, held: Array) -> float:
         """Return the error of sums of the held-out rows over the goal's variance."""

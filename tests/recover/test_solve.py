@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_downswap.recover import normal, solve
+from keras_downswap.recover import blas, normal, solve
 from keras_downswap.recover.normal import conjugate_gradients, times
 from keras_downswap.recover.solve import Problem, reached
 
@@ -346,10 +346,31 @@ def test_times_is_a_product_for_each_group_with_its_filters_side_by_side(
     groups: int, rows: int, unknowns: int, own: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
-    x, w = rng.normal(size=(groups, rows, unknowns)), rng.normal(size=(groups, unknowns, own))
+    x, w = whole(rng, groups, rows, unknowns), whole(rng, groups, unknowns, own)
     made = times(x, w)
     assert made.shape == (rows, groups * own)
-    np.testing.assert_allclose(made, np.einsum("gnd,gdf->ngf", x, w).reshape(rows, -1), atol=1e-12)
+    np.testing.assert_array_equal(made, np.einsum("gnd,gdf->ngf", x, w).reshape(rows, -1))
+
+
+def whole(rng: np.random.Generator, *shape: int) -> Array:
+    """Whole numbers, whose products and sums float32 holds exactly."""
+    return rng.integers(-9, 9, shape).astype(np.float32)
+
+
+@given(shape=st.tuples(*[st.integers(1, 9)] * 3), start=st.integers(0, 3), seed=st.integers(0, 9))
+def test_products_are_those_of_numpy_of_parts_of_arrays_too(shape: tuple[int, int, int], start: int, seed: int) -> None:
+    rng, (n, d, f) = np.random.default_rng(seed), shape
+    a, b = whole(rng, n, d + start)[:, start:], whole(rng, d, f)
+    np.testing.assert_array_equal(blas.product(a, b), a @ b)
+    c = whole(rng, n + start, f)[start:]
+    np.testing.assert_array_equal(blas.inner(a, c), a.T @ c)
+    np.testing.assert_array_equal(np.triu(a.T @ a), blas.squares(a))
+    np.testing.assert_array_equal(blas.sums(a), a.sum(0))
+
+
+def test_sums_of_many_rows_are_exact_to_rounding() -> None:
+    a = np.random.default_rng(0).uniform(0, 1, (100_000, 3)).astype(np.float32)
+    np.testing.assert_allclose(blas.sums(a), a.sum(0, dtype=np.float64), rtol=1e-6)
 
 
 @pytest.mark.parametrize("through", [identity, affine])
