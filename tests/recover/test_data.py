@@ -8,6 +8,7 @@ import re
 import weakref
 from collections import UserDict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,49 @@ def refusal(act: Callable[[], Any], *words: str) -> None:
 
 def read(source: Any, feeds: list[Feed] = ONE) -> list[Batch]:
     return list(Data.of(source, feeds).batches(4))
+
+
+NESTED = [Feed("image", (None, 2, 2, 1), "float32", ("rest", 1)), Feed("size", (None, 3), "int32", ("rest", 0, "b"))]
+
+
+def nested(start: int = 0, stop: int = COUNT) -> Any:
+    count = stop - start
+    return {"rest": [{"b": sizes(count, start)}, images(count, start)]}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        nested(),
+        (nested(), np.zeros(COUNT)),
+        [nested(0, 4), nested(4, 7), nested(7)],
+        lambda: iter([(nested(0, 6), np.zeros(6)), (nested(6), np.zeros(4))]),
+        [images(), sizes()],
+        {"size": sizes(), "image": images()},
+    ],
+    ids=["whole", "labelled", "batches", "labelled batches", "by order", "by name"],
+)
+def test_inputs_may_be_structured_like_those_of_the_model(source: Any) -> None:
+    batches = read(source, NESTED)
+    assert [int(i) for batch in batches for i in batch[0][:, 0, 0, 0]] == list(range(COUNT))
+    assert [int(i) for batch in batches for i in batch[1][:, 0]] == list(range(COUNT))
+
+
+def test_a_list_without_an_array_of_its_own_is_whole_where_it_is_structured_like_the_inputs() -> None:
+    feeds = [replace(IMAGE, place=(0, 0)), replace(SIZE, place=(1, 0))]
+    (batch, *_) = read([[images()], [sizes()]], feeds)
+    assert [int(i) for i in batch[0][:, 0, 0, 0]] == [int(i) for i in batch[1][:, 0]] == [0, 1, 2, 3]
+
+
+def test_the_structure_goes_before_names() -> None:
+    feeds = [replace(IMAGE, name="b", place=("a",)), replace(IMAGE, name="a", place=("b",))]
+    (batch, *_) = read({"a": images(), "b": images() + 100}, feeds)
+    assert [float(array[0, 0, 0, 0]) for array in batch] == [0, 100]
+
+
+def test_another_structure_is_refused_and_what_is_no_array_named() -> None:
+    refusal(lambda: read({"rest": [images(), sizes()]}, NESTED), "expected the inputs image, size; received rest")
+    refusal(lambda: read([images(), object()], TWO), "input 'size'", "received object of dtype object")
 
 
 class Indexed:
