@@ -6,7 +6,7 @@ import itertools
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -381,12 +381,22 @@ def test_ctrl_c_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert apart(new, old, images()) < 0.5 * apart(swap_downsampling(old), old, images())
 
 
-def test_ctrl_c_between_two_steps_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[], None]]:
+    """What presses Ctrl-C; the signal is heard, even where whoever started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda: signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_between_two_steps_keeps_the_best_state(
+    K: Any, monkeypatch: pytest.MonkeyPatch, ctrl_c: Callable[[], None]
+) -> None:
     old, rates, calls = network(K), distill._rates, itertools.count(1)
 
     def pressed(done: float) -> Any:
         if next(calls) == 25:
-            signal.raise_signal(signal.SIGINT)
+            ctrl_c()
         return rates(done)
 
     monkeypatch.setattr(distill, "_rates", pressed)
@@ -400,13 +410,13 @@ def test_ctrl_c_between_two_steps_keeps_the_best_state(K: Any, monkeypatch: pyte
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_ctrl_c_between_two_layers_leaves_the_model_as_it_was(
-    K: Any, monkeypatch: pytest.MonkeyPatch, layer: int
+    K: Any, monkeypatch: pytest.MonkeyPatch, ctrl_c: Callable[[], None], layer: int
 ) -> None:
     old, solve, calls = network(K), least_squares.KernelFit.solve, itertools.count()
 
     def pressed(self: Any, *args: Any) -> Any:
         if next(calls) == layer:
-            signal.raise_signal(signal.SIGINT)
+            ctrl_c()
         return solve(self, *args)
 
     monkeypatch.setattr(least_squares.KernelFit, "solve", pressed)
