@@ -97,6 +97,10 @@ class Call:
         """The layer in words: its class and name."""
         return f"{self.class_name} '{self.path}'"
 
+    def uses(self, counts: Mapping[int, int]) -> int:
+        """Return how often what it calls is called, given `Graph.uses` of the whole model."""
+        return max(counts[layer] for layer in (self.layer, *self.inside))
+
     @property
     def strided(self) -> bool:
         """Whether some axis has a stride above 1."""
@@ -194,8 +198,11 @@ class Graph:
         return all(call.channels_last for call in sliding)
 
     def uses(self) -> Counter[int]:
-        """Count how often each layer is called, inside nested models once for each call of the model."""
-        found = Counter(call.layer for call in self.calls)
+        """Count how often each layer is called, inside nested models once for each call of the model.
+
+        A call of a layer that holds others counts as one of each of them.
+        """
+        found = Counter(layer for call in self.calls for layer in {call.layer, *call.inside})
         for call in self.calls:
             if call.inner is not None:
                 found += call.inner.uses()

@@ -119,6 +119,22 @@ class Keras2(Dialect):
         seen = self.tf.shape(value)
         return tuple(seen[axis] if n is None else n for axis, n in enumerate(value.shape))
 
+    def fold(self, value: Any) -> Any:
+        folded, mask = super().fold(value), getattr(value, "_keras_mask", None)
+        if mask is not None:
+            folded._keras_mask = super().fold(mask)
+        return folded
+
+    def unfold(self, value: Any, like: Any) -> Any:
+        """Hand on the mask as TimeDistributed does: the inner one, else what the outer one says of each step."""
+        made, mask = super().unfold(value, like), getattr(value, "_keras_mask", None)
+        outer = getattr(like, "_keras_mask", None)
+        if mask is not None:
+            made._keras_mask = super().unfold(mask, like)
+        elif outer is not None:
+            made._keras_mask = self.tf.reduce_any(outer, axis=tuple(range(2, len(outer.shape))))
+        return made
+
     def result(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy())
 

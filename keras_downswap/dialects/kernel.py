@@ -94,7 +94,7 @@ class Kernel:
         return None
 
     def _is_alone(self, call: Call) -> bool:
-        return self.reading.graph.uses()[call.layer] == 1 and call.frozen_training is None
+        return call.uses(self.reading.graph.uses()) == 1 and call.frozen_training is None
 
     @property
     def _active(self) -> bool:

@@ -92,8 +92,9 @@ class Player:
         self, call: Call, inner: Graph, inputs: list[Any], trail: Trail, kept: dict[Place, Any]
     ) -> Generator[tuple[Place, Any], None, list[Any]]:
         """Run a nested model; one that is called at each step of time sees each step as a sample."""
-        fold, unfold = self.reading.dialect.fold, self.reading.dialect.unfold
+        tensor, fold, unfold = self.reading.dialect.tensor, self.reading.dialect.fold, self.reading.dialect.unfold
         scope, deeper = self.reading.scopes[inner.scope], (*trail, call.index)
+        inputs = [tensor(value, inner.tensors[t].dtype) for value, t in zip(inputs, inner.inputs, strict=True)]
         if call.wrapped is None:
             return (yield from self._scope(scope, inputs, deeper, kept))
         made = yield from self._scope(scope, [fold(value) for value in inputs], deeper, kept)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
@@ -129,6 +129,7 @@ def read_scope(model: Any, reading: Reading) -> Graph:
         plain = len(inputs) == 1 and all(dialect.is_tensor(value) for value in rest)
         shape = facts[inputs[0]].shape if inputs else ()
         call = _call(reading, index, node, inputs, outputs, given, shape if plain else None)
+        call = replace(call, opens=_opens(dialect, call, [facts[t] for t in inputs], given))
         joins = len(inputs) > 1 and all(map(dialect.is_tensor, dialect.flatten(rest)))
         calls.append(_join(reading, node, call, len(shape)) if joins and call.role is Role.OTHER else call)
     ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
@@ -189,13 +190,20 @@ def _call(
     )
     inside = tuple(reading.number(part) for part in opaque)
     frozen = given.get("training")
-    plain = all(value is None or value is False for value in dialect.flatten(list(given.values())))
-    opens = nested is not None and plain and len(inputs) == len(nested.inputs)
     return Call(
         index, reading.number(layer), str(layer.name), type(inner if wrapped else layer).__name__, facts.role, inputs,
         outputs, facts.windows, facts.channels_last, facts.settings, facts.obstacle,
-        frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped, opens,
+        frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped,
     )  # fmt: skip
+
+
+def _opens(dialect: Dialect, call: Call, taken: Sequence[Tensor], given: Mapping[str, Any]) -> bool:
+    """Tell whether a nested model is given its inputs, of their ranks, and nothing else."""
+    if call.inner is None or len(taken) != len(call.inner.inputs):
+        return False
+    ranks = [len(tensor.shape) - (call.wrapped is not None) for tensor in taken]
+    plain = all(value is None or value is False for value in dialect.flatten(list(given.values())))
+    return plain and ranks == [len(call.inner.tensors[t].shape) for t in call.inner.inputs]
 
 
 def _join(reading: Reading, node: Any, call: Call, rank: int) -> Call:

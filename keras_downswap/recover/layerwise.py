@@ -87,8 +87,8 @@ class Fit(ABC):
 
     def held(self, inputs: Sequence[Array]) -> int:
         """Return the number of rows that judge, the last ones."""
-        samples = sum(map(len, inputs))
-        return min(max(1, round(HELD * samples)), samples - 1) * int(self.positions[0].shape[1])
+        rows = sum(map(len, inputs)) // self.samples * int(self.positions[0].shape[1])
+        return min(max(1, round(HELD * self.samples)), self.samples - 1) * rows
 
     @abstractmethod
     def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:

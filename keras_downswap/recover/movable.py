@@ -86,7 +86,7 @@ class Movable:
         for place, name, call, _ in affected(self.new.graph, self.pairs):
             layer, seen = self._layer(call), place in reached and call.frozen_training is None
             if seen and self._is_norm(layer) and self._trains(layer):
-                found.setdefault(call.layer, (place, name, call))
+                found.setdefault(id(layer), (place, name, call))
         return list(found.values())
 
     def variables(self) -> dict[str, list[Any]]:
@@ -103,7 +103,10 @@ class Movable:
         }
 
     def runs_in_training(self, layer: Any) -> bool:
-        """Tell whether a layer runs in training mode end to end: BatchNormalization that may move does."""
+        """Tell whether a layer runs in training mode end to end: BatchNormalization that may move does.
+
+        What a TimeDistributed layer wraps does not.
+        """
         return self._is_norm(layer) and self._trains(layer)
 
     @cached_property

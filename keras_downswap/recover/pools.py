@@ -57,7 +57,7 @@ def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[l
             continue
         chain: list[Call] = []
         up = _in_front(graph, call, call)
-        while up is not None and (obstacle(up, uses[up.layer]) or not takes(up)):
+        while up is not None and (obstacle(graph, up, up.uses(uses)) or not takes(up)):
             chain.insert(0, up)
             up = _in_front(graph, up, call)
         end = place[0], call.outputs[0]
@@ -73,7 +73,7 @@ def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[l
 
 def _in_front(graph: Graph, call: Call, pool: Call) -> Call | None:
     """Return the call in front of one that treats channels apart, where it treats those of the pool apart as well."""
-    opaque = call is not pool and (call.role is Role.CONV or call.frozen_training is not None)
+    opaque = call is not pool and (call.role is Role.CONV or bool(call.frozen_training))
     up = None if opaque or (call.wrapped is not None and not pool.channels_last) else sole_upstream(graph, call)
     if up is None or mixes_channels(up):
         return None

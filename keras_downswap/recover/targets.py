@@ -104,7 +104,7 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
     for place, name, call, graph in affected(new, pairs):
         if call.role is not Role.CONV and call.class_name != DENSE:
             continue
-        reason = obstacle(call, uses[call.layer])
+        reason = obstacle(graph, call, call.uses(uses))
         site = place in pairs.sites or place in pairs.added
         end = None if reason else _end(graph, place[0], call, pairs)
         if end is not None:
@@ -118,10 +118,12 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
     return found, reasons
 
 
-def obstacle(call: Call, uses: int) -> str:
+def obstacle(graph: Graph, call: Call, uses: int) -> str:
     """Say why a layer cannot be fitted by one of its calls; empty where it can."""
     if uses > 1:
         return f"{call.label} is called in {uses} places, and one kernel serves them all"
+    if call.windows and len(call.windows) != len(graph.input_shape(call)) - 2:
+        return f"{call.label} slides over the last axes of a map that has more"
     if call.wrapped is not None and not call.channels_last:
         return f"{call.label} runs inside a TimeDistributed layer with its channels first"
     if call.role is Role.OTHER_CONV or call.frozen_training is not None:
@@ -175,7 +177,7 @@ def _end(graph: Graph, trail: Trail, call: Call, pairs: Pairs) -> _Way | None:
 
 def _further(graph: Graph, call: Call, way: _Way, found: bool) -> _Way | None:
     user = graph.sole_consumer(way.chain[-1] if way.chain else call)
-    if user is None or user.frozen_training is not None:
+    if user is None or user.frozen_training:
         return None
     if user.role is Role.JOIN:
         return _joined(graph, call, way, user)

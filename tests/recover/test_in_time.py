@@ -10,6 +10,8 @@ import pytest
 
 from keras_downswap import calibrate, swap_downsampling
 from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects.player import Player
+from keras_downswap.recover.least_squares import KernelFit
 
 SIZE = (12, 10, 3)
 
@@ -94,3 +96,58 @@ def test_time_is_folded_into_the_batch_and_back(K: Any) -> None:
     assert np.array_equal(dialect.result(folded), value.reshape(6, 4, 5))
     back = dialect.unfold(folded, dialect.tensor(value))
     assert np.array_equal(dialect.result(back), value)
+
+
+def masked(K: Any) -> Any:
+    L, video = K.layers, K.Input((5, *SIZE))
+    step = K.Sequential([K.Input(SIZE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2), L.Flatten()], name="step")
+    return K.Model(video, L.LSTM(3)(L.TimeDistributed(step)(L.Masking()(video))))
+
+
+def texts(K: Any) -> Any:
+    L, words = K.layers, K.Input((4, 6), dtype="int32")
+    step = K.Sequential([K.Input((6,), dtype="int32"), L.Embedding(9, 3, mask_zero=True), L.Activation("tanh")])
+    return K.Model(words, L.LSTM(2)(L.TimeDistributed(L.LSTM(3))(L.TimeDistributed(step)(words))))
+
+
+@pytest.mark.parametrize("make", [masked, texts])
+def test_masks_reach_what_stands_behind_a_model_in_time(K: Any, make: Callable[[Any], Any]) -> None:
+    if make is masked and K.__name__ == "keras":
+        pytest.skip("Keras 3 hands an LSTM the mask of every cell, and the model does not run")
+    model = make(K)
+    x = smooth(40).reshape(8, 5, *SIZE) if make is masked else np.random.default_rng(0).integers(0, 9, (8, 4, 6))
+    x[:4, 2:] = 0
+    reading = dialect_of(model).read(model)
+    (end,) = [((), tensor) for tensor in reading.graph.outputs]
+    played = Player(reading, {end}).run([reading.dialect.tensor(x)])[end]
+    np.testing.assert_allclose(reading.dialect.result(played), model.predict(x, verbose=0), atol=1e-5)
+
+
+def test_a_layer_that_two_wrappers_hold_is_left_alone(K: Any) -> None:
+    L, video, shared = K.layers, K.Input((2, *SIZE)), K.layers.Conv2D(4, 3, name="shared")
+    x = L.TimeDistributed(L.Conv2D(5, 3, name="conv"), name="each")(video)
+    x = L.TimeDistributed(L.MaxPooling2D(2), name="pools")(L.ReLU()(x))
+    ends = [L.TimeDistributed(shared, name="one")(x), L.TimeDistributed(shared, name="two")(L.Rescaling(-2.0, 0.5)(x))]
+    model = K.Model(video, [L.Flatten()(end) for end in ends])
+    new = swap_downsampling(model)
+    before = [np.array(weight) for weight in new.get_layer("one").get_weights()]
+    report = calibrate(new, model, smooth(80).reshape(40, 2, *SIZE), "least_squares", verbose=False)
+    assert [fit.layer for fit in report.layers] == ["each/conv"]
+    assert all(map(np.array_equal, before, new.get_layer("one").get_weights()))
+
+
+def test_whole_videos_judge(K: Any) -> None:
+    model = layers_in_time(K)
+    new = swap_downsampling(model)
+    held: list[int] = []
+    own = KernelFit.held
+
+    def seen(self: KernelFit, inputs: Any) -> int:
+        held.append(own(self, inputs))
+        assert held[-1] % (7 * self.positions[0].shape[1]) == 0
+        return held[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(KernelFit, "held", seen)
+        calibrate(new, model, smooth(77).reshape(11, 7, *SIZE), "least_squares", verbose=False)
+    assert len(held) == 2

@@ -474,6 +474,14 @@ def test_a_dense_layer_with_several_calls_is_no_target_either(K: Any) -> None:
     assert both.reasons == {}
 
 
+def test_a_dropout_in_front_of_a_pool_is_walked_through(K: Any) -> None:
+    L, x = K.layers, image(K)
+    y = L.Dropout(0.5, name="dropout")(L.ReLU(name="relu")(L.Conv2D(4, 3, name="conv")(x)))
+    both = swapped(K.Model(x, L.Dense(2, name="last")(L.MaxPooling2D(2, name="pool")(y))), rule="pool_into_stride")
+    assert list(both.targets) == ["conv", "last"]
+    assert both.reasons == {}
+
+
 def in_time(K: Any, size: tuple[int, ...] = SIZE, **facts: Any) -> Any:
     L, video = K.layers, K.Input((3, *size), name="image")
     y = L.TimeDistributed(L.Conv2D(4, 3, name="conv", **facts), name="each")(video)

@@ -94,6 +94,19 @@ def model_in_time(K: Any, L: Any) -> Any:
 
 
 @trap(COPIED)
+def model_of_another_dtype_in_time(K: Any, L: Any) -> Any:
+    i, j = K.Input(STEPS, dtype="uint8"), K.Input(STEPS[1:])
+    return i, L.TimeDistributed(K.Model(j, pair(L, j)))(i)
+
+
+@trap(COPIED, only="tf_keras")
+def convolution_over_the_last_axes(K: Any, L: Any) -> Any:
+    i = K.Input(STEPS)
+    x = L.ReLU()(L.Conv3D(4, 3, padding="same")(i))
+    return i, L.Conv2D(3, 3)(L.MaxPooling3D(2)(x))
+
+
+@trap(COPIED)
 def model_without_an_input_in_time(K: Any, L: Any) -> Any:
     i, step = K.Input(STEPS), K.Sequential([L.Conv2D(2, 3, 2), L.MaxPooling2D(2)])
     return i, L.TimeDistributed(step)(i)

@@ -156,3 +156,15 @@ def nested_in_training_mode(K: Any, L: Any) -> Any:
     i, j = K.Input(SQUARE), K.Input(SQUARE)
     x = L.MaxPooling2D(2)(L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(j))))
     return i, K.Model(j, x, name="inner")(i, training=True)
+
+
+@trap(COPIED)
+def nested_of_another_dtype(K: Any, L: Any) -> Any:
+    i, j = K.Input(SQUARE, dtype="uint8"), K.Input(SQUARE)
+    return i, K.Model(j, pair(L, j), name="inner")(i)
+
+
+@trap(COPIED, only="tf_keras")
+def nested_of_another_rank(K: Any, L: Any) -> Any:
+    i, j = K.Input(SQUARE[:2]), K.Input((*SQUARE[:2], 1))
+    return i, K.Model(j, pair(L, j), name="inner")(i)
