@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ import numpy as np
 from keras_downswap.dialects.describe import Description, describe
 from keras_downswap.dialects.reading import Reading, read
 from keras_downswap.dialects.twin import NODES, Twins
+from keras_downswap.dialects.values import Values
 from keras_downswap.graph import Role
 from keras_downswap.kernels import binomial
 
 
-class Dialect(ABC):
+class Dialect(Values):
     """One Keras. Everything that knows its internals is a method here or in a subclass."""
 
     root: str
@@ -169,18 +170,6 @@ class Dialect(ABC):
         """Return the dtype name of a symbolic tensor."""
         return str(getattr(tensor.dtype, "name", tensor.dtype))
 
-    @abstractmethod
-    def run(self, layer: Any, value: Any) -> Any:
-        """Call a layer at inference on a backend tensor or an array, or on a list of them."""
-
-    @abstractmethod
-    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a layer as a node does, on backend tensors."""
-
-    def lengths(self, value: Any) -> tuple[int, ...]:
-        """Return the shape of a backend tensor."""
-        return tuple(value.shape)
-
     def learned(self, layer: Any) -> list[Any]:
         """Return the weights of a layer that training would move, were it not frozen."""
         names = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta")
@@ -195,30 +184,6 @@ class Dialect(ABC):
     @abstractmethod
     def raw(self, variable: Any) -> Any:
         """Return the backend's own variable."""
-
-    @abstractmethod
-    def tensor(self, value: Any, dtype: str | None = None) -> Any:
-        """Return an array as a backend tensor, of its own dtype or of another."""
-
-    @abstractmethod
-    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
-        """Return a backend tensor in another shape, lengths of which may be tensors."""
-
-    @abstractmethod
-    def sizes(self, value: Any) -> tuple[Any, ...]:
-        """Return the shape of a backend tensor, tensors where lengths are known only as it runs."""
-
-    def fold(self, value: Any) -> Any:
-        """Return a backend tensor with its second axis, that of time, made a part of the batch."""
-        return self.reshaped(value, (-1, *self.sizes(value)[2:]))
-
-    def unfold(self, value: Any, like: Any) -> Any:
-        """Return a folded tensor with the axis of time that another one has."""
-        return self.reshaped(value, (-1, self.sizes(like)[1], *self.sizes(value)[1:]))
-
-    @abstractmethod
-    def result(self, value: Any) -> np.ndarray[Any, Any]:
-        """Return a backend tensor as an array."""
 
     @abstractmethod
     def node_count(self, layer: Any) -> tuple[int, int]:
