@@ -23,6 +23,8 @@ Fitting = Literal["auto", "statistics", "least_squares", "distill"]
 RUNGS = ("statistics", "least_squares", "distill")
 HELD, HELD_MOST = 0.1, 1024
 """Share of the samples that is held out to judge by, and how many at most."""
+JUDGES = 8
+"""Samples that judge at least, where a quarter of the samples is as many: one or two may agree by luck."""
 HELD_BYTES = 256 * 2**20
 """Bytes that they and their outputs may take."""
 
@@ -92,6 +94,8 @@ class Samples:
             BadRequest: If the data does not fit the model.
         """
         size, whole = fixed_batch(reading) or 1, Data.of(data, feeds_of(reading))
+        if whole.count:
+            share = max(share, min(0.25, JUDGES / whole.count))
         if size > 1 and whole.count:
             share = min(0.5, max(share, (size + 0.5) / whole.count))
         rest, held = whole.split(share, max(size, _held_most(reading)), seed)

@@ -23,6 +23,7 @@ import keras_downswap.recover.least_squares as least_squares
 from keras_downswap import BadRequest, calibrate, swap_downsampling
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.training import led
+from keras_downswap.recover.calibrate import Samples
 from keras_downswap.recover.distill import aims_of
 from keras_downswap.recover.layerwise import LayerFit
 from keras_downswap.recover.movable import Movable
@@ -316,13 +317,21 @@ def test_in_the_scope_of_sites_nothing_else_moves(K: Any) -> None:
     assert moved == ["conv1"]
 
 
+@pytest.mark.parametrize(("count", "held"), [(3, 1), (8, 2), (16, 4), (33, 8), (80, 8), (200, 20)])
+def test_a_few_samples_judge_at_least(K: Any, count: int, held: int) -> None:
+    model = network(K)
+    x = np.resize(images(), (count, *images().shape[1:]))
+    samples = Samples.of(x, dialect_of(model).read(model), 0)
+    assert (len(samples.held[0]), samples.rest.count) == (held, count - held)
+
+
 def test_too_little_data_falls_back_and_says_so(K: Any) -> None:
     old = network(K)
     new = swap_downsampling(old, kernel="cover")
     report = calibrate(new, old, images(8), verbose=False)
     notes = [fit.note for fit in report.layers]
     assert any("rows are too few for" in note for note in notes)
-    assert report.stages[-1].note == "7 samples are too few: 64 are needed"
+    assert report.stages[-1].note == "6 samples are too few: 64 are needed"
     assert report.after.distance <= report.before.distance
 
 
