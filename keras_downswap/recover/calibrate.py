@@ -94,11 +94,9 @@ class Samples:
             BadRequest: If the data does not fit the model.
         """
         size, whole = fixed_batch(reading) or 1, Data.of(data, feeds_of(reading))
-        if whole.count:
-            share = max(share, min(0.25, JUDGES / whole.count))
         if size > 1 and whole.count:
             share = min(0.5, max(share, (size + 0.5) / whole.count))
-        rest, held = whole.split(share, max(size, _held_most(reading)), seed)
+        rest, held = whole.split(share, max(size, _held_most(reading)), seed, JUDGES)
         if len(held[0]) < size:
             raise BadData(
                 f"{len(held[0])} samples are held out, which do not fill one batch of {size}, the only size that the "
@@ -171,9 +169,9 @@ def feeds_of(reading: Reading) -> list[Feed]:
     graph = reading.graph
     names = [graph.calls[graph.tensors[t].producer].name for t in graph.inputs]
     places = dict(_places(reading.dialect.boundary(reading.model)[0]))
-    lives = [places.get(id(reading.scopes[0].tensors[t]), ()) for t in graph.inputs]
+    led_to = [places.get(id(reading.scopes[0].tensors[t]), ()) for t in graph.inputs]
     facts = [(graph.tensors[t].shape, graph.tensors[t].dtype) for t in graph.inputs]
-    return [Feed(name, *fact, place) for name, fact, place in zip(names, facts, lives, strict=True)]
+    return [Feed(name, *fact, place) for name, fact, place in zip(names, facts, led_to, strict=True)]
 
 
 def _places(structure: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[int, tuple[Any, ...]]]:

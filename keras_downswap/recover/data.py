@@ -63,9 +63,10 @@ class Data(ABC):
         """
 
     @abstractmethod
-    def split(self, fraction: float, most: int, seed: int) -> tuple[Data, Batch]:
+    def split(self, fraction: float, most: int, seed: int, least: int = 1) -> tuple[Data, Batch]:
         """Hold out a fraction of the samples, but at least 1 and at most `most`; return the rest, and those.
 
+        Where the fraction is fewer than `least`, these are held out, as far as they are no more than a quarter.
         Of arrays they are drawn by the seed. Of a stream they are the first, which each later pass skips, so a stream
         should not be in another order on each pass; `most / fraction` samples of it are read to see how many there are.
 
@@ -98,8 +99,8 @@ class _Arrays(Data):
         for start in range(0, len(rows), size):
             yield self._take(rows[start : start + size])
 
-    def split(self, fraction: float, most: int, seed: int) -> tuple[Data, Batch]:
-        held = _held_out(len(self._rows), fraction, most)
+    def split(self, fraction: float, most: int, seed: int, least: int = 1) -> tuple[Data, Batch]:
+        held = _held_out(len(self._rows), fraction, most, least)
         rows = np.random.default_rng(seed).permutation(self._rows)
         return _Arrays(self._feeds, self._arrays, np.sort(rows[held:])), self._take(np.sort(rows[:held]))
 
@@ -125,7 +126,7 @@ class _Stream(Data):
         _check_positive(size=size)
         return _rebatched(self._read(), size)
 
-    def split(self, fraction: float, most: int, seed: int) -> tuple[Data, Batch]:
+    def split(self, fraction: float, most: int, seed: int, least: int = 1) -> tuple[Data, Batch]:
         _held_out(2, fraction, most)
         first: Batch = []
         seen = 0
@@ -137,7 +138,7 @@ class _Stream(Data):
                 break
         else:
             whole = True
-        held = min(_held_out(seen, fraction, most), len(first[0]))
+        held = min(_held_out(seen, fraction, most, least), len(first[0]))
         count = seen - held if whole else None
         return _Stream(self._feeds, self._source, self._skipped + held, count), [array[:held] for array in first]
 
@@ -201,13 +202,13 @@ def _joined(parts: list[Batch]) -> Batch:
     return parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def _held_out(count: int, fraction: float, most: int) -> int:
+def _held_out(count: int, fraction: float, most: int, least: int = 1) -> int:
     _check_positive(most=most)
     if not 0 < fraction < 1:
         raise BadRequest(f"expected a fraction between 0 and 1 to hold out; received {fraction}")
     if count < 2:
         raise BadData(f"expected at least 2 samples, one to fit and one to hold out; received {count}: give more data")
-    return min(max(1, int(count * fraction)), most)
+    return min(max(1, int(count * fraction), min(least, count // 4)), most)
 
 
 def _check_positive(**values: int) -> None:

@@ -321,8 +321,9 @@ def test_in_the_scope_of_sites_nothing_else_moves(K: Any) -> None:
 def test_a_few_samples_judge_at_least(K: Any, count: int, held: int) -> None:
     model = network(K)
     x = np.resize(images(), (count, *images().shape[1:]))
-    samples = Samples.of(x, dialect_of(model).read(model), 0)
-    assert (len(samples.held[0]), samples.rest.count) == (held, count - held)
+    for source in (x, lambda: (x[i : i + 5] for i in range(0, count, 5))):
+        samples = Samples.of(source, dialect_of(model).read(model), 0)
+        assert (len(samples.held[0]), samples.rest.count) == (held, count - held)
 
 
 def test_too_little_data_falls_back_and_says_so(K: Any) -> None:

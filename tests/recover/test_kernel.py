@@ -10,6 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
 from graphs import convolved
 
 from keras_downswap.dialects import dialect_of
@@ -368,6 +369,17 @@ def test_sums_in_front_of_a_softmax_are_told_from_probabilities(dtype: Any) -> N
     assert found.dtype == np.float32
     assert np.isfinite(found).all()
     assert found[2].argmax() == 2
+
+
+def test_a_function_behind_keeps_what_else_it_is_given(K: Any) -> None:
+    leaky = K.ops.leaky_relu if hasattr(K, "ops") else tf.nn.leaky_relu
+    i = K.Input((5, 6, 2))
+    model = K.Model(i, leaky(K.layers.Conv2D(3, 1)(i), 0.7))
+    reading = dialect_of(model).read(model)
+    call, *chain = reading.graph.calls[1:]
+    sums = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    made = Kernel(reading, call, chain, 2).through(sums)
+    np.testing.assert_allclose(made, np.where(sums > 0, sums, 0.7 * sums), rtol=1e-6)
 
 
 def test_a_softmax_along_another_axis_than_the_channels_is_no_probability_of_them(K: Any) -> None:
