@@ -27,8 +27,9 @@ import numpy as np
 import rich
 from rich.table import Table
 
-from keras_downswap import calibrate, files, plan_swaps, swap_downsampling
-from keras_downswap.within import keep_within
+from keras_downswap import calibrate, plan_swaps, swap_downsampling
+from keras_downswap.files import io as files
+from keras_downswap.search.max_drop import keep_within
 
 ALL = 10**9
 ROWS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {

@@ -23,7 +23,7 @@ import tensorflow as tf
 from rich.table import Table
 
 from keras_downswap import plan_swaps, swap_downsampling
-from keras_downswap.cost import site_cost
+from keras_downswap.planning.cost import site_cost
 
 PAIRS = {
     "3x3, 64 -> 64, 56x56": (64, 64, 56, 3),

@@ -17,13 +17,13 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-import architectures
 import keras
+from support import architectures
 
 from keras_downswap import plan_swaps
-from keras_downswap.cost import cost_of, site_cost
-from keras_downswap.limits import PREFIX, profiles
-from keras_downswap.rule import Replacement
+from keras_downswap.planning.cost import cost_of, site_cost
+from keras_downswap.planning.limits import PREFIX, profiles
+from keras_downswap.rulekit.rule import Replacement
 from keras_downswap.rules import TARGETS
 
 MODELS: dict[str, Callable[[], Any]] = {

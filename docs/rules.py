@@ -20,10 +20,10 @@ import keras
 import numpy as np
 
 from keras_downswap import NothingSwapped, plan_swaps
-from keras_downswap.cost import site_cost
 from keras_downswap.dialects import dialect_of
-from keras_downswap.graph import Graph
-from keras_downswap.rule import Rule
+from keras_downswap.ir.graph import Graph
+from keras_downswap.planning.cost import site_cost
+from keras_downswap.rulekit.rule import Rule
 from keras_downswap.rules import RULES
 
 L = keras.layers

@@ -1,12 +1,12 @@
 """Change how a Keras model downsamples: pools into strides and back, weights moved, shapes proven equal."""
 
+from keras_downswap.api import plan_swaps, swap_downsampling
+from keras_downswap.calibration.calibrate import calibrate
+from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.errors import BadRequest, BrokenPromise, DownswapError, FileRefused, UnreadableModel
 from keras_downswap.plan import NothingSwapped, Plan, SomethingLost
-from keras_downswap.recover.account import CalibrationReport
-from keras_downswap.recover.calibrate import calibrate
+from keras_downswap.planning.sites import Site
 from keras_downswap.report import Report
-from keras_downswap.site import Site
-from keras_downswap.swap import plan_swaps, swap_downsampling
 
 __all__ = [
     "BadRequest",

@@ -1,6 +1,6 @@
 """`python -m keras_downswap`."""
 
-from keras_downswap.cli import main
+from keras_downswap.cli.main import main
 
 if __name__ == "__main__":
     main()

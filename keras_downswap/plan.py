@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
-from keras_downswap.check import Check
-from keras_downswap.dialects.dress import recompile
+from keras_downswap.calibration.calibrate import calibrate, feeds_of
+from keras_downswap.calibration.data.command_line import load
+from keras_downswap.checks import Check
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.find import KernelForm, Method, find_sites
-from keras_downswap.graph import Graph
-from keras_downswap.recover.calibrate import calibrate, feeds_of
-from keras_downswap.recover.sources import load
+from keras_downswap.ir.graph import Graph
+from keras_downswap.planning.find import KernelForm, Method, find_sites
+from keras_downswap.planning.shared_layers import Place
+from keras_downswap.planning.sites import Selector, Site
+from keras_downswap.rebuilding.restore import recompile
+from keras_downswap.rebuilding.rewrite import rewrite
+from keras_downswap.rebuilding.verify import traces, verify
 from keras_downswap.report import Report, describe_sites
-from keras_downswap.rewrite import rewrite
-from keras_downswap.rule import Rule
-from keras_downswap.settle import Place
-from keras_downswap.site import Selector, Site
-from keras_downswap.verify import traces, verify
+from keras_downswap.rulekit.rule import Rule
 
 
 class NothingSwapped(UserWarning):

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_downswap.check import Check
-from keras_downswap.forms import Choices
-from keras_downswap.recover.account import CalibrationReport, plain
-from keras_downswap.site import Site
+from keras_downswap.calibration.forms import Choices
+from keras_downswap.calibration.report import CalibrationReport, plain
+from keras_downswap.checks import Check
+from keras_downswap.planning.sites import Site
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,16 @@
-"""Shared by all tests: quiet TensorFlow, this folder on the path, both Kerases, Hypothesis profiles."""
+"""Shared by all tests: quiet TensorFlow, both Kerases, Hypothesis profiles."""
 
 import os
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import importlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-
-sys.path[:0] = [folder for folder in (str(Path(__file__).parent),) if folder not in sys.path]
 
 QUIET = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large)
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, suppress_health_check=QUIET)
@@ -25,7 +22,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 KERASES = ["tf_keras", "keras"] if BACKEND == "tensorflow" else ["keras"]
 ON_ANY_BACKEND = (
-    "test_rewrite.py", "test_swap.py", "test_shared.py", "test_compose.py", "test_random_models.py",
+    "test_rewrite.py", "test_api.py", "test_shared_layers.py", "test_draft.py", "test_random_models.py",
 )  # fmt: skip
 if BACKEND != "tensorflow":
     folder = Path(__file__).parent
@@ -34,7 +31,7 @@ if BACKEND != "tensorflow":
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the models of the zoo that one Keras, or one backend, cannot have."""
-    from model_zoo import ZOO
+    from support.model_zoo import ZOO
 
     def possible(item: pytest.Item) -> bool:
         given = item.callspec.params if hasattr(item, "callspec") else {}

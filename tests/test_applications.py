@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import architectures
-import laws
 import numpy as np
 import pytest
+from support import architectures, laws
 
 from keras_downswap import NothingSwapped, swap_downsampling
 

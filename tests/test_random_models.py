@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import laws
 import pytest
 from hypothesis import event, given, note, settings
 from hypothesis import strategies as st
-from random_layers import Layer
-from random_models import models
-from random_recipe import Recipe
+from support import laws
+from support.random_layers import Layer
+from support.random_models import models
+from support.random_recipe import Recipe
 
 from keras_downswap import NothingSwapped, Report, plan_swaps, swap_downsampling
-from keras_downswap.limits import profiles
+from keras_downswap.planning.limits import profiles
 from keras_downswap.rules import TARGETS
 
 BOUNDED = tuple(

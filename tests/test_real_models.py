@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import laws
 import pytest
-from installed import skip_if_newer_than_installed
+from support import laws
+from support.installed import skip_if_newer_than_installed
 from typer.testing import CliRunner
 
-from keras_downswap import files
-from keras_downswap.cli import app
+from keras_downswap.cli.main import app
+from keras_downswap.files import io as files
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 NEGATIVE = {

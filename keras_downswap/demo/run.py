@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from keras_downswap import files as model_files
-from keras_downswap.cost import site_cost
-from keras_downswap.find import Method
+from keras_downswap.api import plan_swaps
+from keras_downswap.files import io as model_files
 from keras_downswap.plan import Plan
-from keras_downswap.swap import plan_swaps
+from keras_downswap.planning.cost import site_cost
+from keras_downswap.planning.find import Method
 
 HERE = "keras_downswap.demo"
 

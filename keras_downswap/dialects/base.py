@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_downswap.dialects.copying.deep_copy import NODES, Twins
 from keras_downswap.dialects.describe import Description, describe
 from keras_downswap.dialects.reading import Reading, read
-from keras_downswap.dialects.twin import NODES, Twins
-from keras_downswap.dialects.values import Values
-from keras_downswap.graph import Role
-from keras_downswap.kernels import binomial
+from keras_downswap.dialects.tensors import Values
+from keras_downswap.ir.graph import Role
+from keras_downswap.ir.kernel_math import binomial
 
 
 class Dialect(Values):

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects import tf_state
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.twin import Twins
+from keras_downswap.dialects.copying import tf_variables as tf_state
+from keras_downswap.dialects.copying.deep_copy import Twins
 
 
 class Keras3(Dialect):

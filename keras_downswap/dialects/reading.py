@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_downswap.dialects.describe import OTHER, Description, describe_function, describe_join, is_downsampling_class
 from keras_downswap.errors import UnreadableModel
-from keras_downswap.graph import POOLS, Call, Graph, Role, Shape, Tensor
+from keras_downswap.ir.graph import POOLS, Call, Graph, Role, Shape, Tensor
 
 if TYPE_CHECKING:
     from keras_downswap.dialects.base import Dialect

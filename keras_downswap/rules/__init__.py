@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 
 from keras_downswap.errors import BadRequest
-from keras_downswap.rule import Promise, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 
 
 def _order(rule: Rule) -> tuple[bool, int, bool, str]:
@@ -35,7 +35,9 @@ def checked_rules(rules: Iterable[object], known: Iterable[Rule]) -> tuple[Rule,
     names = {rule.name for rule in known}
     for rule in rules:
         if not isinstance(rule, Rule) or not rule.name or not rule.targets:
-            raise BadRequest(f"rules takes keras_downswap.rule.Rule objects with a name and targets; received {rule!r}")
+            raise BadRequest(
+                f"rules takes keras_downswap.rulekit.rule.Rule objects with a name and targets; received {rule!r}"
+            )
         if rule.name in names:
             raise BadRequest(f"two rules are named {rule.name!r}; give each its own name")
         names.add(rule.name)

@@ -6,14 +6,14 @@ Kernel and bias stay as they are. The zeros that the convolution pads are padded
 must stay inside the map. Per-channel affine maps commute with the mean, so they may stand between.
 """
 
-from keras_downswap.emit import conv_layer, in_each_branch, in_front, pool_layer
-from keras_downswap.geometry import Window, fit
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import reach
-from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
-from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
-from keras_downswap.spans import composed_stride, known_leads, lengths_behind
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import conv_layer, in_each_branch, in_front, pool_layer
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_never_pads
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_behind
 
 
 def average_pool_before_conv(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -6,12 +6,12 @@ whatever the pool pads: its weights sum to one in every window, so the bias stay
 with the mean, so they may stand between.
 """
 
-from keras_downswap.emit import conv_layer, in_each_branch, pool_layer
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import reach
-from keras_downswap.needs import require_bias_in_place, require_linear, require_pointwise
-from keras_downswap.rule import Make, Promise, Replacement, Rule, applies, require
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import conv_layer, in_each_branch, pool_layer
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_pointwise
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies, require
 
 
 def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -6,12 +6,12 @@ axis by axis, without a bias. Where the pool pads, its divisor changes from wind
 does. The kernel is frozen, as a pool has nothing to train.
 """
 
-from keras_downswap.fixed import per_channel
-from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import mean
-from keras_downswap.needs import require_floats, require_never_pads, require_window
-from keras_downswap.rule import LAST_RESORT, Promise, Replacement, Rule, applies
-from keras_downswap.traits import averages, is_pool
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import mean
+from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.rulekit.fixed_kernels import per_channel
+from keras_downswap.rulekit.preconditions import require_floats, require_never_pads, require_window
+from keras_downswap.rulekit.rule import LAST_RESORT, Promise, Replacement, Rule, applies
 
 
 def average_pool_into_depthwise(graph: Graph, pool: Call, to: str) -> Replacement:

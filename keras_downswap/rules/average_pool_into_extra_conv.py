@@ -6,11 +6,11 @@ axis by axis. Where the pool pads, its divisor changes from window to window: no
 open to training: the All-CNN form of Springenberg et al. 2014.
 """
 
-from keras_downswap.graph import Call, Graph
-from keras_downswap.needs import require_never_pads, require_window
-from keras_downswap.rule import Promise, Replacement, Rule, applies
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.rulekit.preconditions import require_never_pads, require_window
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies
 from keras_downswap.rules.pool_into_extra_conv import pool_into_extra_conv
-from keras_downswap.traits import averages, is_pool
 
 
 def average_pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -6,14 +6,14 @@ axis by axis, with the same bias. Per-channel affine maps (BatchNormalization at
 so they may stand between. Where the pool pads, its divisor changes from window to window: no single kernel does that.
 """
 
-from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import pair_mean
-from keras_downswap.match import reach
-from keras_downswap.needs import require_bias_in_place, require_linear, require_never_pads
-from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
-from keras_downswap.spans import composed_span, composing, known_leads, lengths_behind
-from keras_downswap.traits import averages, is_pool
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import pair_mean
+from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_never_pads
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_behind
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -9,15 +9,15 @@ Per-channel affine maps commute with the average, so they may stand between.
 
 from functools import partial
 
-from keras_downswap.emit import cropped, may_be_causal, refit
-from keras_downswap.geometry import Window, fit
-from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import Array, averaged, dilated
-from keras_downswap.match import conv_after
-from keras_downswap.needs import require_bias_in_place, require_never_pads, require_position_free
-from keras_downswap.rule import Promise, Replacement, Rule, applies, require
-from keras_downswap.spans import known_leads
-from keras_downswap.traits import averages, is_pool
+from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import Array, averaged, dilated
+from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.rulekit.layers import cropped, may_be_causal, refit
+from keras_downswap.rulekit.matching import conv_after
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_never_pads, require_position_free
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.windows import known_leads
 
 
 def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -6,11 +6,11 @@ as many before as give a plain padding, if any do; else a layer pads for them. `
 tap larger; within a profile's limits a kernel grows to the next size that is taken.
 """
 
-from keras_downswap.embed import embedded
-from keras_downswap.emit import conv_layer
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.needs import require_bias_in_place, require_conv
-from keras_downswap.rule import Promise, Replacement, Rule
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.rulekit.kernel_padding import embedded
+from keras_downswap.rulekit.layers import conv_layer
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule
 
 
 def kernel_into_larger(graph: Graph, conv: Call, to: str) -> Replacement:

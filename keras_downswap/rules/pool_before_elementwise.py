@@ -6,13 +6,13 @@
 whatever the pool pads: a maximum is one of its cells, and the weights of a mean sum to one.
 """
 
-from keras_downswap.emit import pool_layer, without
-from keras_downswap.graph import Call, Graph
-from keras_downswap.match import commuting_run
-from keras_downswap.needs import require_one_dtype, require_window
-from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, applies
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import pool_layer, without
+from keras_downswap.rulekit.matching import commuting_run
+from keras_downswap.rulekit.preconditions import require_one_dtype, require_window
+from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule, Step, applies
 from keras_downswap.rules.pools_into_one import KINDS
-from keras_downswap.traits import is_pool
 
 
 def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:

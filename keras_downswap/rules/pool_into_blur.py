@@ -7,14 +7,14 @@ with b the binomial kernel of 2q - 1 taps, in a frozen depthwise convolution of 
 reflected where these are padded with zeros, since Keras has no layer that reflects.
 """
 
-from keras_downswap.emit import in_front, pool_layer
-from keras_downswap.fixed import per_channel
-from keras_downswap.geometry import Window, fit
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.kernels import binomial
-from keras_downswap.needs import require_floats, require_window
-from keras_downswap.rule import Promise, Replacement, Rule, Step, require
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.kernel_math import binomial
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.fixed_kernels import per_channel
+from keras_downswap.rulekit.layers import in_front, pool_layer
+from keras_downswap.rulekit.preconditions import require_floats, require_window
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, Step, require
 
 
 def pool_into_blur(graph: Graph, pool: Call, to: str) -> Replacement:

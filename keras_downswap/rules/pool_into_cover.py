@@ -6,13 +6,13 @@ axis by axis. For Gaussian sums the best linear stand-in for their maximum is th
 so the mean is where a fit of the kernel starts; nothing here fits it.
 """
 
-from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import pair_mean
-from keras_downswap.match import reach
-from keras_downswap.rule import Make, Promise, Replacement, Rule
-from keras_downswap.spans import composed_span, composing, covering_leads
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import pair_mean
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule
+from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
 
 def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -6,13 +6,13 @@ The lengths agree, the values do not: taps that stood q cells apart on the input
 middle where a layer has to pad or crop anyway.
 """
 
-from keras_downswap.emit import may_be_causal, refit
-from keras_downswap.geometry import Window, fit
-from keras_downswap.graph import Call, Graph
-from keras_downswap.match import conv_after
-from keras_downswap.rule import Promise, Replacement, Rule, Step
-from keras_downswap.spans import composed_stride
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import may_be_causal, refit
+from keras_downswap.rulekit.matching import conv_after
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, Step
+from keras_downswap.rulekit.windows import composed_stride
 
 
 def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -5,11 +5,11 @@
 Windows, and so lengths, are the same for every n; the values are equal only where p = 1 (`pool_of_one_into_pool`).
 """
 
-from keras_downswap.emit import pool_layer
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.needs import require_window
-from keras_downswap.rule import Promise, Replacement, Rule, require
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import pool_layer
+from keras_downswap.rulekit.preconditions import require_window
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, require
 
 MADE = {"max_pool": ("MaxPooling", Role.MAX_POOL), "average_pool": ("AveragePooling", Role.AVERAGE_POOL)}
 

@@ -9,12 +9,12 @@ first pools then pad there, where they meet nothing larger.
 
 from itertools import zip_longest
 
-from keras_downswap.emit import pool_layer
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.needs import require_never_pads, require_window
-from keras_downswap.rule import Promise, Replacement, Rule, applies, require
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import pool_layer
+from keras_downswap.rulekit.preconditions import require_never_pads, require_window
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies, require
 
 ONE = Window(1)
 

@@ -6,12 +6,12 @@ The lengths agree, the values do not: one sample stands for the window's maximum
 crop anyway, o is the window's middle (the earlier of two); else it is what plain `same` or `valid` samples.
 """
 
-from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.graph import Call, Graph
-from keras_downswap.match import reach
-from keras_downswap.rule import Make, Promise, Replacement, Rule
-from keras_downswap.spans import composed_stride, sampled_leads
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule
+from keras_downswap.rulekit.windows import composed_stride, sampled_leads
 
 
 def pool_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:

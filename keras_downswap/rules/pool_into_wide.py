@@ -8,15 +8,15 @@ are made of such ReLUs, which a fit can find.
 
 from dataclasses import replace
 
-from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.fixed import across
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import Array, mirrored, mirrored_sum, pair_mean
-from keras_downswap.match import reach
-from keras_downswap.rule import Make, Promise, Replacement, Rule, require
-from keras_downswap.spans import composed_span, composing, covering_leads
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import Array, mirrored, mirrored_sum, pair_mean
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.fixed_kernels import across
+from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, require
+from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
 
 def pool_into_wide(graph: Graph, pool: Call, to: str) -> Replacement:

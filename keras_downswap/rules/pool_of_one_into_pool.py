@@ -3,10 +3,10 @@
 max_{i<1} x[j*q + i] = mean_{i<1} x[j*q + i] = x[j*q]
 """
 
-from keras_downswap.graph import Call, Graph
-from keras_downswap.rule import Promise, Replacement, Rule, applies
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies
 from keras_downswap.rules.pool_into_pool import MADE, pool_into_pool
-from keras_downswap.traits import is_pool
 
 
 def pool_of_one_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:

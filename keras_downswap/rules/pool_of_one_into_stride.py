@@ -6,13 +6,13 @@ whatever elementwise maps stand between, provided that both convolutions start a
 stride starts elsewhere for some lengths, so the lead is held, by explicit padding where nothing else will do.
 """
 
-from keras_downswap.emit import fused, in_each_branch
-from keras_downswap.graph import Call, Graph
-from keras_downswap.match import reach
-from keras_downswap.needs import require_bias_in_place, require_position_free
-from keras_downswap.rule import Make, Promise, Replacement, Rule, applies
-from keras_downswap.spans import composed_stride, known_leads
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.rulekit.matching import reach
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_position_free
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.windows import composed_stride, known_leads
 
 
 def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:

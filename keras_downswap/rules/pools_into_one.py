@@ -7,13 +7,13 @@ where the windows of the first leave no cell out (p1 >= s1). Maps that commute w
 per-channel affine ones with means, non-decreasing ones with maxima. Neither pool may reach outside its input.
 """
 
-from keras_downswap.emit import pool_layer, without
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.match import commuting_run, sole_upstream
-from keras_downswap.needs import require_never_pads, require_one_dtype, require_window
-from keras_downswap.rule import Promise, Replacement, Rule, applies, require
-from keras_downswap.traits import is_pool
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.predicates import is_pool
+from keras_downswap.rulekit.layers import pool_layer, without
+from keras_downswap.rulekit.matching import commuting_run, sole_upstream
+from keras_downswap.rulekit.preconditions import require_never_pads, require_one_dtype, require_window
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies, require
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
 

@@ -5,12 +5,12 @@
 The convolution goes, and its weights with it: a form to train, where gradients pass shortcuts without a convolution.
 """
 
-from keras_downswap.emit import pool_layer
-from keras_downswap.graph import Call, Graph, Role
-from keras_downswap.needs import require_conv, require_pointwise
-from keras_downswap.rule import Promise, Replacement, Rule, require
-from keras_downswap.spans import strided_pools
-from keras_downswap.traits import is_elementwise, is_strided_conv
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.predicates import is_elementwise, is_strided_conv
+from keras_downswap.rulekit.layers import pool_layer
+from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule, require
+from keras_downswap.rulekit.windows import strided_pools
 
 
 def shortcut_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:

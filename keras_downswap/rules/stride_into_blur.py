@@ -6,15 +6,15 @@ behind the elementwise maps f that follow it, in a frozen depthwise convolution 
 padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which is a `same` window of stride s.
 """
 
-from keras_downswap.emit import conv_layer
-from keras_downswap.fixed import per_channel
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph, channels
-from keras_downswap.kernels import binomial
-from keras_downswap.match import pointwise_run
-from keras_downswap.needs import require_conv
-from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step, require
-from keras_downswap.traits import is_strided_conv
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph, channels
+from keras_downswap.ir.kernel_math import binomial
+from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.rulekit.fixed_kernels import per_channel
+from keras_downswap.rulekit.layers import conv_layer
+from keras_downswap.rulekit.matching import pointwise_run
+from keras_downswap.rulekit.preconditions import require_conv
+from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule, Step, require
 
 
 def stride_into_blur(graph: Graph, conv: Call, to: str) -> Replacement:

@@ -9,15 +9,15 @@ Reshape and Permute do it, which need the lengths: a convolution of unknown leng
 from functools import partial
 from math import prod
 
-from keras_downswap.emit import conv_layer, in_front
-from keras_downswap.fixed import depth_of
-from keras_downswap.geometry import Fit, Window
-from keras_downswap.graph import Call, Graph
-from keras_downswap.kernels import folded
-from keras_downswap.needs import require_bias_in_place, require_conv
-from keras_downswap.rule import Make, Promise, Replacement, Rule, require
-from keras_downswap.spans import known_leads
-from keras_downswap.traits import is_strided_conv
+from keras_downswap.ir.geometry import Fit, Window
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import folded
+from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.rulekit.fixed_kernels import depth_of
+from keras_downswap.rulekit.layers import conv_layer, in_front
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
+from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, require
+from keras_downswap.rulekit.windows import known_leads
 
 
 def stride_into_depth(graph: Graph, conv: Call, to: str) -> Replacement:

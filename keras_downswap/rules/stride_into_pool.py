@@ -6,14 +6,14 @@ For every padding the strided law is the stride-1 law followed by n -> (n + s - 
 stride s: so a `same` pool always has the right length. A `valid` pool is taken where it gives the same length too.
 """
 
-from keras_downswap.emit import conv_layer, pool_layer
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph
-from keras_downswap.match import pointwise_run
-from keras_downswap.needs import require_conv
-from keras_downswap.rule import KEEP, Promise, Replacement, Rule, Step
-from keras_downswap.spans import strided_pools
-from keras_downswap.traits import is_strided_conv
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.rulekit.layers import conv_layer, pool_layer
+from keras_downswap.rulekit.matching import pointwise_run
+from keras_downswap.rulekit.preconditions import require_conv
+from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule, Step
+from keras_downswap.rulekit.windows import strided_pools
 
 KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}
 

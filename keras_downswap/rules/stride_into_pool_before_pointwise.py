@@ -6,14 +6,14 @@ The law of the stride is n -> (n + s - 1) // s, that of a `same` pool of stride 
 gives the same length too. The convolution runs on the pooled map, at its old cost.
 """
 
-from keras_downswap.emit import conv_layer, pool_layer
-from keras_downswap.geometry import Window
-from keras_downswap.graph import Call, Graph
-from keras_downswap.needs import require_conv, require_pointwise
-from keras_downswap.rule import Promise, Replacement, Rule
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.rulekit.layers import conv_layer, pool_layer
+from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.windows import strided_pools
 from keras_downswap.rules.stride_into_pool import KINDS
-from keras_downswap.spans import strided_pools
-from keras_downswap.traits import is_strided_conv
 
 
 def stride_into_pool_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:

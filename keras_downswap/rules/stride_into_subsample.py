@@ -6,13 +6,18 @@
 the stride-1 convolution pads (1, 1). So the strided convolution's lead is held, by explicit padding where need be.
 """
 
-from keras_downswap.emit import may_be_causal, pool_layer, refit
-from keras_downswap.geometry import SizeMap, Window, fit
-from keras_downswap.graph import Call, Graph
-from keras_downswap.needs import require_bias_in_place, require_conv, require_free_name, require_position_free
-from keras_downswap.rule import Promise, Replacement, Rule
-from keras_downswap.spans import known_leads
-from keras_downswap.traits import is_strided_conv
+from keras_downswap.ir.geometry import SizeMap, Window, fit
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.rulekit.layers import may_be_causal, pool_layer, refit
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_conv,
+    require_free_name,
+    require_position_free,
+)
+from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.windows import known_leads
 
 
 def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graphs import Sketch, averages, close, convolved, emitted, made, named, pair, placed
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from support.graphs import Sketch, averages, close, convolved, emitted, made, named, pair, placed
 
-from keras_downswap.graph import Graph
-from keras_downswap.rule import Promise, Refused, Replacement
+from keras_downswap.ir.graph import Graph
+from keras_downswap.rulekit.rule import Promise, Refused, Replacement
 from keras_downswap.rules.average_pool_into_kernel import RULE
 
 AVERAGE = {"kind": "Average"}

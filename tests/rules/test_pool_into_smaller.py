@@ -6,15 +6,15 @@ from collections import Counter
 from itertools import product
 from typing import Any
 
-import laws
 import numpy as np
 import pytest
-from graphs import Sketch, averages, close, emitted, made, maxima
+from support import laws
+from support.graphs import Sketch, averages, close, emitted, made, maxima
 
 from keras_downswap import plan_swaps, swap_downsampling
-from keras_downswap.find import find_sites
+from keras_downswap.planning.find import find_sites
+from keras_downswap.planning.sites import Site
 from keras_downswap.rules import RULES
-from keras_downswap.site import Site
 
 X = np.random.default_rng(2).standard_normal((60, 2))
 PRIMES = {2, 3, 5, 7, 11}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from graphs import Sketch, made, named, pair
+from support.graphs import Sketch, made, named, pair
 
-from keras_downswap.rule import Promise, Refused
+from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.pool_of_one_into_pool import RULE
 
 

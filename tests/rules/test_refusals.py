@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from graphs import Sketch, made
+from support.graphs import Sketch, made
 
-from keras_downswap.find import find_sites
-from keras_downswap.graph import Graph, Role
+from keras_downswap.ir.graph import Graph, Role
+from keras_downswap.planning.find import find_sites
 from keras_downswap.rules import RULES
 
 Draw = Callable[[Sketch], Any]

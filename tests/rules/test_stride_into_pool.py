@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from graphs import Sketch, made, named
+from support.graphs import Sketch, made, named
 
-from keras_downswap.graph import Graph
-from keras_downswap.rule import KEEP, Promise, Refused, Replacement
+from keras_downswap.ir.graph import Graph
+from keras_downswap.rulekit.rule import KEEP, Promise, Refused, Replacement
 from keras_downswap.rules.stride_into_pool import RULE
 
 

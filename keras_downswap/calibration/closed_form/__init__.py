@@ -1,0 +1,1 @@
+"""Fitting one layer at a time by least squares."""

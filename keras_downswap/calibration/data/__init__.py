@@ -1,0 +1,1 @@
+"""Calibration inputs of any kind, as checked batches."""

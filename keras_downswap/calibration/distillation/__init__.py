@@ -1,0 +1,1 @@
+"""Training the new model end to end on what the original computes."""

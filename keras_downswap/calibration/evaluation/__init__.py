@@ -1,0 +1,1 @@
+"""How far two models agree, and what a disagreement costs."""

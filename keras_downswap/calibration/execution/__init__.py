@@ -1,0 +1,1 @@
+"""Running the two models call by call, and reading and writing live layers."""

@@ -1,0 +1,1 @@
+"""Which tensors and layers of the new model stand for which of the original."""

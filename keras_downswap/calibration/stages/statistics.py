@@ -1,0 +1,48 @@
+"""BatchNormalization meets other statistics behind a swap: they are taken anew, layer after layer.
+
+Each layer's are those of its input in the new model with all earlier layers done, over all samples at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_downswap.calibration.closed_form.im2col import Array
+from keras_downswap.calibration.closed_form.layerwise import Fit, LayerFit
+from keras_downswap.calibration.execution.interpreter import Place
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.graph import Call
+
+
+class Renewal(Fit):
+    """A BatchNormalization layer that gets the mean and variance of its inputs."""
+
+    def __init__(self, new: Reading, place: Place, name: str, call: Call) -> None:
+        """Note the layer, by its call."""
+        super().__init__(place, name, None)
+        self.dialect, self.axis, self.folds = new.dialect, call.settings.get("axis", -1), call.wrapped is not None
+        self.layer = new.dialect.unwrapped(new.layers[call.layer])
+
+    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
+        """Give the layer its statistics."""
+        mean, variance = moments(inputs, self.axis)
+        self.dialect.assign(self.layer.moving_mean, mean)
+        self.dialect.assign(self.layer.moving_variance, variance)
+        return []
+
+
+def moments(values: Sequence[Any], axis: int) -> tuple[Any, Any]:
+    """Return mean and variance of each channel over all batches, summed in float64."""
+    count, total, squares = 0, 0.0, 0.0
+    for value in values:
+        flat = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
+        count += len(flat)
+        total = total + flat.sum(0, dtype=np.float64)
+    mean = total / count
+    for value in values:
+        flat = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
+        squares = squares + np.square(flat - mean, dtype=np.float64).sum(0)
+    return mean, squares / count

@@ -1,0 +1,1 @@
+"""Saved models: what wrote them, whether they are safe to load, reading and writing."""

@@ -1,0 +1,240 @@
+"""What a model looks like to a rule: calls of layers, producers first, without any framework."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any
+
+from keras_downswap.ir.geometry import Window
+
+Shape = tuple[int | None, ...]
+
+
+class Role(Enum):
+    """What a call does to the spatial axes of its input."""
+
+    INPUT = "input"
+    CONV = "convolution"
+    MAX_POOL = "max pooling"
+    AVERAGE_POOL = "average pooling"
+    GLOBAL_POOL = "global pooling"
+    LINEAR = "per-channel affine map"
+    POINTWISE = "elementwise non-linear map"
+    JOIN = "join of several tensors, position by position"
+    OTHER_CONV = "convolution of another kind"
+    RESIZE = "padding or cropping"
+    MODEL = "nested model"
+    OTHER = "other"
+
+
+POOLS = frozenset({Role.MAX_POOL, Role.AVERAGE_POOL})
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A symbolic tensor: its shape (batch first, None where unknown), dtype name, and producing call."""
+
+    shape: Shape
+    dtype: str
+    producer: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one layer.
+
+    Attributes:
+        index: Position in `Graph.calls`.
+        layer: Number of the layer, the same for every call of a shared layer, in every scope.
+        name: The layer's name.
+        class_name: The layer's class, for people.
+        role: What it does to the spatial axes; stock classes only, a subclass is OTHER.
+        inputs: Tensors consumed, in argument order.
+        outputs: Tensors produced.
+        windows: One `Window` per spatial axis, for convolutions and pools.
+        channels_last: Whether the channel axis is the last one.
+        settings: Further facts by Keras' own argument names (`filters`, `groups`, `activation`, `use_bias`); of a join
+            whether it is `linear`, and its `axis`.
+        obstacle: Why this call must stay as it is, whatever a rule says; None where nothing stands in the way.
+        frozen_training: The value of `training=` if the call froze it, else None.
+        inner: The graph of a nested model.
+        hidden: Downsampling layers inside an opaque layer, as (name, class), which no rule can reach.
+        inside: Numbers of all layers inside another, which calls them where no rule can see it.
+        wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are that layer's, and
+            shapes are seen as it sees them, with time a part of the batch. None for any other layer.
+        opens: Whether the call of a nested model runs just its graph at inference, so that its calls can stand for it.
+    """
+
+    index: int
+    layer: int
+    name: str
+    class_name: str
+    role: Role
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    windows: tuple[Window, ...] = ()
+    channels_last: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    obstacle: str | None = None
+    frozen_training: bool | None = None
+    inner: Graph | None = None
+    hidden: tuple[tuple[str, str], ...] = ()
+    inside: tuple[int, ...] = ()
+    wrapped: str | None = None
+    opens: bool = False
+
+    @property
+    def path(self) -> str:
+        """The layer's name, and behind a slash that of the layer it wraps."""
+        return self.name if self.wrapped is None else f"{self.name}/{self.wrapped}"
+
+    @property
+    def label(self) -> str:
+        """The layer in words: its class and name."""
+        return f"{self.class_name} '{self.path}'"
+
+    def uses(self, counts: Mapping[int, int]) -> int:
+        """Return how often what it calls is called, given `Graph.uses` of the whole model."""
+        return max(counts[layer] for layer in (self.layer, *self.inside))
+
+    @property
+    def strided(self) -> bool:
+        """Whether some axis has a stride above 1."""
+        return any(w.stride > 1 for w in self.windows)
+
+    @property
+    def downsamples(self) -> bool:
+        """Whether a report owes this call an entry: every pool, and every strided convolution."""
+        return self.role in POOLS or self.role is Role.GLOBAL_POOL or self.strided
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All calls of one scope (a model or a nested model), producers first.
+
+    Attributes:
+        scope: Number of this scope; 0 is the model itself.
+        name: The model's name.
+        calls: Every call, producers before consumers.
+        tensors: Every tensor by number.
+        inputs: The model's inputs, in order.
+        outputs: The model's outputs, in order; a tensor may occur twice.
+    """
+
+    scope: int
+    name: str
+    calls: tuple[Call, ...]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @cached_property
+    def consumers(self) -> Mapping[int, tuple[int, ...]]:
+        """Calls that consume each tensor."""
+        found: dict[int, list[int]] = {}
+        for call in self.calls:
+            for tensor in call.inputs:
+                found.setdefault(tensor, []).append(call.index)
+        return {tensor: tuple(calls) for tensor, calls in found.items()}
+
+    @cached_property
+    def branch_by_branch(self) -> tuple[Call, ...]:
+        """Every call, producers first, and what leads to one argument of a call whole before what leads to the next."""
+        ends = [self.calls[self.tensors[tensor].producer] for tensor in self.outputs]
+        done: dict[int, Call] = {}
+        todo = [*reversed(self.calls), *reversed(ends)]
+        while todo:
+            call = todo[-1]
+            sources = (self.calls[self.tensors[tensor].producer] for tensor in call.inputs)
+            first = None if call.index in done else next((s for s in sources if s.index not in done), None)
+            if first is not None:
+                todo.append(first)
+            else:
+                done.setdefault(call.index, todo.pop())
+        return tuple(done.values())
+
+    def producer(self, call: Call) -> Call:
+        """Return the call that produced the (first) input of `call`."""
+        return self.calls[self.tensors[call.inputs[0]].producer]
+
+    def sole_consumer(self, call: Call) -> Call | None:
+        """Return the one call that consumes the output of `call`; None where it has several, none, or is an output."""
+        users = self.consumers.get(call.outputs[0], ())
+        if len(users) != 1 or self.is_output(call):
+            return None
+        return self.calls[users[0]]
+
+    def is_output(self, call: Call) -> bool:
+        """Tell whether a tensor of `call` is an output of the model."""
+        return any(tensor in self.outputs for tensor in call.outputs)
+
+    def input_shape(self, call: Call) -> Shape:
+        """Return the shape of the first input of `call`, without the axis of time that a wrapper takes off."""
+        return self._seen(call.inputs[0], call)
+
+    def output_shape(self, call: Call) -> Shape:
+        """Return the shape of the first output of `call`, without the axis of time that a wrapper takes off."""
+        return self._seen(call.outputs[0], call)
+
+    def _seen(self, tensor: int, call: Call) -> Shape:
+        shape = self.tensors[tensor].shape
+        return shape if call.wrapped is None else (*shape[:1], *shape[2:])
+
+    def times(self, call: Call) -> int | None:
+        """Return how often `call` runs for one sample: the length of a wrapper's axis of time, else once."""
+        return 1 if call.wrapped is None else self.tensors[call.inputs[0]].shape[1]
+
+    def sizes(self, call: Call) -> Shape:
+        """Return the spatial sizes of the first input of `call`, None where unknown."""
+        return spatial(self.input_shape(call), call.channels_last)
+
+    def channels_last(self, calls: Iterable[int]) -> bool:
+        """Tell where a site's channels are: as its convolutions and pools have it, which alone are told."""
+        sliding = [call for call in (self.calls[i] for i in calls) if call.windows]
+        return all(call.channels_last for call in sliding)
+
+    def uses(self) -> Counter[int]:
+        """Count how often each layer is called, inside nested models once for each call of the model.
+
+        A call of a layer that holds others counts as one of each of them.
+        """
+        found = Counter(layer for call in self.calls for layer in {call.layer, *call.inside})
+        for call in self.calls:
+            if call.inner is not None:
+                found += call.inner.uses()
+        return found
+
+    def scopes(self) -> Iterator[tuple[str, Graph]]:
+        """Yield (path prefix, graph) of this scope and of every nested one, each scope once."""
+        seen: set[int] = set()
+        todo: list[tuple[str, Graph]] = [("", self)]
+        while todo:
+            prefix, graph = todo.pop(0)
+            if graph.scope in seen:
+                continue
+            seen.add(graph.scope)
+            yield prefix, graph
+            todo[:0] = [(f"{prefix}{c.path}/", c.inner) for c in graph.calls if c.inner is not None]
+
+    def __str__(self) -> str:
+        """Draw the graph, a line a call."""
+        lines = []
+        for call in self.calls:
+            sources = ", ".join(self.calls[self.tensors[t].producer].name for t in call.inputs)
+            shapes = ", ".join(str(self.tensors[t].shape) for t in call.outputs)
+            lines.append(f"{call.name}: {call.class_name}({sources}) -> {shapes}")
+        return "\n".join(lines)
+
+
+def spatial(shape: Shape, channels_last: bool) -> Shape:
+    """Return the spatial part of a (batch, ..., channels) or (batch, channels, ...) shape."""
+    return shape[1:-1] if channels_last else shape[2:]
+
+
+def channels(shape: Shape, channels_last: bool) -> int | None:
+    """Return the channel count of a shape."""
+    return shape[-1] if channels_last else shape[1]

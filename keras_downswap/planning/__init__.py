@@ -1,0 +1,1 @@
+"""Decides which rule takes which call of a model; builds nothing."""

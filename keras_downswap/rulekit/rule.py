@@ -1,0 +1,161 @@
+"""What a rule is, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.kernel_math import Array, binomial
+
+LAST_RESORT = 3
+"""Rank from which on an exact rule waits until no other exact rule changes anything more."""
+
+
+class Promise(Enum):
+    """What a swap keeps: EXACT the values at inference (to rounding) and the shapes, APPROXIMATE the shapes."""
+
+    EXACT = "exact"
+    APPROXIMATE = "approximate"
+
+
+class Refused(Exception):
+    """Raised by `require`: this rule does not fit this call, with the reason as one sentence."""
+
+
+class Elsewhere(Refused):
+    """Raised by `applies`: the rule is for calls of another kind, so its reason counts only where no other is given."""
+
+
+def applies(condition: bool, reason: str) -> None:
+    """Pass over a call that a rule is not about at all.
+
+    Args:
+        condition: What makes it the rule's kind of call.
+        reason: A sentence that says what kind of call it is instead.
+
+    Raises:
+        Elsewhere: If the condition does not hold.
+    """
+    if not condition:
+        raise Elsewhere(reason)
+
+
+def require(condition: bool, reason: str) -> None:
+    """Refuse the site unless `condition` holds; the only way in which a rule says no.
+
+    Args:
+        condition: What the rule's law needs.
+        reason: A sentence that names the layer, what was expected and what was found.
+
+    Raises:
+        Refused: If the condition does not hold.
+    """
+    if not condition:
+        raise Refused(reason)
+
+
+class Keep(Enum):
+    """The step that leaves the call itself in place."""
+
+    KEEP = "keep"
+
+
+KEEP: Final = Keep.KEEP
+
+
+@dataclass(frozen=True)
+class Make:
+    """A layer to be made.
+
+    Attributes:
+        kind: Its stock Keras class name without the rank, such as `Conv`, `MaxPooling`, `ZeroPadding`.
+        rank: Number of spatial axes.
+        name: Wanted name; made unique in its scope unless it replaces the layer of that name.
+        settings: Keras' constructor arguments, over those of `like`.
+        beside: The layer whose dtype policy it takes.
+        like: The layer whose other settings, flags and weights it takes.
+        kernel: Makes the new kernel from that of `like`; None moves it verbatim.
+        bias: Likewise the bias.
+        fixed: Makes the kernel of a layer that is like no other from its shape.
+        frozen: Whether the layer is made not to train.
+    """
+
+    kind: str
+    rank: int
+    name: str
+    settings: Mapping[str, Any]
+    beside: int
+    like: int | None = None
+    kernel: Callable[[Array], Array] | None = None
+    bias: Callable[[Array], Array] | None = None
+    fixed: Callable[[tuple[int, ...]], Array] | None = None
+    frozen: bool = False
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it is a convolution."""
+        return self.kind.endswith("Conv")
+
+    @property
+    def blurs(self) -> bool:
+        """Whether it is a convolution of each channel with a fixed binomial kernel."""
+        return self.fixed is binomial
+
+
+Step = Make | Keep
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """A rule's answer: what takes the place of some calls.
+
+    Attributes:
+        chain: The calls that the site spans, upstream first.
+        steps: For each replaced call, by index, the layers that are called in its place, in order; none deletes it.
+        signed: Whether values below zero may come in; where not, the promise is for others only.
+    """
+
+    chain: tuple[int, ...]
+    steps: Mapping[int, tuple[Step, ...]]
+    signed: bool = True
+
+    @property
+    def sized(self) -> bool:
+        """Whether a layer of it takes maps of one size only."""
+        return any(isinstance(s, Make) and s.kind == "Reshape" for steps in self.steps.values() for s in steps)
+
+
+def _alone(graph: Graph, anchor: Call) -> tuple[Call, ...]:
+    return (anchor,)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One identity or one approximate swap.
+
+    Attributes:
+        name: The rule's name, as its file.
+        targets: The values of `to` that it serves.
+        promise: What it keeps.
+        verbatim: Whether all weights move unchanged, kernel included.
+        anchors: Whether it may start at this call; a call that no rule of a target anchors at is what `to` asks for.
+        apply: Pure function from the graph and the anchor to the replacement; refuses through `require`.
+        summary: One line for people.
+        spans: The calls that a refused site is reported with; by default the anchor alone.
+        rank: Rules of one promise are tried by rank, the lowest first; exact ones from `LAST_RESORT` on wait.
+        form: The value of `kernel` or `method` that asks for it; empty for a rule that is asked whatever the kernels.
+    """
+
+    name: str
+    targets: frozenset[str]
+    promise: Promise
+    verbatim: bool
+    anchors: Callable[[Call], bool]
+    apply: Callable[[Graph, Call, str], Replacement]
+    summary: str
+    spans: Callable[[Graph, Call], tuple[Call, ...]] = _alone
+    rank: int = 0
+    form: str = ""
