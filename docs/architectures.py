@@ -21,9 +21,9 @@ import keras
 from support import architectures
 
 from keras_downswap import plan_swaps
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.planning.cost import cost_of, site_cost
 from keras_downswap.planning.limits import PREFIX, profiles
-from keras_downswap.rulekit.rule import Replacement
 from keras_downswap.rules import TARGETS
 
 MODELS: dict[str, Callable[[], Any]] = {

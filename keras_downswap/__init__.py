@@ -3,8 +3,16 @@
 from keras_downswap.api import plan_swaps, swap_downsampling
 from keras_downswap.calibration.calibrate import calibrate
 from keras_downswap.calibration.report import CalibrationReport
-from keras_downswap.errors import BadRequest, BrokenPromise, DownswapError, FileRefused, UnreadableModel
-from keras_downswap.plan import NothingSwapped, Plan, SomethingLost
+from keras_downswap.errors import (
+    BadRequest,
+    BrokenPromise,
+    DownswapError,
+    FileRefused,
+    NothingSwapped,
+    SomethingLost,
+    UnreadableModel,
+)
+from keras_downswap.plan import Plan
 from keras_downswap.planning.sites import Site
 from keras_downswap.report import Report
 

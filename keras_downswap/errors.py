@@ -1,4 +1,4 @@
-"""Every error that leaves this package on purpose."""
+"""Every error and warning that this package gives on purpose."""
 
 
 class DownswapError(Exception):
@@ -19,3 +19,15 @@ class BrokenPromise(DownswapError):
 
 class FileRefused(DownswapError):
     """A file is not a saved Keras model, cannot be opened, or holds what would run a stranger's code."""
+
+
+class BadData(BadRequest):
+    """The data does not fit the model's inputs, or there is too little of it."""
+
+
+class NothingSwapped(UserWarning):
+    """The swap changed nothing: the model has no site that the request could swap."""
+
+
+class SomethingLost(UserWarning):
+    """The new model lacks something of the original that no copy could carry; the report's notes say it too."""

@@ -13,6 +13,7 @@ from keras_downswap.calibration.calibrate import calibrate, feeds_of
 from keras_downswap.calibration.data.command_line import load
 from keras_downswap.checks import Check
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.errors import NothingSwapped, SomethingLost
 from keras_downswap.ir.graph import Graph
 from keras_downswap.planning.find import KernelForm, Method, find_sites
 from keras_downswap.planning.shared_layers import Place
@@ -22,14 +23,6 @@ from keras_downswap.rebuilding.rewrite import rewrite
 from keras_downswap.rebuilding.verify import traces, verify
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rulekit.rule import Rule
-
-
-class NothingSwapped(UserWarning):
-    """The swap changed nothing: the model has no site that the request could swap."""
-
-
-class SomethingLost(UserWarning):
-    """The new model lacks something of the original that no copy could carry; the report's notes say it too."""
 
 
 @dataclass(frozen=True)

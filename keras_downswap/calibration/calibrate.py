@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keras_downswap.calibration.data.samples import BadData, Batch, Data, Feed
+from keras_downswap.calibration.data.samples import Batch, Data, Feed
 from keras_downswap.calibration.execution.snapshot import Snapshot
 from keras_downswap.calibration.pairing.trainable import Movable
 from keras_downswap.calibration.progress import Bar
@@ -17,7 +17,7 @@ from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.calibration.run import Ladder, fixed_batch
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.errors import BadRequest
+from keras_downswap.errors import BadData, BadRequest
 
 Fitting = Literal["auto", "statistics", "least_squares", "distill"]
 RUNGS = ("statistics", "least_squares", "distill")

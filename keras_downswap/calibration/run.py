@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_downswap.calibration.closed_form.layerwise import Fit, LayerFit, fit_layers
 from keras_downswap.calibration.closed_form.pool_scale_fit import PoolFit
-from keras_downswap.calibration.data.samples import BadData, Data
+from keras_downswap.calibration.data.samples import Data
 from keras_downswap.calibration.evaluation.agreement import Judge
 from keras_downswap.calibration.execution.snapshot import Snapshot
 from keras_downswap.calibration.pairing.trainable import Movable
@@ -23,6 +23,7 @@ from keras_downswap.calibration.stages.distill import Run, aims_of, distill
 from keras_downswap.calibration.stages.least_squares import KernelFit
 from keras_downswap.calibration.stages.statistics import Renewal
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.errors import BadData
 from keras_downswap.ir.graph import Graph
 
 BATCH = 128

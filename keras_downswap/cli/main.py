@@ -19,10 +19,10 @@ from rich.table import Table
 from keras_downswap import __version__
 from keras_downswap.api import plan_swaps
 from keras_downswap.dialects.quiet_import import start
-from keras_downswap.errors import BadRequest, DownswapError
+from keras_downswap.errors import BadRequest, DownswapError, NothingSwapped, SomethingLost
 from keras_downswap.files import io as files
 from keras_downswap.ir.graph import Shape
-from keras_downswap.plan import NothingSwapped, Plan, SomethingLost
+from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import site_cost
 from keras_downswap.planning.find import METHODS
 from keras_downswap.planning.limits import PREFIX, profiles

@@ -8,9 +8,8 @@ from typing import Any
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Role
-from keras_downswap.ir.predicates import NEVER_NEGATIVE
-from keras_downswap.rulekit.preconditions import ALONG_LAST_AXIS
-from keras_downswap.rulekit.preconditions import ELEMENTWISE as ELEMENTWISE_NAMES
+from keras_downswap.ir.predicates import ALONG_LAST_AXIS, NEVER_NEGATIVE
+from keras_downswap.ir.predicates import ELEMENTWISE as ELEMENTWISE_NAMES
 
 CONV = re.compile(r"(?P<kind>Conv|DepthwiseConv|SeparableConv)[123]D")
 POOL = re.compile(r"(Max|Average)Pooling[123]D")

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role
 
+ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
+ELEMENTWISE = frozenset({
+    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "hard_silu",
+    "hard_swish", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "tanh", "hard_tanh", "tanh_shrink",
+    "softplus", "sparse_plus", "squareplus", "softsign", "soft_shrink", "hard_shrink", "threshold", "exponential",
+})  # fmt: skip
 NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "exponential", "softplus"})
 MONOTONE = NEVER_NEGATIVE - {"softmax"} | {
     "linear", "leaky_relu", "elu", "selu", "celu", "log_sigmoid", "tanh", "hard_tanh", "tanh_shrink", "squareplus",

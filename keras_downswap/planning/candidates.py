@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.rulekit.rule import Elsewhere, Make, Refused, Replacement, Rule
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.rulekit.rule import Elsewhere, Refused, Rule
 
 
 class Answer(NamedTuple):

@@ -10,11 +10,12 @@ from typing import Literal
 
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.planning.candidates import Answer, Refusal, asked, reason_of
 from keras_downswap.planning.cost import effort
 from keras_downswap.planning.limits import PREFIX, Limits, limits
 from keras_downswap.planning.within_limits import legal
-from keras_downswap.rulekit.rule import LAST_RESORT, Promise, Refused, Replacement, Rule
+from keras_downswap.rulekit.rule import LAST_RESORT, Promise, Refused, Rule
 
 Method = Literal["auto", "exact", "copy", "wide"]
 METHODS: tuple[Method, ...] = ("auto", "exact", "copy", "wide")

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from math import prod
 
 from keras_downswap.ir.graph import Graph, Role, Shape
+from keras_downswap.ir.replacement import KEEP, Make, Replacement
 from keras_downswap.planning.shapes import Stage, settings_of, stages
 from keras_downswap.planning.sites import Site
 from keras_downswap.rulekit.layers import made_windows
-from keras_downswap.rulekit.rule import KEEP, Make, Replacement
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from functools import partial
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Tensor
 from keras_downswap.ir.kernel_math import Array, fixed_then
+from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
 from keras_downswap.planning.shapes import Map, settings_of, stages
 from keras_downswap.rulekit.layers import cells, made_windows
-from keras_downswap.rulekit.rule import KEEP, Make, Replacement, Step
 
 RESIZES = frozenset({"ZeroPadding", "Cropping"})
 ROLES = {

@@ -7,12 +7,13 @@ from dataclasses import replace
 from types import MappingProxyType
 
 from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.replacement import KEEP, Replacement
+from keras_downswap.ir.walks import around
 from keras_downswap.planning.choose import KERNELS, METHODS, Choice, KernelForm, Method
 from keras_downswap.planning.draft import Draft
 from keras_downswap.planning.shared_layers import Place, conflicts
 from keras_downswap.planning.sites import Selector, Site, selector_of
-from keras_downswap.rulekit.matching import around
-from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 
 __all__ = ["KERNELS", "METHODS", "KernelForm", "Method", "find_sites"]
 

@@ -12,8 +12,8 @@ from typing import Any
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import POOLS, Call, Role, Shape
+from keras_downswap.ir.replacement import Make
 from keras_downswap.rulekit.layers import made_windows
-from keras_downswap.rulekit.rule import Make
 
 if sys.version_info >= (3, 11):
     import tomllib

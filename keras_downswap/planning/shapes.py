@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Shape, channels, spatial
+from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
 from keras_downswap.rulekit.layers import cells, made_windows
-from keras_downswap.rulekit.rule import KEEP, Make, Replacement, Step
 
 
 class Map(NamedTuple):

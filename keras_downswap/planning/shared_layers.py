@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from keras_downswap.ir.graph import Graph, channels
+from keras_downswap.ir.replacement import Make
 from keras_downswap.planning.sites import Site
-from keras_downswap.rulekit.rule import Make
 
 Place = tuple[int, int]
 """A call: the number of its scope, and its index there."""

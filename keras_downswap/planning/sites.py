@@ -9,7 +9,7 @@ from typing import Literal
 
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import Graph
-from keras_downswap.rulekit.rule import Replacement
+from keras_downswap.ir.replacement import Replacement
 
 
 @dataclass(frozen=True)

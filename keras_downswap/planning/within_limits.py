@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.replacement import Make, Replacement, Step
 from keras_downswap.planning.candidates import Answer, Refusal, asked
 from keras_downswap.planning.limits import Limits
 from keras_downswap.planning.shapes import settings_of, stages
 from keras_downswap.rulekit.kernel_padding import embedded
 from keras_downswap.rulekit.layers import conv_layer
-from keras_downswap.rulekit.rule import Make, Refused, Replacement, Rule, Step, require
+from keras_downswap.rulekit.rule import Refused, Rule, require
 from keras_downswap.rules.kernel_into_larger import RULE as LARGER
 
 

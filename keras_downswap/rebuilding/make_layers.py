@@ -8,7 +8,7 @@ from typing import Any
 from keras_downswap.dialects.copying.deep_copy import Twins
 from keras_downswap.dialects.describe import activation_name
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.rulekit.rule import Make
+from keras_downswap.ir.replacement import Make
 
 
 def make(step: Make, name: str, reading: Reading, twins: Twins) -> Any:

@@ -13,10 +13,10 @@ from typing import Any
 from keras_downswap.dialects.copying.deep_copy import Twins, Uncopyable
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.ir.graph import Call, Graph, channels
+from keras_downswap.ir.replacement import KEEP, Make, Step
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.make_layers import fill, kernels, make
 from keras_downswap.rebuilding.restore import dress
-from keras_downswap.rulekit.rule import KEEP, Make, Step
 
 
 @dataclass

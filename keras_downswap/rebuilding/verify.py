@@ -10,11 +10,11 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BrokenPromise
 from keras_downswap.ir.geometry import IDENTITY, SizeMap, resized
 from keras_downswap.ir.graph import Call, Graph, Role, spatial
+from keras_downswap.ir.replacement import KEEP, Make
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.make_layers import kernels
 from keras_downswap.rebuilding.rewrite import Rewritten
 from keras_downswap.rebuilding.value_check import compare_values, paths_through
-from keras_downswap.rulekit.rule import KEEP, Make
 
 
 def traces(reading: Reading) -> tuple[tuple[int, int], ...]:

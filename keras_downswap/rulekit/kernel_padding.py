@@ -9,8 +9,9 @@ from functools import partial
 from keras_downswap.ir.geometry import Fit, Window, fit
 from keras_downswap.ir.graph import Call, Shape
 from keras_downswap.ir.kernel_math import Array, fixed_then, placed
+from keras_downswap.ir.replacement import Make
 from keras_downswap.rulekit.layers import in_front, made_windows
-from keras_downswap.rulekit.rule import Make, require
+from keras_downswap.rulekit.rule import require
 
 
 def embedded(conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | None) -> tuple[Make, ...]:

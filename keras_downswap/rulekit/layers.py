@@ -8,8 +8,10 @@ from typing import Any
 from keras_downswap.ir.geometry import Fit, Window, fit
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import Array
-from keras_downswap.rulekit.matching import branches_behind, in_graph_order
-from keras_downswap.rulekit.rule import Make, Replacement, Step, require
+from keras_downswap.ir.replacement import Make, Replacement, Step
+from keras_downswap.ir.walks import in_graph_order
+from keras_downswap.rulekit.matching import branches_behind
+from keras_downswap.rulekit.rule import require
 
 
 def refit(

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_downswap.ir.graph import Call, Graph, Role, Shape
+from keras_downswap.ir.predicates import ALONG_LAST_AXIS, ELEMENTWISE
 from keras_downswap.rulekit.rule import applies, require
-
-ALONG_LAST_AXIS = frozenset({"softmax", "log_softmax", "sparsemax", "glu"})
-ELEMENTWISE = frozenset({
-    "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish", "mish", "hard_silu",
-    "hard_swish", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "tanh", "hard_tanh", "tanh_shrink",
-    "softplus", "sparse_plus", "squareplus", "softsign", "soft_shrink", "hard_shrink", "threshold", "exponential",
-})  # fmt: skip
 
 
 def require_conv(conv: Call) -> None:

@@ -9,10 +9,11 @@ must stay inside the map. Per-channel affine maps commute with the mean, so they
 from keras_downswap.ir.geometry import Window, fit
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import conv_layer, in_each_branch, in_front, pool_layer
-from keras_downswap.rulekit.matching import reach
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_never_pads
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_behind
 
 

@@ -8,10 +8,11 @@ with the mean, so they may stand between.
 
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import conv_layer, in_each_branch, pool_layer
-from keras_downswap.rulekit.matching import reach
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_pointwise
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 
 
 def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -9,9 +9,10 @@ does. The kernel is frozen, as a pool has nothing to train.
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import mean
 from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.fixed_kernels import per_channel
 from keras_downswap.rulekit.preconditions import require_floats, require_never_pads, require_window
-from keras_downswap.rulekit.rule import LAST_RESORT, Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.rule import LAST_RESORT, Promise, Rule, applies
 
 
 def average_pool_into_depthwise(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -8,8 +8,9 @@ open to training: the All-CNN form of Springenberg et al. 2014.
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.preconditions import require_never_pads, require_window
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, applies
 from keras_downswap.rules.pool_into_extra_conv import pool_into_extra_conv
 
 

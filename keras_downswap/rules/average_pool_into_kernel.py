@@ -9,10 +9,11 @@ so they may stand between. Where the pool pads, its divisor changes from window 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import pair_mean
 from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import fused, in_each_branch
-from keras_downswap.rulekit.matching import reach
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_never_pads
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, applies
 from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_behind
 
 

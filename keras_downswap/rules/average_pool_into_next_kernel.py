@@ -13,10 +13,11 @@ from keras_downswap.ir.geometry import Window, fit
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import Array, averaged, dilated
 from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import cropped, may_be_causal, refit
 from keras_downswap.rulekit.matching import conv_after
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_never_pads, require_position_free
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 from keras_downswap.rulekit.windows import known_leads
 
 

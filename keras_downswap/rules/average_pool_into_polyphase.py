@@ -13,12 +13,14 @@ from math import prod
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import Array, dilated, group_mean, phases, repeated
-from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_pool
+from keras_downswap.ir.replacement import Replacement, Step
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.fixed_kernels import across, depth_of
 from keras_downswap.rulekit.layers import fused
-from keras_downswap.rulekit.matching import branches_behind, reach
-from keras_downswap.rulekit.preconditions import ALONG_LAST_AXIS, require_never_pads, require_position_free
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, Step, applies, require
+from keras_downswap.rulekit.matching import branches_behind
+from keras_downswap.rulekit.preconditions import require_never_pads, require_position_free
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_behind
 
 

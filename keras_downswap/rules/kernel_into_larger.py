@@ -7,10 +7,11 @@ tap larger; within a profile's limits a kernel grows to the next size that is ta
 """
 
 from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.kernel_padding import embedded
 from keras_downswap.rulekit.layers import conv_layer
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 
 
 def kernel_into_larger(graph: Graph, conv: Call, to: str) -> Replacement:

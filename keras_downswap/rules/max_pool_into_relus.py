@@ -14,9 +14,10 @@ from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import round_of, tournament
 from keras_downswap.ir.predicates import is_pool, never_negative
+from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.rulekit.fixed_kernels import across, depth_of, per_channel
 from keras_downswap.rulekit.preconditions import require_floats, require_window
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 
 
 def max_pool_into_relus(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -8,10 +8,11 @@ whatever the pool pads: a maximum is one of its cells, and the weights of a mean
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import KEEP, Replacement, Step
+from keras_downswap.ir.walks import commuting_run
 from keras_downswap.rulekit.layers import pool_layer, without
-from keras_downswap.rulekit.matching import commuting_run
 from keras_downswap.rulekit.preconditions import require_one_dtype, require_window
-from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule, Step, applies
+from keras_downswap.rulekit.rule import Promise, Rule, applies
 from keras_downswap.rules.pools_into_one import KINDS
 
 

@@ -11,10 +11,11 @@ from keras_downswap.ir.geometry import Window, fit
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement, Step
 from keras_downswap.rulekit.fixed_kernels import per_channel
 from keras_downswap.rulekit.layers import in_front, pool_layer
 from keras_downswap.rulekit.preconditions import require_floats, require_window
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, Step, require
+from keras_downswap.rulekit.rule import Promise, Rule, require
 
 
 def pool_into_blur(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -9,9 +9,10 @@ so the mean is where a fit of the kernel starts; nothing here fits it.
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import pair_mean
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import fused, in_each_branch
-from keras_downswap.rulekit.matching import reach
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
 

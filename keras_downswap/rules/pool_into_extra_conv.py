@@ -9,9 +9,10 @@ All-CNN form of Springenberg et al. 2014, which lost nothing when trained from s
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import dense_mean
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.fixed_kernels import across, depth_of
 from keras_downswap.rulekit.preconditions import require_floats, require_window
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 
 
 def pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -9,9 +9,10 @@ middle where a layer has to pad or crop anyway.
 from keras_downswap.ir.geometry import Window, fit
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement, Step
 from keras_downswap.rulekit.layers import may_be_causal, refit
 from keras_downswap.rulekit.matching import conv_after
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, Step
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import composed_stride
 
 

@@ -7,9 +7,10 @@ Windows, and so lengths, are the same for every n; the values are equal only whe
 
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import pool_layer
 from keras_downswap.rulekit.preconditions import require_window
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, require
+from keras_downswap.rulekit.rule import Promise, Rule, require
 
 MADE = {"max_pool": ("MaxPooling", Role.MAX_POOL), "average_pool": ("AveragePooling", Role.AVERAGE_POOL)}
 

@@ -12,9 +12,10 @@ from itertools import zip_longest
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import pool_layer
 from keras_downswap.rulekit.preconditions import require_never_pads, require_window
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 
 ONE = Window(1)
 

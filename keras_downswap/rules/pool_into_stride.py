@@ -8,9 +8,10 @@ crop anyway, o is the window's middle (the earlier of two); else it is what plai
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import fused, in_each_branch
-from keras_downswap.rulekit.matching import reach
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import composed_stride, sampled_leads
 
 

@@ -12,10 +12,11 @@ from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import Array, mirrored, mirrored_sum, pair_mean
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.fixed_kernels import across
 from keras_downswap.rulekit.layers import fused, in_each_branch
-from keras_downswap.rulekit.matching import reach
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, require
+from keras_downswap.rulekit.rule import Promise, Rule, require
 from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
 

@@ -8,10 +8,11 @@ whatever per-channel affine maps stand between.
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import conv_layer
 from keras_downswap.rulekit.matching import conv_after
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_pointwise, require_position_free
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, applies
 
 
 def pool_of_one_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:

@@ -5,7 +5,8 @@ max_{i<1} x[j*q + i] = mean_{i<1} x[j*q + i] = x[j*q]
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies
+from keras_downswap.ir.replacement import Replacement
+from keras_downswap.rulekit.rule import Promise, Rule, applies
 from keras_downswap.rules.pool_into_pool import MADE, pool_into_pool
 
 

@@ -8,10 +8,11 @@ stride starts elsewhere for some lengths, so the lead is held, by explicit paddi
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import fused, in_each_branch
-from keras_downswap.rulekit.matching import reach
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_position_free
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, applies
 from keras_downswap.rulekit.windows import composed_stride, known_leads
 
 

@@ -10,10 +10,11 @@ per-channel affine ones with means, non-decreasing ones with maxima. Neither poo
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
+from keras_downswap.ir.replacement import Replacement
+from keras_downswap.ir.walks import commuting_run, sole_upstream
 from keras_downswap.rulekit.layers import pool_layer, without
-from keras_downswap.rulekit.matching import commuting_run, sole_upstream
 from keras_downswap.rulekit.preconditions import require_never_pads, require_one_dtype, require_window
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
 

@@ -7,9 +7,10 @@ The convolution goes, and its weights with it: a form to train, where gradients 
 
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_elementwise, is_strided_conv
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import pool_layer
 from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule, require
+from keras_downswap.rulekit.rule import Promise, Rule, require
 from keras_downswap.rulekit.windows import strided_pools
 
 

@@ -8,9 +8,10 @@ No value is computed that is thrown away, unlike behind a stride-1 convolution.
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import conv_layer, pool_layer
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv, require_pointwise
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 
 
 def stride_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:

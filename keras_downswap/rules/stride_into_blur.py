@@ -10,11 +10,12 @@ from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.ir.replacement import KEEP, Replacement, Step
 from keras_downswap.rulekit.fixed_kernels import per_channel
 from keras_downswap.rulekit.layers import conv_layer
 from keras_downswap.rulekit.matching import pointwise_run
 from keras_downswap.rulekit.preconditions import require_conv
-from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule, Step, require
+from keras_downswap.rulekit.rule import Promise, Rule, require
 
 
 def stride_into_blur(graph: Graph, conv: Call, to: str) -> Replacement:

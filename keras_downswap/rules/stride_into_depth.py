@@ -13,10 +13,11 @@ from keras_downswap.ir.geometry import Fit, Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import folded
 from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.rulekit.fixed_kernels import depth_of
 from keras_downswap.rulekit.layers import conv_layer, in_front
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
-from keras_downswap.rulekit.rule import Make, Promise, Replacement, Rule, require
+from keras_downswap.rulekit.rule import Promise, Rule, require
 from keras_downswap.rulekit.windows import known_leads
 
 

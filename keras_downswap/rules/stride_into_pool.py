@@ -9,10 +9,11 @@ stride s: so a `same` pool always has the right length. A `valid` pool is taken 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.ir.replacement import KEEP, Replacement, Step
 from keras_downswap.rulekit.layers import conv_layer, pool_layer
 from keras_downswap.rulekit.matching import pointwise_run
 from keras_downswap.rulekit.preconditions import require_conv
-from keras_downswap.rulekit.rule import KEEP, Promise, Replacement, Rule, Step
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import strided_pools
 
 KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}

@@ -9,9 +9,10 @@ gives the same length too. The convolution runs on the pooled map, at its old co
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import conv_layer, pool_layer
 from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import strided_pools
 from keras_downswap.rules.stride_into_pool import KINDS
 

@@ -9,6 +9,7 @@ the stride-1 convolution pads (1, 1). So the strided convolution's lead is held,
 from keras_downswap.ir.geometry import SizeMap, Window, fit
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_strided_conv
+from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import may_be_causal, pool_layer, refit
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
@@ -16,7 +17,7 @@ from keras_downswap.rulekit.preconditions import (
     require_free_name,
     require_position_free,
 )
-from keras_downswap.rulekit.rule import Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import known_leads
 
 

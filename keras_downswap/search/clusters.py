@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from keras_downswap.calibration.forms import Option
+from keras_downswap.ir.replacement import Replacement, Step
 from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import cost_of, effort
 from keras_downswap.planning.shared_layers import Place
 from keras_downswap.planning.sites import Site
-from keras_downswap.rulekit.rule import Replacement, Step
 
 
 @dataclass(frozen=True)

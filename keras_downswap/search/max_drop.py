@@ -14,8 +14,8 @@ from keras_downswap.calibration.forms import Choices, Group, Option, Trial, chea
 from keras_downswap.calibration.progress import Bar
 from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.dialects import dialect_of
-from keras_downswap.errors import BadRequest
-from keras_downswap.plan import Built, NothingSwapped, Plan
+from keras_downswap.errors import BadRequest, NothingSwapped
+from keras_downswap.plan import Built, Plan
 from keras_downswap.planning.choose import KEPT
 from keras_downswap.planning.sites import Site
 from keras_downswap.report import Report

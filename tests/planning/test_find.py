@@ -15,9 +15,10 @@ from support.graphs import Sketch, pair
 
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.replacement import KEEP, Make, Replacement
 from keras_downswap.planning.find import METHODS, Method, find_sites
 from keras_downswap.planning.sites import Site
-from keras_downswap.rulekit.rule import KEEP, Make, Promise, Replacement, Rule
+from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rules import RULES, TARGETS
 
 

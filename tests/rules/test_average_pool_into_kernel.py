@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.graphs import Sketch, averages, close, convolved, emitted, made, named, pair, placed
 
 from keras_downswap.ir.graph import Graph
-from keras_downswap.rulekit.rule import Promise, Refused, Replacement
+from keras_downswap.ir.replacement import Replacement
+from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.average_pool_into_kernel import RULE
 
 AVERAGE = {"kind": "Average"}

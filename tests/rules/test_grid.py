@@ -16,9 +16,9 @@ import pytest
 from support.graphs import Sketch, averages, close, convolved, emitted, made, pair, placed
 
 from keras_downswap.ir.geometry import middle_first
+from keras_downswap.ir.replacement import Make
 from keras_downswap.planning.find import Method, find_sites
 from keras_downswap.planning.sites import Site
-from keras_downswap.rulekit.rule import Make
 from keras_downswap.rules import RULES
 
 PADDINGS = ("valid", "same", "causal")

@@ -15,8 +15,9 @@ from support.graphs import Sketch
 from keras_downswap import BadRequest, plan_swaps, swap_downsampling
 from keras_downswap.errors import BrokenPromise
 from keras_downswap.ir.graph import Call, Graph
+from keras_downswap.ir.replacement import KEEP, Replacement
 from keras_downswap.planning.find import find_sites
-from keras_downswap.rulekit.rule import KEEP, Promise, Replacement
+from keras_downswap.rulekit.rule import Promise
 from keras_downswap.rules import checked_rules, pool_into_cover, pool_into_stride
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,8 @@ import pytest
 from support.graphs import Sketch, made, named, pair
 
 from keras_downswap.ir.graph import Graph
-from keras_downswap.rulekit.rule import Promise, Refused, Replacement
+from keras_downswap.ir.replacement import Replacement
+from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.pool_of_one_into_stride import RULE
 
 ONE: dict[str, Any] = {"size": 1, "stride": 2}

@@ -8,7 +8,8 @@ import pytest
 from support.graphs import Sketch, made, named
 
 from keras_downswap.ir.graph import Graph
-from keras_downswap.rulekit.rule import KEEP, Promise, Refused, Replacement
+from keras_downswap.ir.replacement import KEEP, Replacement
+from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.stride_into_pool import RULE
 
 

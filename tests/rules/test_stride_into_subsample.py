@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from support.graphs import Sketch, close, convolved, emitted, made, named, placed
 
 from keras_downswap.ir.graph import Graph
-from keras_downswap.rulekit.rule import Promise, Refused, Replacement
+from keras_downswap.ir.replacement import Replacement
+from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.stride_into_subsample import RULE
 
 

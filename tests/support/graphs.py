@@ -12,8 +12,8 @@ import numpy as np
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Shape, Tensor, spatial
+from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.planning.sites import Site
-from keras_downswap.rulekit.rule import Make, Replacement
 
 Axes = int | Sequence[int]
 BOTH = frozenset({"ZeroPadding", "Cropping"})

@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.errors import BadRequest
+from keras_downswap.errors import BadData
 
 Array = np.ndarray[Any, Any]
 Batch = list[Array]
-
-
-class BadData(BadRequest):
-    """The data does not fit the model's inputs, or there is too little of it."""
 
 
 @dataclass(frozen=True)

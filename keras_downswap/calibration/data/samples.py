@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.data.input_specs import Array, BadData, Batch, Feed, matched, ready, unlabelled
+from keras_downswap.calibration.data.input_specs import Array, Batch, Feed, matched, ready, unlabelled
 from keras_downswap.calibration.data.source_kinds import is_one_shot, is_whole, opener
-from keras_downswap.errors import BadRequest
+from keras_downswap.errors import BadData, BadRequest
 
-__all__ = ["ONE_SHOT", "BadData", "Batch", "Data", "Feed"]
+__all__ = ["ONE_SHOT", "Batch", "Data", "Feed"]
 
 ONE_SHOT = 4096
 """How many samples are kept of an iterator, which can be read only once."""

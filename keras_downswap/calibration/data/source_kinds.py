@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from keras_downswap.calibration.data.input_specs import BadData, Feed, placed
+from keras_downswap.calibration.data.input_specs import Feed, placed
+from keras_downswap.errors import BadData
 
 
 def is_whole(source: Any, feeds: Sequence[Feed]) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from keras_downswap.calibration.execution.interpreter import Place, Trail
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role, Shape, spatial
 from keras_downswap.ir.predicates import is_elementwise
-from keras_downswap.rulekit.matching import paths_behind
+from keras_downswap.ir.walks import paths_behind
 
 
 @dataclass

@@ -10,7 +10,7 @@ from keras_downswap.calibration.pairing.pairs import Pairs
 from keras_downswap.calibration.pairing.targets import affected, mixes_channels, obstacle
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role
 from keras_downswap.ir.predicates import is_elementwise
-from keras_downswap.rulekit.matching import sole_upstream
+from keras_downswap.ir.walks import sole_upstream
 
 
 @dataclass(frozen=True)

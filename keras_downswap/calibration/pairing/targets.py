@@ -10,8 +10,7 @@ from keras_downswap.calibration.execution.live_kernel import Join, Kernel
 from keras_downswap.calibration.pairing.pairs import Pairs
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import is_elementwise, passes
-from keras_downswap.rulekit.preconditions import ALONG_LAST_AXIS
+from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_elementwise, passes
 
 DENSE = "Dense"
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_downswap.calibration.data.samples import ONE_SHOT, BadData, Batch, Data, Feed
-from keras_downswap.errors import BadRequest
+from keras_downswap.calibration.data.samples import ONE_SHOT, Batch, Data, Feed
+from keras_downswap.errors import BadData, BadRequest
 
 IMAGE = Feed("image", (None, 2, 2, 1), "float32")
 SIZE = Feed("size", (None, 3), "int32")
