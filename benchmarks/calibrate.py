@@ -70,7 +70,9 @@ def teacher(x: Any, y: Any, epochs: int, plain: bool) -> Any:
         if filters is None:
             z = L.MaxPooling2D(2)(z)
         else:
-            z = L.Conv2D(filters, 3, padding="same", use_bias=plain, kernel_initializer="he_normal")(z)
+            z = L.Conv2D(
+                filters, 3, padding="same", use_bias=plain, kernel_initializer="he_normal"
+            )(z)
             z = L.ReLU()(z if plain else L.BatchNormalization(momentum=0.9)(z))
     z = L.Dropout(0.2)(L.GlobalAveragePooling2D()(z))
     model = keras.Model(inputs, L.Dense(10)(z))
@@ -83,17 +85,23 @@ def teacher(x: Any, y: Any, epochs: int, plain: bool) -> Any:
 
 
 def accuracy(model: Any, x: Any, y: Any) -> float:
-    parts = [model.predict_on_batch(scaled(x[i : i + 500])).argmax(-1) for i in range(0, len(x), 500)]
+    parts = [
+        model.predict_on_batch(scaled(x[i : i + 500])).argmax(-1) for i in range(0, len(x), 500)
+    ]
     return 100 * float((np.concatenate(parts) == y).mean())
 
 
-def one(model: Any, row: str, count: int, x: Any, seed: int, budget: float | None) -> tuple[Any, float]:
+def one(
+    model: Any, row: str, count: int, x: Any, seed: int, budget: float | None
+) -> tuple[Any, float]:
     """Return a swapped and fitted model, and how long the fit took."""
     swap, _, fit = ROWS[row]
     images = scaled(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:count])])
     start = time.perf_counter()
     if "max_drop" in swap:
-        new, report = keep_within(plan_swaps(model), swap["max_drop"], images, budget, verbose=False)
+        new, report = keep_within(
+            plan_swaps(model), swap["max_drop"], images, budget, verbose=False
+        )
         rich.print(str(report.choices))
         return new, time.perf_counter() - start
     new = swap_downsampling(model, **swap)
@@ -103,29 +111,45 @@ def one(model: Any, row: str, count: int, x: Any, seed: int, budget: float | Non
     return new, time.perf_counter() - start
 
 
-def measured(model: Any, rows: list[tuple[str, int, float | None]], data: tuple[Any, ...], seeds: int) -> Table:
+def measured(
+    model: Any, rows: list[tuple[str, int, float | None]], data: tuple[Any, ...], seeds: int
+) -> Table:
     x, _, tx, ty = data
     best = accuracy(model, tx, ty)
-    table = Table("form", "images", "accuracy", "points lost", "seconds", title=f"teacher: {best:.2f} %")
+    table = Table(
+        "form", "images", "accuracy", "points lost", "seconds", title=f"teacher: {best:.2f} %"
+    )
     for row, count, budget in rows:
         runs = []
         for seed in range(seeds if count else 1):
             new, seconds = one(model, row, min(count, len(x)), x, seed, budget)
             runs.append((accuracy(new, tx, ty), seconds))
         median, took = (statistics.median(part) for part in zip(*runs, strict=True))
-        table.add_row(row, str(min(count, len(x))), f"{median:.2f}", f"{best - median:.2f}", f"{took:.0f}")
-        rich.print(f"{row}, {count}, {budget or 'no'} seconds: {[round(best - a, 2) for a, _ in runs]} points lost")
+        table.add_row(
+            row, str(min(count, len(x))), f"{median:.2f}", f"{best - median:.2f}", f"{took:.0f}"
+        )
+        rich.print(
+            f"{row}, {count}, {budget or 'no'} seconds: {[round(best - a, 2) for a, _ in runs]} points lost"
+        )
     return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("--model", type=Path)
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--curve", nargs="+", type=int, default=[], help="numbers of images, for each row")
     parser.add_argument(
-        "--budgets", nargs="+", type=float, default=[], help="seconds that a fit may take, for each row"
+        "--curve", nargs="+", type=int, default=[], help="numbers of images, for each row"
+    )
+    parser.add_argument(
+        "--budgets",
+        nargs="+",
+        type=float,
+        default=[],
+        help="seconds that a fit may take, for each row",
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=12)
@@ -133,11 +157,21 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="write the trained model here")
     options = parser.parse_args()
     data = data_of(options.data)
-    model = files.load(options.model) if options.model else teacher(*data[:2], options.epochs, options.plain)
+    model = (
+        files.load(options.model)
+        if options.model
+        else teacher(*data[:2], options.epochs, options.plain)
+    )
     if options.save:
         model.save(options.save)
-    curve = [(count, seconds) for count in options.curve or [None] for seconds in options.budgets or [None]]
-    rows = [(row, count or ROWS[row][1], seconds) for row in options.rows for count, seconds in curve]
+    curve = [
+        (count, seconds)
+        for count in options.curve or [None]
+        for seconds in options.budgets or [None]
+    ]
+    rows = [
+        (row, count or ROWS[row][1], seconds) for row in options.rows for count, seconds in curve
+    ]
     rich.print(measured(model, rows, data, options.seeds))
 
 

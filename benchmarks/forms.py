@@ -47,17 +47,24 @@ def seconds(run: Any, x: Any) -> float:
 
 
 def compare(rounds: int, batch: int) -> Table:
-    table = Table("pair, average pool of 2", "form", "rule", "MACs", "time", title="by those of the original")
+    table = Table(
+        "pair, average pool of 2", "form", "rule", "MACs", "time", title="by those of the original"
+    )
     for name, (channels, filters, n, kernel) in PAIRS.items():
         old = pair(channels, filters, n, kernel)
-        x = tf.constant(np.random.default_rng(0).uniform(-1, 1, (batch, n, n, channels)).astype(np.float32))
+        x = tf.constant(
+            np.random.default_rng(0).uniform(-1, 1, (batch, n, n, channels)).astype(np.float32)
+        )
         models, facts = {"original": old}, {}
         for form, to in (("fused", "strided_conv"), ("cheapest", "cheapest")):
             plan = plan_swaps(old, to)
             cost = site_cost(plan.graph_of(plan.swaps[0]), plan.swaps[0])
             facts[form] = (str(plan.swaps[0].rule), cost.after.macs / cost.before.macs)
             models[form] = swap_downsampling(old, to)
-        runs = {form: tf.function(lambda x, m=model: m(x, training=False)) for form, model in models.items()}
+        runs = {
+            form: tf.function(lambda x, m=model: m(x, training=False))
+            for form, model in models.items()
+        }
         for run in runs.values():
             run(x), run(x)
         times: dict[str, list[float]] = {form: [] for form in runs}
@@ -65,7 +72,9 @@ def compare(rounds: int, batch: int) -> Table:
             for form, run in runs.items():
                 times[form].append(seconds(run, x))
         for form, (rule, macs) in facts.items():
-            ratio = statistics.median(a / b for a, b in zip(times[form], times["original"], strict=True))
+            ratio = statistics.median(
+                a / b for a, b in zip(times[form], times["original"], strict=True)
+            )
             table.add_row(name, form, rule, f"{macs:.2f}", f"{ratio:.2f}")
     return table
 

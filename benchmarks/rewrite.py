@@ -44,7 +44,9 @@ def own_copy(K: Any, model: Any) -> Any:
 
 
 def compare(names: list[str], to: str, rounds: int) -> Table:
-    table = Table("Keras", "model", "layers", "clone_model + set_weights, s", "swap_downsampling, s", "ratio")
+    table = Table(
+        "Keras", "model", "layers", "clone_model + set_weights, s", "swap_downsampling, s", "ratio"
+    )
     for root in KERASES:
         K = importlib.import_module(root)
         for name in names:
@@ -57,7 +59,9 @@ def compare(names: list[str], to: str, rounds: int) -> Table:
                 pairs.append((theirs, ours))
             theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
             ratio = statistics.median(o / t for t, o in pairs)
-            table.add_row(root, name, str(len(model.layers)), f"{theirs:.2f}", f"{ours:.2f}", f"{ratio:.2f}")
+            table.add_row(
+                root, name, str(len(model.layers)), f"{theirs:.2f}", f"{ours:.2f}", f"{ratio:.2f}"
+            )
             del model
     return table
 
@@ -92,23 +96,38 @@ def growth(rounds: int) -> Table:
             for calls in (400, 3200):
                 K.backend.clear_session()
                 model = build(K, calls)
-                taken = statistics.median(seconds(lambda m=model: swap_downsampling(m)) for _ in range(rounds))
+                taken = statistics.median(
+                    seconds(lambda m=model: swap_downsampling(m)) for _ in range(rounds)
+                )
                 each = 1000 * taken / calls
                 first = first or each
-                table.add_row(root, build.__name__, str(calls), f"{taken:.2f}", f"{each:.2f}", f"{each / first:.2f}")
+                table.add_row(
+                    root,
+                    build.__name__,
+                    str(calls),
+                    f"{taken:.2f}",
+                    f"{each:.2f}",
+                    f"{each / first:.2f}",
+                )
     return table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", nargs="+", default=["ResNet152", "DenseNet201", "NASNetLarge"])
     parser.add_argument("--to", default="strided_conv")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--growth", action="store_true")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
-    sys.setrecursionlimit(50_000)  # tf_keras walks a chain of 3,200 calls by recursion, two frames a call
-    rich.print(growth(asked.rounds) if asked.growth else compare(asked.models, asked.to, asked.rounds))
+    sys.setrecursionlimit(
+        50_000
+    )  # tf_keras walks a chain of 3,200 calls by recursion, two frames a call
+    rich.print(
+        growth(asked.rounds) if asked.growth else compare(asked.models, asked.to, asked.rounds)
+    )
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def trained(keras: Any, digits: Digits) -> Any:
     samples = shifted(digits)
     steps = EPOCHS * -(-len(samples.labels) // BATCH)
     student.compile(
-        optimizer=keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps), weight_decay=1e-3),
+        optimizer=keras.optimizers.AdamW(
+            keras.optimizers.schedules.CosineDecay(PEAK_RATE, steps), weight_decay=1e-3
+        ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     student.fit(scaled(samples.images), samples.labels, batch_size=BATCH, epochs=EPOCHS, verbose=2)
@@ -116,8 +118,12 @@ def accuracy(model: Any, digits: Digits) -> float:
 
 def main() -> None:
     """Trains, writes `digits_cnn.keras` and `digits_test.npz`, and prints what was measured on the written files."""
-    parser = argparse.ArgumentParser(description="Train the demo's digit classifier; needs scikit-learn.")
-    parser.add_argument("folder", nargs="?", type=Path, default=DEMO_FOLDER, help="where both files go")
+    parser = argparse.ArgumentParser(
+        description="Train the demo's digit classifier; needs scikit-learn."
+    )
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=DEMO_FOLDER, help="where both files go"
+    )
     folder: Path = parser.parse_args().folder
     train, test = split_digits()
     keras: Any = importlib.import_module("keras")

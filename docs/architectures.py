@@ -53,7 +53,12 @@ def row(model: Any, to: str) -> str:
     plan = plan_swaps(model, to)
     exact = sum(site.promise == "exact" for site in plan.swaps)
     graphs = [graph for _, graph in plan.graph_of(plan.sites[0]).scopes()]
-    whole = sum(cost_of(g, Replacement((c.index,), {})).macs or 0 for g in graphs for c in g.calls if c.windows)
+    whole = sum(
+        cost_of(g, Replacement((c.index,), {})).macs or 0
+        for g in graphs
+        for c in g.calls
+        if c.windows
+    )
     how = Counter(name for site in plan.swaps for name in str(site.rule).split(" + "))
     rules = ", ".join(f"{rule} {times}" for rule, times in sorted(how.items()))
     costs = [site_cost(plan.graph_of(site), site) for site in plan.swaps]

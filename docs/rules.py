@@ -41,7 +41,9 @@ def pool(kind: str, size: Any = 2, strides: Any = None, **facts: Any) -> Any:
 
 
 def norm() -> Any:
-    return L.BatchNormalization(name="bn", moving_mean_initializer="random_normal", gamma_initializer="random_normal")
+    return L.BatchNormalization(
+        name="bn", moving_mean_initializer="random_normal", gamma_initializer="random_normal"
+    )
 
 
 EXAMPLES: dict[str, tuple[str, tuple[tuple[Sequence[int | None], Layers], ...]]] = {
@@ -168,7 +170,11 @@ def section(rule: Rule) -> str:
             raise AssertionError(f"{rule.name} does not take its example:\n{plan}")
         new, graph = plan.apply(), plan.graph_of(site)
         worst[dtype] = max(worst[dtype], largest_difference(old, new, dtype))
-        first = first or (drawn(graph), drawn(dialect_of(new).read(new).graph), site_cost(graph, site))
+        first = first or (
+            drawn(graph),
+            drawn(dialect_of(new).read(new).graph),
+            site_cost(graph, site),
+        )
     before, after, cost = first
     law = import_module(rule.apply.__module__).__doc__.strip()
     exact = rule.promise.value == "exact"
@@ -180,7 +186,9 @@ def section(rule: Rule) -> str:
         f"MACs of the example: {_ratio(cost.before.macs, cost.after.macs)}",
     ]
     if exact:
-        facts.append(f"largest difference over {len(examples)} models, relative to the largest output: {errors}")
+        facts.append(
+            f"largest difference over {len(examples)} models, relative to the largest output: {errors}"
+        )
     listed = "\n".join(f"* {fact}" for fact in facts)
     return f"## {rule.name}\n\n{rule.summary}\n\n{listed}\n\n{law}\n\nBefore:\n\n{before}\n\nAfter:\n\n{after}\n"
 
@@ -203,8 +211,12 @@ def page() -> str:
         "not refuse takes the call; `cheapest` and profiles ask all and take the one that saves most\n"
         "multiplications. Pools are counted as costing none.\n"
     )
-    index = "\n".join(f"| [{rule.name}](#{rule.name}) | {rule.promise.value} | {rule.summary} |" for rule in own)
-    return "\n".join([head, f"| rule | promise | what it does |\n| --- | --- | --- |\n{index}\n", *sections])
+    index = "\n".join(
+        f"| [{rule.name}](#{rule.name}) | {rule.promise.value} | {rule.summary} |" for rule in own
+    )
+    return "\n".join(
+        [head, f"| rule | promise | what it does |\n| --- | --- | --- |\n{index}\n", *sections]
+    )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,10 @@ def plan_swaps(
         BadRequest: If an argument is unknown or names no layer.
     """
     reading = dialect_of(model).read(model)
-    return Plan.of(reading, Request(to, method, include, exclude, (*checked_rules(rules, RULES), *RULES), kernel))
+    return Plan.of(
+        reading,
+        Request(to, method, include, exclude, (*checked_rules(rules, RULES), *RULES), kernel),
+    )
 
 
 @overload

@@ -58,7 +58,9 @@ class Request:
 
     def sites(self, graph: Graph, forms: Mapping[Place, str]) -> tuple[Site, ...]:
         """Return what becomes of each downsampling call of a graph."""
-        return find_sites(graph, self.rules, self.to, self.method, self.include, self.exclude, self.kernel, forms)
+        return find_sites(
+            graph, self.rules, self.to, self.method, self.include, self.exclude, self.kernel, forms
+        )
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,9 @@ class Plan:
         new, report = self.carry_out(calibration_data, budget, verbose, stacklevel=2)
         return (new, report) if return_report else new
 
-    def carry_out(self, data: Any, budget: float | None, verbose: bool, stacklevel: int) -> tuple[Any, Report]:
+    def carry_out(
+        self, data: Any, budget: float | None, verbose: bool, stacklevel: int
+    ) -> tuple[Any, Report]:
         """Do as `apply` does; warnings are for so many calls above this one."""
         made = self.build()
         made.warn(stacklevel + 1)
@@ -200,7 +204,9 @@ class Plan:
 
     def _renamed(self, new: Any) -> Iterator[str]:
         dialect, old = self.reading.dialect, self.reading.model
-        for before, after in zip(dialect.output_layers(old), dialect.output_layers(new), strict=True):
+        for before, after in zip(
+            dialect.output_layers(old), dialect.output_layers(new), strict=True
+        ):
             if before != after:
                 yield (
                     f"the output '{before}' keeps its name on this model object; a file saved from it will name the "

@@ -15,7 +15,14 @@ import tensorflow as tf
 from support import laws
 from support.model_zoo import SEVERAL_SIZES, ZOO, chain
 
-from keras_downswap import BadRequest, Report, SomethingLost, UnreadableModel, plan_swaps, swap_downsampling
+from keras_downswap import (
+    BadRequest,
+    Report,
+    SomethingLost,
+    UnreadableModel,
+    plan_swaps,
+    swap_downsampling,
+)
 from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.limits import profiles
 from keras_downswap.rules import TARGETS as RULE_TARGETS
@@ -67,7 +74,9 @@ def test_further_targets_keep_every_law(K: Any, name: str, seed: int, tmp_path: 
         ("stem_of_resnet", "small_pool", "pool_into_smaller"),
     ],
 )
-def test_what_a_target_is_for_it_does(K: Any, name: str, to: str, rule: str, tmp_path: Path) -> None:
+def test_what_a_target_is_for_it_does(
+    K: Any, name: str, to: str, rule: str, tmp_path: Path
+) -> None:
     assert_holds(K, name, to, tmp_path)
     assert rule in " ".join(str(site.rule) for site in plan_swaps(ZOO[name](K), to).sites)
 
@@ -102,7 +111,9 @@ def assert_holds(K: Any, name: str, to: str, tmp_path: Path, **options: Any) -> 
 @pytest.mark.parametrize("name", ZOO)
 def test_the_expected_rules_apply(K: Any, name: str) -> None:
     plan, wanted = plan_swaps(ZOO[name](K)), ZOO[name].rules
-    assert wanted is None or sorted(str(site.rule) for site in plan.swaps) == sorted(wanted), str(plan)
+    assert wanted is None or sorted(str(site.rule) for site in plan.swaps) == sorted(wanted), str(
+        plan
+    )
 
 
 def test_no_exact_promise_is_given_where_keras_itself_adds_the_bias_along_the_width(K: Any) -> None:
@@ -112,9 +123,13 @@ def test_no_exact_promise_is_given_where_keras_itself_adds_the_bias_along_the_wi
     old = ZOO["channels_first_as_wide_as_deep"](K)
     site = swap(old, "strided_conv")[1].sites[0]
     assert site.rule == ("average_pool_into_depthwise" if astray else "average_pool_into_kernel")
-    alone = find_sites(plan_swaps(old).graph_of(site), [average_pool_into_kernel.RULE], "strided_conv")[0]
+    alone = find_sites(
+        plan_swaps(old).graph_of(site), [average_pool_into_kernel.RULE], "strided_conv"
+    )[0]
     assert ("adds the bias along the width" in alone.reason) == astray
-    assert [site.rule for site in swap(old, "subsample")[1].sites if "pool" in site.layers[-1]] == [None]
+    assert [site.rule for site in swap(old, "subsample")[1].sites if "pool" in site.layers[-1]] == [
+        None
+    ]
 
 
 @pytest.mark.parametrize("to", TARGETS)
@@ -132,8 +147,15 @@ def test_the_articles_pair_becomes_one_strided_convolution(K: Any, name: str) ->
     old = ZOO[name](K)
     new, report = swap(old, "strided_conv")
     conv = new.layers[-1]
-    assert [type(lay).__name__ for lay in new.layers if type(lay).__name__ != "InputLayer"] == ["Conv2D"]
-    assert (conv.strides, conv.kernel_size, conv.padding, conv.name) == ((2, 2), (3, 3), "valid", "conv2d")
+    assert [type(lay).__name__ for lay in new.layers if type(lay).__name__ != "InputLayer"] == [
+        "Conv2D"
+    ]
+    assert (conv.strides, conv.kernel_size, conv.padding, conv.name) == (
+        (2, 2),
+        (3, 3),
+        "valid",
+        "conv2d",
+    )
     assert (new.count_params(), new.output_shape) == (896, (None, 15, 15, 32))
     assert laws.array(conv.kernel).tobytes() == laws.array(old.layers[-2].kernel).tobytes()
     assert report.sites[0].layers == ("conv2d", "max_pooling2d")
@@ -141,8 +163,14 @@ def test_the_articles_pair_becomes_one_strided_convolution(K: Any, name: str) ->
 
 EXTRA = {
     "row": chain((22, 3), lambda L: [L.Conv1D(4, 3), L.MaxPooling1D(2)], False),
-    "same": chain((16, 18, 3), lambda L: [L.Conv2D(4, 5, padding="same"), L.ELU(), L.MaxPooling2D((2, 3))], True),
-    "cube": chain((8, 8, 8, 2), lambda L: [L.Conv3D(2, 3), L.BatchNormalization(), L.MaxPooling3D(2)], False),
+    "same": chain(
+        (16, 18, 3),
+        lambda L: [L.Conv2D(4, 5, padding="same"), L.ELU(), L.MaxPooling2D((2, 3))],
+        True,
+    ),
+    "cube": chain(
+        (8, 8, 8, 2), lambda L: [L.Conv3D(2, 3), L.BatchNormalization(), L.MaxPooling3D(2)], False
+    ),
 }
 THERE_AND_BACK = [
     *EXTRA, "article_pair", "sequential_article_pair", "conv_norm_relu_max", "own_activation", "fixed_batch", "seeds",
@@ -161,14 +189,21 @@ def test_there_and_back_is_the_original(K: Any, name: str) -> None:
     laws.assert_same_values(old, back, laws.sample_for(old), rtol=0)
 
 
-@pytest.mark.parametrize("select", ["^conv2d_1$", ["average_pooling2d"], lambda site: site.promise == "exact"])
+@pytest.mark.parametrize(
+    "select", ["^conv2d_1$", ["average_pooling2d"], lambda site: site.promise == "exact"]
+)
 def test_include_and_exclude_choose_sites(K: Any, select: Any) -> None:
     old = ZOO["unknown_sizes"](K)
-    for options, statuses in (({"include": select}, ["kept", "swapped"]), ({"exclude": select}, ["swapped", "kept"])):
+    for options, statuses in (
+        ({"include": select}, ["kept", "swapped"]),
+        ({"exclude": select}, ["swapped", "kept"]),
+    ):
         sites = swap(old, "strided_conv", **options)[1].sites
         assert [site.status for site in sites] == statuses
         assert "left out by include or exclude" in [site.reason for site in sites]
-    inner = swap(ZOO["nested"](K), "strided_conv", exclude=lambda site: site.layers[0].startswith("deep/"))[1]
+    inner = swap(
+        ZOO["nested"](K), "strided_conv", exclude=lambda site: site.layers[0].startswith("deep/")
+    )[1]
     assert all(site.status == "kept" for site in inner.sites)
 
 
@@ -221,7 +256,9 @@ def test_a_plan_builds_nothing_until_applied(K: Any) -> None:
     ({"include": 5}, "include"),
     ({"exclude": [5]}, "exclude"),
 ])  # fmt: skip
-def test_a_wrong_request_is_refused_in_clear_words(K: Any, options: dict[str, Any], words: str) -> None:
+def test_a_wrong_request_is_refused_in_clear_words(
+    K: Any, options: dict[str, Any], words: str
+) -> None:
     with pytest.raises(BadRequest, match=words):
         swap_downsampling(ZOO["article_pair"](K), **options)
 
@@ -234,7 +271,9 @@ def test_what_has_no_graph_is_refused_in_clear_words(K: Any) -> None:
     for model in (Own(), K.Sequential([K.layers.Conv2D(2, 3)]), K.layers.Conv2D(2, 3)):
         with pytest.raises(UnreadableModel, match=f"'{model.name}' has no graph of layers to read"):
             swap_downsampling(model)
-    with pytest.raises(UnreadableModel, match=r"expected a model of tf_keras or of keras; received builtins\.int"):
+    with pytest.raises(
+        UnreadableModel, match=r"expected a model of tf_keras or of keras; received builtins\.int"
+    ):
         swap_downsampling(5)
 
 
@@ -250,7 +289,9 @@ def test_a_model_with_a_call_of_its_own_is_refused(K: Any) -> None:
 
 def test_a_class_that_cannot_be_kept_is_not_lost_in_silence(K: Any) -> None:
     old = ZOO["subclass_with_a_constructor_of_its_own"](K)
-    with pytest.warns(SomethingLost, match="Network 'network.*' comes back as a plain functional model"):
+    with pytest.warns(
+        SomethingLost, match="Network 'network.*' comes back as a plain functional model"
+    ):
         new, report = swap(old, "strided_conv")
     assert type(new) is type(K.Model(old.input, old.output))
     assert any("Network" in note for note in report.notes)
@@ -260,7 +301,9 @@ def test_convolutions_and_pools_that_are_functions_are_reported(K: Any) -> None:
     sites = swap(ZOO["pools_and_convolutions_as_functions"](K), "strided_conv")[1].sites
     assert len(sites) == 3
     assert {site.status for site in sites} == {"kept"}
-    assert all("operation" in site.reason or "already is a strided" in site.reason for site in sites)
+    assert all(
+        "operation" in site.reason or "already is a strided" in site.reason for site in sites
+    )
 
 
 @pytest.mark.parametrize("kind", ["subclass", "operation"])
@@ -271,12 +314,16 @@ def test_a_pool_that_no_rule_can_touch_is_reported(K: Any, kind: str) -> None:
     inputs = K.Input((16, 16, 3))
     x = K.layers.Conv2D(4, 3)(inputs)
     pooled = K.ops.max_pool(x, 2) if K.__name__ == "keras" else tf.nn.max_pool2d(x, 2, 2, "VALID")
-    report = swap(K.Model(inputs, OwnPool(2)(x) if kind == "subclass" else pooled), "strided_conv")[1]
+    report = swap(K.Model(inputs, OwnPool(2)(x) if kind == "subclass" else pooled), "strided_conv")[
+        1
+    ]
     assert [site.status for site in report.sites] == ["kept"]
 
 
 @pytest.mark.parametrize("name", ["article_pair", "dict_boundary", "pools_are_outputs"])
-def test_output_names_survive_the_removal_of_an_output_pool(K: Any, name: str, tmp_path: Path) -> None:
+def test_output_names_survive_the_removal_of_an_output_pool(
+    K: Any, name: str, tmp_path: Path
+) -> None:
     old = ZOO[name](K)
     new, report = swap(old, "strided_conv")
     assert list(new.output_names) == list(old.output_names)
@@ -304,17 +351,25 @@ def test_a_class_that_a_graph_can_build_is_kept(K: Any, name: str) -> None:
         assert [m.name for m in new.metrics] == [m.name for m in old.metrics] == ["tracked"]
 
 
-@pytest.mark.parametrize("to", ["conv_relu", "extra_conv", "blur_pool", "space_to_depth", "cheapest"])
+@pytest.mark.parametrize(
+    "to", ["conv_relu", "extra_conv", "blur_pool", "space_to_depth", "cheapest"]
+)
 @pytest.mark.parametrize("name", ["model_in_time", "model_without_an_input_in_time", "nested"])
-def test_layers_are_added_inside_models_that_others_hold(K: Any, name: str, to: str, tmp_path: Path) -> None:
+def test_layers_are_added_inside_models_that_others_hold(
+    K: Any, name: str, to: str, tmp_path: Path
+) -> None:
     assert_holds(K, name, to, tmp_path)
 
 
 @pytest.mark.parametrize(
     "to", ["conv_relu", "extra_conv", "blur_pool", "space_to_depth", "cheapest", "profile:no_pool"]
 )
-@pytest.mark.parametrize("name", ["channels_first_strided", "channels_first_average", "channels_first_max"])
-def test_layers_are_added_in_the_format_of_the_convolution(K: Any, name: str, to: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["channels_first_strided", "channels_first_average", "channels_first_max"]
+)
+def test_layers_are_added_in_the_format_of_the_convolution(
+    K: Any, name: str, to: str, tmp_path: Path
+) -> None:
     assert_holds(K, name, to, tmp_path)
 
 
@@ -367,7 +422,9 @@ def test_a_saved_model_needs_this_package_no_more(K: Any, to: str, tmp_path: Pat
 def test_a_branch_without_a_convolution_is_named(K: Any) -> None:
     L = K.layers
     image = K.Input((16, 16, 3))
-    both = L.Concatenate()([L.Conv2D(4, 3, padding="same")(image), L.UpSampling2D(2)(L.MaxPooling2D(2)(image))])
+    both = L.Concatenate()(
+        [L.Conv2D(4, 3, padding="same")(image), L.UpSampling2D(2)(L.MaxPooling2D(2)(image))]
+    )
     plan = plan_swaps(K.Model(image, L.MaxPooling2D(2, name="last")(both)))
     (reason,) = [site.reason for site in plan.sites if site.layers[-1] == "last"]
     assert "along one of 2 branches is UpSampling2D" in reason

@@ -26,7 +26,9 @@ SIZES = {
 }
 BUILDERS: dict[str, Callable[[Any], Any]] = {
     **{
-        name: lambda K, name=name, n=n: getattr(K.applications, name)(weights=None, input_shape=(n, n, 3), classes=10)
+        name: lambda K, name=name, n=n: getattr(K.applications, name)(
+            weights=None, input_shape=(n, n, 3), classes=10
+        )
         for name, n in SIZES.items()
     },
     "SqueezeNet": architectures.squeezenet_1_1,
@@ -55,7 +57,9 @@ def randomised(model: Any) -> Any:
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if type(layer).__name__ == "BatchNormalization":
-            layer.set_weights([w + rng.uniform(0.1, 0.3, w.shape).astype(w.dtype) for w in layer.get_weights()])
+            layer.set_weights(
+                [w + rng.uniform(0.1, 0.3, w.shape).astype(w.dtype) for w in layer.get_weights()]
+            )
     return model
 
 

@@ -41,7 +41,9 @@ def test_imports_point_one_way(path: Path) -> None:
     for name in imports(ast.parse(path.read_text("utf-8"))):
         parts = name.split(".")
         if parts[0] in FRAMEWORKS:
-            assert room(path) in ("dialects", "calibration", "rebuilding"), f"{path.name} imports {name}"
+            assert room(path) in ("dialects", "calibration", "rebuilding"), (
+                f"{path.name} imports {name}"
+            )
         if parts[0] == "keras_downswap" and len(parts) > 1 and parts[1] in ORDER:
             assert ORDER.index(parts[1]) <= ORDER.index(room(path)), f"{path.name} imports {name}"
 
@@ -73,10 +75,14 @@ def test_each_rule_file_is_named_like_its_rule_and_its_function() -> None:
     files = {p.stem for p in (HOUSE / "rules").glob("*.py")} - {"__init__"}
     own = [rule for rule in RULES if rule.apply.__module__.startswith("keras_downswap.rules")]
     assert {rule.name for rule in own} == files
-    assert all(rule.apply.__name__ == rule.name == rule.apply.__module__.split(".")[-1] for rule in own)
+    assert all(
+        rule.apply.__name__ == rule.name == rule.apply.__module__.split(".")[-1] for rule in own
+    )
 
 
 def test_importing_the_package_imports_no_framework() -> None:
     code = "import sys, keras_downswap; print(sorted({m.split('.')[0] for m in sys.modules}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert not FRAMEWORKS & set(ast.literal_eval(loaded))

@@ -27,7 +27,11 @@ def blocks(page: Path, language: str) -> list[tuple[str, str | None]]:
     for i, (kind, body, _, end) in enumerate(found):
         if kind != language:
             continue
-        follows = i + 1 < len(found) and found[i + 1][0] == "text" and not text[end : found[i + 1][2]].strip()
+        follows = (
+            i + 1 < len(found)
+            and found[i + 1][0] == "text"
+            and not text[end : found[i + 1][2]].strip()
+        )
         pairs.append((body, found[i + 1][1] if follows else None))
     return pairs
 

@@ -32,7 +32,11 @@ WAYS: tuple[dict[str, Any], ...] = (
 )  # fmt: skip
 """Options of a swap; `mixed` gives each approximate site a form of its own."""
 FORMS = ("cover", "kept", "wide", "same")
-MODELS = int(os.environ.get("RANDOM_MODELS", (4 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples))
+MODELS = int(
+    os.environ.get(
+        "RANDOM_MODELS", (4 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples
+    )
+)
 """Models per Keras: 240 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
 """By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact swap rounds."""
@@ -40,7 +44,11 @@ TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
 
 def coarsest(recipe: Recipe) -> str:
     """Return the coarsest dtype in which a model computes."""
-    found = {step.layer.arguments.get("dtype") for _, step in recipe.flat() if isinstance(step.layer, Layer)}
+    found = {
+        step.layer.arguments.get("dtype")
+        for _, step in recipe.flat()
+        if isinstance(step.layer, Layer)
+    }
     if found and found <= {"float64"}:
         return "float64"
     return "float16" if "mixed_float16" in found else "float32"
@@ -53,13 +61,22 @@ def swapped(old: Any, to: str, way: dict[str, Any]) -> tuple[Any, Report]:
         return new, report
     plan = plan_swaps(old, to)
     near = [site for site in plan.swaps if site.promise == "approximate"]
-    forms = {(site.scope, call): FORMS[n % len(FORMS)] for n, site in enumerate(near) for call in site.calls}
+    forms = {
+        (site.scope, call): FORMS[n % len(FORMS)]
+        for n, site in enumerate(near)
+        for call in site.calls
+    }
     made, mixed = plan.in_forms(forms).apply(return_report=True)
     return made, mixed
 
 
 def assert_holds(
-    K: Any, old: Any, recipe: Recipe, way: dict[str, Any], folder: Path | None, targets: Sequence[str] = ALL
+    K: Any,
+    old: Any,
+    recipe: Recipe,
+    way: dict[str, Any],
+    folder: Path | None,
+    targets: Sequence[str] = ALL,
 ) -> list[Report]:
     """Assert every law of one model for some targets; return the reports."""
     samples = recipe.samples(old)
@@ -76,7 +93,9 @@ def assert_holds(
         laws.assert_nothing_shared(old, new)
         laws.assert_accounted(old, report)
         laws.assert_weights_kept(old, new, laws.composed(old, new, report))
-        wanted, made = ([laws.values(model, x) for x in samples] for model in (old, new))  # may move statistics alike
+        wanted, made = (
+            [laws.values(model, x) for x in samples] for model in (old, new)
+        )  # may move statistics alike
         assert [[y.shape for y in ys] for ys in made] == [[y.shape for y in ys] for ys in wanted]
         promises = {site.promise for site in report.sites if site.status == "swapped"}
         if promises <= {"exact"}:
@@ -96,16 +115,23 @@ def seen_in(recipe: Recipe, reports: list[Report]) -> Counter[str]:
     seen.update(rule for site in sites if site.rule for rule in {*site.rule.split(" + ")})
     joins = re.compile(r"(add|subtract|multiply|maximum|minimum|average|concatenate)(_\d+)?")
     seen["swaps through joins"] = sum(
-        any(joins.fullmatch(name.split("/")[-1]) for name in site.layers) for site in sites if site.status == "swapped"
+        any(joins.fullmatch(name.split("/")[-1]) for name in site.layers)
+        for site in sites
+        if site.status == "swapped"
     )
     seen["pools behind pools"] = sum(" + " in str(site.rule) for site in sites)
     calls = Counter((depth, step.key) for depth, step in recipe.flat())
-    swapped = {name.split("/")[-1] for site in sites if site.status == "swapped" for name in site.layers}
-    seen["swaps inside nested models"] = sum("/" in site.layers[0] for site in sites if site.status == "swapped")
+    swapped = {
+        name.split("/")[-1] for site in sites if site.status == "swapped" for name in site.layers
+    }
+    seen["swaps inside nested models"] = sum(
+        "/" in site.layers[0] for site in sites if site.status == "swapped"
+    )
     seen["swapped models with shared layers"] = bool(swapped) and any(n > 1 for n in calls.values())
     seen["nested models"] = any(isinstance(step.layer, Recipe) for _, step in recipe.flat())
     seen["models in nested models"] = any(
-        depth and isinstance(step.layer, Recipe) and not step.layer.cut for depth, step in recipe.flat()
+        depth and isinstance(step.layer, Recipe) and not step.layer.cut
+        for depth, step in recipe.flat()
     )
     seen["several outputs"] = len(recipe.outputs) > 1
     seen["joins"] = any(len(step.on) > 1 for _, step in recipe.flat())
@@ -139,15 +165,21 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
         saved=st.integers(0, 4),
         targets=st.lists(st.sampled_from(ALL[1:]), min_size=3, max_size=3, unique=True),
     )
-    def each_keeps_every_law(recipe: Recipe, way: dict[str, Any], saved: int, targets: list[str]) -> None:
+    def each_keeps_every_law(
+        recipe: Recipe, way: dict[str, Any], saved: int, targets: list[str]
+    ) -> None:
         K.backend.clear_session(**free)
         try:
             model = recipe.build(K)
-        except ValueError as error:  # Keras 3 cannot cut every model out of a graph that shares layers with it
+        except (
+            ValueError
+        ) as error:  # Keras 3 cannot cut every model out of a graph that shares layers with it
             assert "is not connected to `inputs`" in str(error)  # noqa: PT017
             seen["not built"] += 1
             return
-        reports = assert_holds(K, model, recipe, way, tmp_path if saved == 0 else None, [ALL[0], *targets])
+        reports = assert_holds(
+            K, model, recipe, way, tmp_path if saved == 0 else None, [ALL[0], *targets]
+        )
         seen.update(found := seen_in(recipe, reports))
         for what in +found:
             event(what)
@@ -157,5 +189,9 @@ def test_random_models_keep_every_law(K: Any, tmp_path: Path) -> None:
     each_keeps_every_law()
     assert seen["not built"] <= 0.01 * MODELS + 1
     enough, share = seen["models"] >= 200, seen["models"] / 400
-    missed = {what: seen[what] for what, floor in FLOORS.items() if enough and seen[what] < min(1, share) * floor}
+    missed = {
+        what: seen[what]
+        for what, floor in FLOORS.items()
+        if enough and seen[what] < min(1, share) * floor
+    }
     assert not missed, f"the models drawn show too few of {missed}: {seen}"

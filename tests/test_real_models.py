@@ -35,7 +35,12 @@ def run(*words: object) -> Any:
 def test_converts_and_loads_again(name: str, to: str, tmp_path: Path) -> None:
     origin = files.identify(MODELS / name)
     skip_if_newer_than_installed(origin)
-    ending = {"strided_conv": ".keras", "max_pool": ".h5", "average_pool": ".keras", "subsample": ""}[to]
+    ending = {
+        "strided_conv": ".keras",
+        "max_pool": ".h5",
+        "average_pool": ".keras",
+        "subsample": "",
+    }[to]
     if ending == "" and origin.keras == "keras":
         ending = ".keras"
     target, report = tmp_path / f"out{ending}", tmp_path / "report.json"
@@ -59,7 +64,9 @@ def test_a_model_without_a_site_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "words"), NEGATIVE.items())
-def test_what_cannot_be_converted_is_refused_in_one_line(name: str, words: str, tmp_path: Path) -> None:
+def test_what_cannot_be_converted_is_refused_in_one_line(
+    name: str, words: str, tmp_path: Path
+) -> None:
     done = run("convert", MODELS / name, tmp_path / "out.keras")
     assert done.exit_code == 1
     assert words in done.stderr

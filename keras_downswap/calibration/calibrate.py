@@ -64,7 +64,9 @@ def calibrate(
         BadRequest: If an argument is unknown, or the data does not fit the model; nothing is changed then.
     """
     if method not in ("auto", *RUNGS):
-        raise BadRequest(f"unknown method={method!r} of calibrate: expected one of auto, {', '.join(RUNGS)}")
+        raise BadRequest(
+            f"unknown method={method!r} of calibrate: expected one of auto, {', '.join(RUNGS)}"
+        )
     if scope not in ("all", "sites"):
         raise BadRequest(f"unknown scope={scope!r}: expected one of all, sites")
     began = time.perf_counter()
@@ -130,9 +132,13 @@ def fit(new: Reading, old: Reading, samples: Samples, climb: Climb, bar: Bar) ->
     few = [new.dialect.tensor(x[: fixed_batch(new) or 2]) for x in samples.held]
     with _at_rest(old):
         movable = Movable.of(old, new, climb.everything, few)
-        ladder = Ladder(movable, samples.rest, samples.held, climb.seed, climb.steps, climb.ends, bar)
+        ladder = Ladder(
+            movable, samples.rest, samples.held, climb.seed, climb.steps, climb.ends, bar
+        )
         if not movable.pairs.sites:
-            ladder.report.notes.append("no layer of the new model does otherwise than in the original: nothing to fit")
+            ladder.report.notes.append(
+                "no layer of the new model does otherwise than in the original: nothing to fit"
+            )
         report = ladder.climb(climb.rungs) if movable.pairs.sites else ladder.report
     report.seconds = time.perf_counter() - began
     return report
@@ -145,11 +151,18 @@ def _check_alike(old: Reading, new: Reading) -> None:
         BadRequest: If they are one, of two Kerases, or differ in what they take or make.
     """
     if old.model is new.model:
-        raise BadRequest("calibrate takes the swapped model and the original; received one model twice")
+        raise BadRequest(
+            "calibrate takes the swapped model and the original; received one model twice"
+        )
     if old.dialect is not new.dialect:
-        raise BadRequest(f"both models must be of one Keras; received {new.dialect.root} and {old.dialect.root}")
+        raise BadRequest(
+            f"both models must be of one Keras; received {new.dialect.root} and {old.dialect.root}"
+        )
     for what in ("inputs", "outputs"):
-        theirs, mine = ([graph.tensors[t].shape for t in getattr(graph, what)] for graph in (old.graph, new.graph))
+        theirs, mine = (
+            [graph.tensors[t].shape for t in getattr(graph, what)]
+            for graph in (old.graph, new.graph)
+        )
         if theirs != mine:
             raise BadRequest(
                 f"the {what} of the models differ: expected {theirs} as the original has, received {mine}; "
@@ -160,7 +173,10 @@ def _check_alike(old: Reading, new: Reading) -> None:
 def _held_most(reading: Reading) -> int:
     """Return how many held-out samples may be kept, with what the models make of them."""
     graph = reading.graph
-    values = sum(math.prod(n or 64 for n in graph.tensors[t].shape[1:]) for t in (*graph.inputs, *graph.outputs))
+    values = sum(
+        math.prod(n or 64 for n in graph.tensors[t].shape[1:])
+        for t in (*graph.inputs, *graph.outputs)
+    )
     return min(HELD_MOST, max(16, HELD_BYTES // (8 * values)))
 
 
@@ -171,7 +187,9 @@ def feeds_of(reading: Reading) -> list[Feed]:
     places = dict(_places(reading.dialect.boundary(reading.model)[0]))
     led_to = [places.get(id(reading.scopes[0].tensors[t]), ()) for t in graph.inputs]
     facts = [(graph.tensors[t].shape, graph.tensors[t].dtype) for t in graph.inputs]
-    return [Feed(name, *fact, place) for name, fact, place in zip(names, facts, led_to, strict=True)]
+    return [
+        Feed(name, *fact, place) for name, fact, place in zip(names, facts, led_to, strict=True)
+    ]
 
 
 def _places(structure: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[int, tuple[Any, ...]]]:

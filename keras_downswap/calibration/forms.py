@@ -54,7 +54,10 @@ class Group:
     def told(self) -> str:
         """What was measured, in words."""
         kept = next(option for option in self.options if option.form == "kept")
-        share = [f" with {100 * o.macs / kept.macs:.0f} % of its MACs" if kept.macs else "" for o in self.options]
+        share = [
+            f" with {100 * o.macs / kept.macs:.0f} % of its MACs" if kept.macs else ""
+            for o in self.options
+        ]
         told = [
             f"'{option.form}' loses {100 * option.drop:.1f} %{cost}"
             if math.isfinite(option.drop)
@@ -67,7 +70,9 @@ class Group:
     def steps(self) -> list[Option]:
         """Return the forms that are worth their MACs, the cheapest first: the lower convex hull, down to `kept`."""
         kept = next(option for option in self.options if option.form == "kept")
-        swaps = [o for o in self.options if o is not kept and (o.macs < kept.macs or o.form == "same")]
+        swaps = [
+            o for o in self.options if o is not kept and (o.macs < kept.macs or o.form == "same")
+        ]
         hull: list[Option] = []
         for option in [*sorted(swaps, key=lambda o: (o.macs, o.drop)), kept]:
             if hull and option is not kept and option.drop >= hull[-1].drop:
@@ -143,7 +148,9 @@ def combinations(groups: Sequence[Group]) -> list[tuple[Option, ...]]:
     return found
 
 
-def cheapest_within(combos: Sequence[tuple[Option, ...]], allowed: float, fit: Callable[[int], float | None]) -> int:
+def cheapest_within(
+    combos: Sequence[tuple[Option, ...]], allowed: float, fit: Callable[[int], float | None]
+) -> int:
     """Return the first combination that stays within what is allowed, or the first found to where time is short.
 
     Args:
@@ -154,7 +161,9 @@ def cheapest_within(combos: Sequence[tuple[Option, ...]], allowed: float, fit: C
     alone = [sum(min(option.drop, WORST) for option in combo) for combo in combos]
     fails, holds, share = -1, len(combos) - 1, SHARE
     for _ in range(TRIALS):
-        likely = next(i for i, drop in enumerate(alone) if share * drop <= allowed or i == len(combos) - 1)
+        likely = next(
+            i for i, drop in enumerate(alone) if share * drop <= allowed or i == len(combos) - 1
+        )
         if likely >= holds < len(combos) - 1 or holds - fails <= 1:
             break
         tried = min(max(likely, fails + 1), holds - 1)

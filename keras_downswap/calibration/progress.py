@@ -23,7 +23,9 @@ class Bar:
             TextColumn("{task.fields[state]}"),
         ]
         console = Console(stderr=True)
-        self.progress = Progress(*columns, console=console, disable=not (shown and console.is_terminal), transient=True)
+        self.progress = Progress(
+            *columns, console=console, disable=not (shown and console.is_terminal), transient=True
+        )
 
     def __enter__(self) -> Bar:
         """Show it."""
@@ -31,7 +33,10 @@ class Bar:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Take it away."""
         self.progress.stop()
@@ -51,6 +56,8 @@ class Bar:
         task = self.progress.add_task(self.name + name, total=1.0, state="")
 
         def tell(done: float, state: str) -> None:
-            self.progress.update(task, completed=done, state=state or self.progress.tasks[task].fields["state"])
+            self.progress.update(
+                task, completed=done, state=state or self.progress.tasks[task].fields["state"]
+            )
 
         return tell

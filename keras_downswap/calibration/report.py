@@ -69,7 +69,9 @@ class CalibrationReport:
     def __str__(self) -> str:
         """Return the report in words, a line a stage."""
         count = "a stream of" if self.samples is None else str(self.samples)
-        lines = [f"calibrated on {count} samples without labels, judged by {self.held_out} held out:"]
+        lines = [
+            f"calibrated on {count} samples without labels, judged by {self.held_out} held out:"
+        ]
         lines.append(f"  before: {self.before}")
         for stage in self.stages:
             found = "not run" if stage.agreement is None else str(stage.agreement)
@@ -80,7 +82,9 @@ class CalibrationReport:
         for fit in self.layers:
             what = "site" if fit.site else "layer"
             note = f" ({fit.note})" if fit.note else ""
-            lines.append(f"  {what} {fit.layer}: squared error {fit.start:.3f} -> {fit.error:.3f}{note}")
+            lines.append(
+                f"  {what} {fit.layer}: squared error {fit.start:.3f} -> {fit.error:.3f}{note}"
+            )
         lines += [f"note: {note}" for note in self.notes]
         if self.interrupted:
             lines.append("interrupted: the best state until then is kept")

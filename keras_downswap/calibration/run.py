@@ -46,7 +46,11 @@ def fixed_batch(model: Reading) -> int | None:
 def _largest(graph: Graph) -> int:
     """Return the number of values of the largest tensor of a graph for one sample, nested models included."""
     own = [math.prod(n or 64 for n in tensor.shape[1:]) for tensor in graph.tensors]
-    inner = [_largest(c.inner) * (1 if c.wrapped is None else graph.times(c) or 64) for c in graph.calls if c.inner]
+    inner = [
+        _largest(c.inner) * (1 if c.wrapped is None else graph.times(c) or 64)
+        for c in graph.calls
+        if c.inner
+    ]
     return max(own + inner)
 
 
@@ -108,7 +112,11 @@ class Ladder:
     @property
     def rungs(self) -> dict[str, Callable[[], str]]:
         """The rungs by name, each a function that returns a note."""
-        return {"statistics": self._statistics, "least_squares": self._least_squares, "distill": self._distill}
+        return {
+            "statistics": self._statistics,
+            "least_squares": self._least_squares,
+            "distill": self._distill,
+        }
 
     def climb(self, rungs: Sequence[str]) -> CalibrationReport:
         """Climb some rungs, and leave the new model in the best state that was met."""
@@ -134,14 +142,18 @@ class Ladder:
                 raise TooLittle("the time is up")
             note = self.rungs[name]()
         except TooLittle as reason:
-            self.report.stages.append(Stage(name, None, False, time.perf_counter() - began, str(reason)))
+            self.report.stages.append(
+                Stage(name, None, False, time.perf_counter() - began, str(reason))
+            )
             return
         agreement = self.judge.of(self.new)
         better = agreement.distance < self.report.after.distance
         if better:
             self.report.after, self.best = agreement, Snapshot(self.new)
         elif name == "least_squares":
-            self.report.notes += [f"{fit.layer}: {fit.note}" for fit in self.report.layers if fit.note]
+            self.report.notes += [
+                f"{fit.layer}: {fit.note}" for fit in self.report.layers if fit.note
+            ]
             self.report.layers = []
         self.report.stages.append(Stage(name, agreement, better, time.perf_counter() - began, note))
 
@@ -152,7 +164,9 @@ class Ladder:
         fits += [KernelFit(self.new, target, scale_only=True) for target in bare]
         fits += self._pools
         if not fits:
-            raise TooLittle("there is neither a BatchNormalization behind a site nor a site with a bias to shift")
+            raise TooLittle(
+                "there is neither a BatchNormalization behind a site nor a site with a bias to shift"
+            )
         self._fit("statistics", fits, self._sample())
         return ""
 
@@ -169,8 +183,12 @@ class Ladder:
     def _pools(self) -> list[PoolFit]:
         return [PoolFit(self.new, pool) for pool in self.movable.pools]
 
-    def _fit(self, name: str, fits: Sequence[Fit], batches: Sequence[Sequence[Any]]) -> list[LayerFit]:
-        return fit_layers(self.old, self.new, fits, batches, self.seed, self.bar.steps(name, len(fits)))
+    def _fit(
+        self, name: str, fits: Sequence[Fit], batches: Sequence[Sequence[Any]]
+    ) -> list[LayerFit]:
+        return fit_layers(
+            self.old, self.new, fits, batches, self.seed, self.bar.steps(name, len(fits))
+        )
 
     def _distill(self) -> str:
         count = self.data.count
@@ -187,7 +205,15 @@ class Ladder:
         if left <= 0:
             raise TooLittle("the time is up")
         run = Run(steps, self.trained_at_once, left, self.seed)
-        made = distill(self.movable, aims, self.data, self.judge, self.report.after, run, self.bar.share("distill"))
+        made = distill(
+            self.movable,
+            aims,
+            self.data,
+            self.judge,
+            self.report.after,
+            run,
+            self.bar.share("distill"),
+        )
         self.report.interrupted = made.interrupted
         return f"{made.steps} steps"
 
@@ -203,5 +229,9 @@ class Ladder:
         tensor, size = self.new.dialect.tensor, self.size
         count = len(arrays[0]) if self.fixed is None else len(arrays[0]) // size * size
         if count == 0:
-            raise BadData(f"{len(arrays[0])} samples do not fill one batch of {size}, which the model takes: give more")
-        return [[tensor(x[i : min(i + size, count)]) for x in arrays] for i in range(0, count, size)]
+            raise BadData(
+                f"{len(arrays[0])} samples do not fill one batch of {size}, which the model takes: give more"
+            )
+        return [
+            [tensor(x[i : min(i + size, count)]) for x in arrays] for i in range(0, count, size)
+        ]

@@ -39,16 +39,32 @@ app = typer.Typer(
 out = Console(width=None if sys.stdout.isatty() else 120, highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
-In = Annotated[Path, typer.Argument(help="A .keras or .h5 file of either Keras, or a SavedModel folder of tf_keras.")]
+In = Annotated[
+    Path,
+    typer.Argument(
+        help="A .keras or .h5 file of either Keras, or a SavedModel folder of tf_keras."
+    ),
+]
 To = Annotated[
-    str | None, typer.Option(help=f"What downsamples afterwards: {', '.join(TARGETS)}.", show_default="strided_conv")
+    str | None,
+    typer.Option(
+        help=f"What downsamples afterwards: {', '.join(TARGETS)}.", show_default="strided_conv"
+    ),
 ]
 How = Annotated[str, typer.Option("--method", help=f"How swaps are chosen: {', '.join(METHODS)}.")]
 Profile = Annotated[
-    str | None, typer.Option(help=f"Cheapest exact forms within limits: {', '.join(profiles())}, or a .toml file.")
+    str | None,
+    typer.Option(
+        help=f"Cheapest exact forms within limits: {', '.join(profiles())}, or a .toml file."
+    ),
 ]
-Include = Annotated[str | None, typer.Option(help="Swap only sites with a layer whose name this expression matches.")]
-Exclude = Annotated[str | None, typer.Option(help="Keep sites with a layer whose name this expression matches.")]
+Include = Annotated[
+    str | None,
+    typer.Option(help="Swap only sites with a layer whose name this expression matches."),
+]
+Exclude = Annotated[
+    str | None, typer.Option(help="Keep sites with a layer whose name this expression matches.")
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Let code that IN brings along run.")]
 
 
@@ -71,7 +87,10 @@ def _one_line_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
     finally:
         for warning in caught:
-            if issubclass(warning.category, NothingSwapped | SomethingLost) or "keras_downswap" in warning.filename:
+            if (
+                issubclass(warning.category, NothingSwapped | SomethingLost)
+                or "keras_downswap" in warning.filename
+            ):
                 err.print(f"warning: {escape(str(warning.message))}")
 
 
@@ -90,7 +109,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-Version = Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)]
+Version = Annotated[
+    bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+]
 
 
 @app.callback()
@@ -102,28 +123,41 @@ def _options(version: Version = False) -> None:
 @_guarded
 def convert(
     source: In,
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write: .keras, .h5, or a SavedModel folder.")],
+    target: Annotated[
+        Path,
+        typer.Argument(metavar="OUT", help="Where to write: .keras, .h5, or a SavedModel folder."),
+    ],
     to: To = None,
     method: How = "auto",
     include: Include = None,
     exclude: Exclude = None,
     profile: Profile = None,
-    kernel: Annotated[str, typer.Option(help="Kernel of approximate swaps: same, or cover (what both saw).")] = "same",
+    kernel: Annotated[
+        str, typer.Option(help="Kernel of approximate swaps: same, or cover (what both saw).")
+    ] = "same",
     calibrate: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="Fit approximate swaps on inputs: .npy, .npz, image folder, MODULE:FUNCTION."
+            metavar="DATA",
+            help="Fit approximate swaps on inputs: .npy, .npz, image folder, MODULE:FUNCTION.",
         ),
     ] = None,
     budget: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Be done with fitting after this long.")
     ] = None,
     max_drop: Annotated[
-        float | None, typer.Option(help="Give each site the cheapest form with which no more is lost: 0.01 is 1 %.")
+        float | None,
+        typer.Option(
+            help="Give each site the cheapest form with which no more is lost: 0.01 is 1 %."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and write no model.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and write no model.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Write the report here, as JSON.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
+    ] = False,
     trust: Trust = False,
 ) -> None:
     """Swap the downsampling of a saved model, check the result, and save it."""
@@ -147,7 +181,9 @@ def convert(
         new, account = plan.apply(return_report=True, calibration_data=data, budget=budget)
     else:
         new, account = keep_within(plan, max_drop, data, budget)
-        out.print(describe_sites(account.to, account.method, account.sites), markup=False, soft_wrap=True)
+        out.print(
+            describe_sites(account.to, account.method, account.sites), markup=False, soft_wrap=True
+        )
     if new is not None:
         files.save(new, target, overwrite=overwrite)
     if report is not None:
@@ -170,7 +206,9 @@ def inspect(
     origin = files.identify(source)
     plan = _plan(origin, _target(to, profile), method, include, exclude, trust)
     out.print(f"{source}: {origin.keras} {origin.version}, {origin.format}", markup=False)
-    out.print(site_table(plan) if plan.sites else "The model has no pool and no strided convolution.")
+    out.print(
+        site_table(plan) if plan.sites else "The model has no pool and no strided convolution."
+    )
 
 
 @app.command()
@@ -194,7 +232,9 @@ def _plan(
 ) -> Plan:
     start(origin.keras)
     chosen: Any = {"method": method, "kernel": kernel}
-    return plan_swaps(files.load(origin.path, trust=trust), to, include=include, exclude=exclude, **chosen)
+    return plan_swaps(
+        files.load(origin.path, trust=trust), to, include=include, exclude=exclude, **chosen
+    )
 
 
 def _target(to: str | None, profile: str | None) -> str:
@@ -214,7 +254,9 @@ def _own_path(report: Path | None, **others: Path) -> None:
 def _closing(account: Report, target: Path | None) -> str:
     promises = [site.promise for site in account.sites]
     exact, near, kept = (promises.count(promise) for promise in ("exact", "approximate", None))
-    lines = [f"{exact} exact and {near} approximate swaps, {kept} kept; {len(account.checks)} checks held"]
+    lines = [
+        f"{exact} exact and {near} approximate swaps, {kept} kept; {len(account.checks)} checks held"
+    ]
     lines += [] if account.choices is None else [str(account.choices)]
     if account.calibration is not None:
         lines.append(str(account.calibration))
@@ -229,10 +271,20 @@ def _closing(account: Report, target: Path | None) -> str:
 
 def site_table(plan: Plan) -> Table:
     """Return the table of a plan: layers, shapes, verdict, parameters and MACs of each site before and after."""
-    table = Table("site", "shapes in -> out", "swap", "parameters", "MACs", title=f"to {plan.to}", show_lines=True)
+    table = Table(
+        "site",
+        "shapes in -> out",
+        "swap",
+        "parameters",
+        "MACs",
+        title=f"to {plan.to}",
+        show_lines=True,
+    )
     for site in plan.sites:
         cost = site_cost(plan.graph_of(site), site)
-        verdict = f"{site.promise}: {site.rule}" if site.status == "swapped" else f"kept: {site.reason}"
+        verdict = (
+            f"{site.promise}: {site.rule}" if site.status == "swapped" else f"kept: {site.reason}"
+        )
         table.add_row(
             escape("\n".join(site.layers)),
             f"{shape_words(cost.input_shape)} ->\n{shape_words(cost.output_shape)}",

@@ -25,7 +25,9 @@ def demonstrate(out: Console) -> None:
     with as_file(files(HERE) / "digits_cnn.keras") as path:
         model = model_files.load(path)
     (unlabelled, images), labels = _digits()
-    out.print(f"A network trained on 8x8 digits, {len(labels)} labelled test images.\n", markup=False)
+    out.print(
+        f"A network trained on 8x8 digits, {len(labels)} labelled test images.\n", markup=False
+    )
     table = Table("model", "promises", "layers", "parameters", "MACs at the sites", "accuracy")
     _row(table, "as trained", "", model, _macs(plan_swaps(model), after=False), images, labels)
     wishes: tuple[tuple[str, Method], ...] = (("only exact swaps", "exact"), ("every swap", "auto"))
@@ -70,4 +72,6 @@ def _row(
 ) -> None:
     right = np.argmax(model.predict(images, verbose=0), axis=-1) == labels
     count = f"{model.count_params():,}"
-    table.add_row(title, promises, str(len(model.layers)), count, f"{macs:,}", f"{100 * right.mean():.1f} %")
+    table.add_row(
+        title, promises, str(len(model.layers)), count, f"{macs:,}", f"{100 * right.mean():.1f} %"
+    )

@@ -135,7 +135,12 @@ class Dialect(Values):
         """
         layer = self.unwrapped(layer)
         facts = self._describe(layer, rank, class_name)
-        if facts.role is Role.CONV and layer.use_bias and not facts.channels_last and self.bias_goes_astray:
+        if (
+            facts.role is Role.CONV
+            and layer.use_bias
+            and not facts.channels_last
+            and self.bias_goes_astray
+        ):
             facts.settings["bias_goes_astray"] = True
         if facts.role is Role.CONV and self._blurs(layer, facts):
             facts.settings["blurs"] = True
@@ -143,14 +148,23 @@ class Dialect(Values):
 
     def _blurs(self, layer: Any, facts: Description) -> bool:
         """Tell whether a layer is a convolution of each channel with a binomial kernel of 2s - 1 taps and stride s."""
-        sized = any(w.stride > 1 for w in facts.windows) and all(w.size == 2 * w.stride - 1 for w in facts.windows)
-        if not sized or layer.use_bias or not layer.built or facts.settings["kind"] == "SeparableConv":
+        sized = any(w.stride > 1 for w in facts.windows) and all(
+            w.size == 2 * w.stride - 1 for w in facts.windows
+        )
+        if (
+            not sized
+            or layer.use_bias
+            or not layer.built
+            or facts.settings["kind"] == "SeparableConv"
+        ):
             return False
         own = getattr(layer, "depthwise_kernel", None)
         kernel = layer.kernel if own is None else own
         if kernel.shape[-2 if facts.settings["kind"] == "Conv" else -1] != 1:
             return False
-        return bool(np.allclose(self.array(kernel), binomial(tuple(kernel.shape)), rtol=0, atol=1e-3))
+        return bool(
+            np.allclose(self.array(kernel), binomial(tuple(kernel.shape)), rtol=0, atol=1e-3)
+        )
 
     @property
     def bias_goes_astray(self) -> bool:
@@ -159,7 +173,9 @@ class Dialect(Values):
 
     def _describe(self, layer: Any, rank: int, class_name: str | None) -> Description:
         last = getattr(layer, "data_format", "channels_last") == "channels_last"
-        return describe(layer, class_name or self.stock_class(layer), rank, self.layers_in_front(rank - 2, last))
+        return describe(
+            layer, class_name or self.stock_class(layer), rank, self.layers_in_front(rank - 2, last)
+        )
 
     def shape(self, tensor: Any) -> tuple[int | None, ...]:
         """Return the shape of a symbolic tensor; empty where even the rank is unknown."""
@@ -174,7 +190,9 @@ class Dialect(Values):
         """Return the weights of a layer that training would move, were it not frozen."""
         names = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta")
         found = [vars(layer).get(f"_{name}", getattr(layer, name, None)) for name in names]
-        return [variable for variable in found if variable is not None and self.is_variable(variable)]
+        return [
+            variable for variable in found if variable is not None and self.is_variable(variable)
+        ]
 
     @property
     @abstractmethod
@@ -245,11 +263,15 @@ class Dialect(Values):
     def sharing_twin(self, layer: Any) -> Any:
         """Return another object of the layer's class that shares all its attributes but the nodes."""
         new = object.__new__(type(layer))
-        new.__dict__.update((key, [] if key in NODES else value) for key, value in vars(layer).items())
+        new.__dict__.update(
+            (key, [] if key in NODES else value) for key, value in vars(layer).items()
+        )
         return new
 
     @abstractmethod
-    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> Any:
+    def assemble(
+        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
+    ) -> Any:
         """Return a new model of the old one's kind from new tensors; `layers` and their `nodes` in call order."""
 
     @abstractmethod

@@ -17,13 +17,19 @@ GLOBAL_POOL = re.compile(r"Global(Max|Average)Pooling[123]D")
 ADAPTIVE_POOL = re.compile(r"Adaptive(Max|Average)Pooling[123]D")
 OTHER_CONV = re.compile(r"ConvLSTM[123]D|LocallyConnected[12]D")
 RESIZE = re.compile(r"(ZeroPadding|Cropping)[123]D")
-FUNCTION_POOL = re.compile(r"(compat\.v1\.)?nn\.(max_pool|avg_pool|pool)\w*|(Adaptive)?(Max|Average)Pool")
+FUNCTION_POOL = re.compile(
+    r"(compat\.v1\.)?nn\.(max_pool|avg_pool|pool)\w*|(Adaptive)?(Max|Average)Pool"
+)
 FUNCTION_CONV = re.compile(
     r"(compat\.v1\.)?nn\.(depthwise_|separable_)?conv(olution|[123]d)|(Depthwise|Separable)?Conv"
 )
-JOIN = re.compile(r"Concatenate|Add|Subtract|Average|Multiply|Maximum|Minimum|__operators__\.(add|sub|mul)")
+JOIN = re.compile(
+    r"Concatenate|Add|Subtract|Average|Multiply|Maximum|Minimum|__operators__\.(add|sub|mul)"
+)
 LINEAR_JOIN = re.compile(r"Concatenate|Add|Subtract|Average|__operators__\.(add|sub)")
-NOISE = re.compile(r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity")
+NOISE = re.compile(
+    r"(Spatial|Gaussian|Alpha)?Dropout(1D|2D|3D)?|GaussianNoise|ActivityRegularization|Identity"
+)
 PLAIN_NAMES = frozenset(name.replace("_", "") for name in ELEMENTWISE_NAMES)
 ELEMENTWISE = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
 
@@ -44,7 +50,9 @@ OTHER = Description(Role.OTHER)
 
 def is_downsampling_class(name: str) -> bool:
     """Tell whether a stock class is a pool or a convolution that a report owes an entry."""
-    return any(kind.fullmatch(name) for kind in (CONV, POOL, GLOBAL_POOL, ADAPTIVE_POOL, OTHER_CONV))
+    return any(
+        kind.fullmatch(name) for kind in (CONV, POOL, GLOBAL_POOL, ADAPTIVE_POOL, OTHER_CONV)
+    )
 
 
 def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -> Description:
@@ -63,28 +71,41 @@ def describe(layer: Any, class_name: str, rank: int, in_front: frozenset[str]) -
         role = Role.MAX_POOL if found[1] == "Max" else Role.AVERAGE_POOL
         windows = zip(_tuple(layer.pool_size), _tuple(layer.strides), strict=True)
         return Description(
-            role, tuple(Window(p, q, 1, layer.padding) for p, q in windows), last, {"layers_in_front": in_front}
+            role,
+            tuple(Window(p, q, 1, layer.padding) for p, q in windows),
+            last,
+            {"layers_in_front": in_front},
         )
     if GLOBAL_POOL.fullmatch(class_name):
         return Description(Role.GLOBAL_POOL, (), last)
     if ADAPTIVE_POOL.fullmatch(class_name):
-        return Description(Role.GLOBAL_POOL, (), last, {}, "is adaptive pooling, which has no fixed window")
+        return Description(
+            Role.GLOBAL_POOL, (), last, {}, "is adaptive pooling, which has no fixed window"
+        )
     if OTHER_CONV.fullmatch(class_name):
         return _other_conv(layer, last)
     if found := RESIZE.fullmatch(class_name):
         cells = layer.padding if found[1] == "ZeroPadding" else layer.cropping
         sign = 1 if found[1] == "ZeroPadding" else -1
         pairs = [cells] if isinstance(cells[0], int) else cells
-        return Description(Role.RESIZE, (), last, {"cells": tuple((sign * a, sign * b) for a, b in pairs)})
+        return Description(
+            Role.RESIZE, (), last, {"cells": tuple((sign * a, sign * b) for a, b in pairs)}
+        )
     role, axis = _elementwise(layer, class_name, rank)
     settings: dict[str, Any] = {} if axis is None else {"axis": axis}
     if class_name == "ReLU":
-        settings["never_negative"] = float(layer.negative_slope) == 0 and float(layer.threshold) >= 0
+        settings["never_negative"] = (
+            float(layer.negative_slope) == 0 and float(layer.threshold) >= 0
+        )
         settings["monotone"] = float(layer.negative_slope) >= 0 and float(layer.threshold) >= 0
     elif class_name in ("LeakyReLU", "ELU"):
-        settings["monotone"] = float(getattr(layer, "alpha", getattr(layer, "negative_slope", -1))) >= 0
+        settings["monotone"] = (
+            float(getattr(layer, "alpha", getattr(layer, "negative_slope", -1))) >= 0
+        )
     elif NOISE.fullmatch(class_name):
-        settings["keeps_sign"] = class_name == "Identity" or ("Dropout" in class_name and "Alpha" not in class_name)
+        settings["keeps_sign"] = class_name == "Identity" or (
+            "Dropout" in class_name and "Alpha" not in class_name
+        )
     if class_name == "Activation":
         settings["activation"] = activation_name(layer.activation)
     return Description(role, channels_last=last, settings=settings)
@@ -106,22 +127,33 @@ def describe_function(name: str, strides: Any, tensors: int) -> Description:
         steps = (strides,) if isinstance(strides, int) else tuple(strides or ())
         return Description(Role.OTHER_CONV, tuple(Window(1, s) for s in steps), obstacle=stays)
     plain = name.rpartition(".")[2].replace("_", "").lower()
-    facts = {"never_negative": plain in NEVER_NEGATIVE and name != "ReLU"}  # that one may have a slope below zero
-    return Description(Role.POINTWISE, settings=facts) if tensors == 1 and plain in PLAIN_NAMES else OTHER
+    facts = {
+        "never_negative": plain in NEVER_NEGATIVE and name != "ReLU"
+    }  # that one may have a slope below zero
+    return (
+        Description(Role.POINTWISE, settings=facts)
+        if tensors == 1 and plain in PLAIN_NAMES
+        else OTHER
+    )
 
 
 def describe_join(layer: Any, name: str, rank: int) -> Description:
     """Describe a stock layer or function that takes several tensors of a rank and nothing else."""
     if not JOIN.fullmatch(name):
         return OTHER
-    settings: dict[str, Any] = {"linear": bool(LINEAR_JOIN.fullmatch(name)), "keeps_sign": "sub" not in name.lower()}
+    settings: dict[str, Any] = {
+        "linear": bool(LINEAR_JOIN.fullmatch(name)),
+        "keeps_sign": "sub" not in name.lower(),
+    }
     if name == "Concatenate":
         settings["axis"] = layer.axis % rank
     return Description(Role.JOIN, settings=settings)
 
 
 def _conv(layer: Any, kind: str, last: bool, in_front: frozenset[str]) -> Description:
-    windows = zip(_tuple(layer.kernel_size), _tuple(layer.strides), _tuple(layer.dilation_rate), strict=True)
+    windows = zip(
+        _tuple(layer.kernel_size), _tuple(layer.strides), _tuple(layer.dilation_rate), strict=True
+    )
     settings = {
         "kind": kind,
         "filters": getattr(layer, "filters", None),
@@ -133,13 +165,19 @@ def _conv(layer: Any, kind: str, last: bool, in_front: frozenset[str]) -> Descri
     }
     obstacle = None
     if getattr(layer, "quantization_mode", None) is not None:
-        obstacle = f"is quantized ({layer.quantization_mode}), and its kernel cannot be moved as it is"
+        obstacle = (
+            f"is quantized ({layer.quantization_mode}), and its kernel cannot be moved as it is"
+        )
     elif getattr(layer.activation, "weights", None):
         obstacle = f"has an activation with weights of its own ({type(layer.activation).__name__})"
     elif getattr(layer, "lora_enabled", False):
         obstacle = "has LoRA enabled: merge its weights first"
     return Description(
-        Role.CONV, tuple(Window(k, s, d, layer.padding) for k, s, d in windows), last, settings, obstacle
+        Role.CONV,
+        tuple(Window(k, s, d, layer.padding) for k, s, d in windows),
+        last,
+        settings,
+        obstacle,
     )
 
 
@@ -182,4 +220,8 @@ def activation_name(activation: Any) -> str:
         return "linear"
     name = str(getattr(activation, "__name__", type(activation).__name__))
     root = str(getattr(activation, "__module__", "")).partition(".")[0]
-    return name if root in ("keras", "tf_keras", "tensorflow") and hasattr(activation, "__name__") else f"?{name}"
+    return (
+        name
+        if root in ("keras", "tf_keras", "tensorflow") and hasattr(activation, "__name__")
+        else f"?{name}"
+    )

@@ -49,7 +49,10 @@ class Keras2(Dialect):
         return isinstance(value, self.KerasTensor)
 
     def is_constant(self, value: Any) -> bool:
-        return isinstance(value, np.generic | self.tf.Tensor | self.tf.DType | self.tf.TensorShape | self.tf.TypeSpec)
+        return isinstance(
+            value,
+            np.generic | self.tf.Tensor | self.tf.DType | self.tf.TensorShape | self.tf.TypeSpec,
+        )
 
     def has_graph(self, layer: Any) -> bool:
         if not isinstance(layer, self.Functional) or not getattr(layer, "_is_graph_network", False):
@@ -96,7 +99,9 @@ class Keras2(Dialect):
 
     def run(self, layer: Any, value: Any) -> Any:
         parts = self.map(self.tf.convert_to_tensor, value)
-        return layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
+        return (
+            layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
+        )
 
     def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return layer(*args, **kwargs)
@@ -199,7 +204,9 @@ class Keras2(Dialect):
             new.finalize_state()
         return new
 
-    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> Any:
+    def assemble(
+        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
+    ) -> Any:
         if isinstance(old, self.Sequential):
             new = self.Sequential(name=old.name)
             new.inputs, new.outputs = self.flatten(inputs), self.flatten(outputs)
@@ -219,7 +226,9 @@ class Keras2(Dialect):
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         return tf_state.array(variable)
 
-    def _insert_losses(self, old: Any, new: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> None:
+    def _insert_losses(
+        self, old: Any, new: Any, layers: Sequence[Any], nodes: Sequence[Any]
+    ) -> None:
         """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs."""
         inside = {id(node) for depth in new._nodes_by_depth.values() for node in depth}
         beside = [node for node in nodes if id(node) not in inside]

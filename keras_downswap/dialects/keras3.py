@@ -40,7 +40,9 @@ class Keras3(Dialect):
         """Keras 3.15 on TensorFlow takes whatever squeezes to a vector for the bias of a `channels_last` map."""
         ops = self.module("src.backend").numpy
         bias = np.array([1.0, 2.0], "float32").reshape(1, 2, 1, 1)
-        return bool(np.any(self.result(ops.add(np.zeros((1, 2, 1, 2), "float32"), bias))[0, 0] != 1))
+        return bool(
+            np.any(self.result(ops.add(np.zeros((1, 2, 1, 2), "float32"), bias))[0, 0] != 1)
+        )
 
     def is_layer(self, value: Any) -> bool:
         return isinstance(value, self.Operation)
@@ -60,7 +62,8 @@ class Keras3(Dialect):
     def is_constant(self, value: Any) -> bool:
         module = type(value).__module__
         return isinstance(value, np.generic) or (
-            module.startswith(("tensorflow", "jaxlib", "jax.")) and type(value).__name__ in CONSTANTS
+            module.startswith(("tensorflow", "jaxlib", "jax."))
+            and type(value).__name__ in CONSTANTS
         )
 
     def has_graph(self, layer: Any) -> bool:
@@ -105,14 +108,22 @@ class Keras3(Dialect):
         return graph._inputs_struct, graph._outputs_struct
 
     def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
-        return frozenset({"ZeroPadding", "Cropping"} if channels_last or rank > 1 else {"ZeroPadding"})
+        return frozenset(
+            {"ZeroPadding", "Cropping"} if channels_last or rank > 1 else {"ZeroPadding"}
+        )
 
     def sublayers(self, layer: Any) -> Sequence[Any]:
-        return list(layer._flatten_layers(include_self=False)) if getattr(layer, "_layers", None) else []
+        return (
+            list(layer._flatten_layers(include_self=False))
+            if getattr(layer, "_layers", None)
+            else []
+        )
 
     def run(self, layer: Any, value: Any) -> Any:
         parts = self.map(self.module("src.backend").convert_to_tensor, value)
-        return self.call(layer, parts if self.function_name(layer) and isinstance(parts, list) else (parts,), {})
+        return self.call(
+            layer, parts if self.function_name(layer) and isinstance(parts, list) else (parts,), {}
+        )
 
     def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a layer, and take back what the call adds to the losses that `model.losses` shows."""
@@ -141,7 +152,9 @@ class Keras3(Dialect):
         return tuple(self.module("ops").shape(value))
 
     def result(self, value: Any) -> np.ndarray[Any, Any]:
-        return np.asarray(value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value))
+        return np.asarray(
+            value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value)
+        )
 
     def node_count(self, layer: Any) -> tuple[int, int]:
         return len(layer._inbound_nodes), len(layer._outbound_nodes)
@@ -161,7 +174,8 @@ class Keras3(Dialect):
         own = dict(vars(variable))
         value = own.pop("_value", None)
         new.__dict__.update(
-            twins.items(own), _value=tf_state.copied(value) if self.tensorflow else copy.deepcopy(value)
+            twins.items(own),
+            _value=tf_state.copied(value) if self.tensorflow else copy.deepcopy(value),
         )
         return new
 
@@ -177,7 +191,9 @@ class Keras3(Dialect):
     def _tracker(self, old: Any, twins: Twins) -> Any:
         new = twins.note(old, object.__new__(type(old)))
         new.__dict__.update((k, twins.copy(v)) for k, v in vars(old).items() if k != "stored_ids")
-        new.stored_ids = {name: {id(item) for item in store} for name, (_, store) in new.config.items()}
+        new.stored_ids = {
+            name: {id(item) for item in store} for name, (_, store) in new.config.items()
+        }
         return new
 
     def _tracked(self, old: Any, twins: Twins) -> Any:
@@ -208,12 +224,16 @@ class Keras3(Dialect):
             fresh.assign(old)
         return new
 
-    def assemble(self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]) -> Any:
+    def assemble(
+        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
+    ) -> Any:
         graph = self.Functional(inputs, outputs, name=self._functional(old).name)
         new = graph
         if isinstance(old, self.Sequential):
             new = self.Sequential(name=old.name)
-            new._layers.extend(layer for layer in layers if isinstance(layer, self.module("src.layers").Layer))
+            new._layers.extend(
+                layer for layer in layers if isinstance(layer, self.module("src.layers").Layer)
+            )
             new._functional = graph
             new._build_shapes_dict = dict(old._build_shapes_dict or {})
             new.built = True

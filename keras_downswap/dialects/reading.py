@@ -9,7 +9,13 @@ from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from keras_downswap.dialects.describe import OTHER, Description, describe_function, describe_join, is_downsampling_class
+from keras_downswap.dialects.describe import (
+    OTHER,
+    Description,
+    describe_function,
+    describe_join,
+    is_downsampling_class,
+)
 from keras_downswap.errors import UnreadableModel
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role, Shape, Tensor
 
@@ -78,7 +84,9 @@ class Reading:
         """
         dialect, live = self.dialect, self.scopes[scope]
         arguments = dialect.node_arguments(live.nodes[call.index])
-        args, kwargs = dialect.map(lambda v: values[live.numbers[id(v)]] if dialect.is_tensor(v) else v, arguments)
+        args, kwargs = dialect.map(
+            lambda v: values[live.numbers[id(v)]] if dialect.is_tensor(v) else v, arguments
+        )
         return dialect.flatten(dialect.call(self.layers[call.layer], args, {**kwargs, **further}))
 
 
@@ -117,7 +125,9 @@ def read_scope(model: Any, reading: Reading) -> Graph:
         _hold(reading, filter(dialect.is_variable, dialect.flatten(dialect.node_arguments(node))))
     for index, node in enumerate(nodes):
         args, kwargs = dialect.node_arguments(node)
-        inputs = tuple(known[id(t)] for t in dialect.flatten((args, kwargs)) if dialect.is_tensor(t))
+        inputs = tuple(
+            known[id(t)] for t in dialect.flatten((args, kwargs)) if dialect.is_tensor(t)
+        )
         produced = dialect.flatten(dialect.node_outputs(node))
         for tensor in produced:
             known[id(tensor)] = len(tensors)
@@ -131,7 +141,9 @@ def read_scope(model: Any, reading: Reading) -> Graph:
         call = _call(reading, index, node, inputs, outputs, given, shape if plain else None)
         call = replace(call, opens=_opens(dialect, call, [facts[t] for t in inputs], given))
         joins = len(inputs) > 1 and all(map(dialect.is_tensor, dialect.flatten(rest)))
-        calls.append(_join(reading, node, call, len(shape)) if joins and call.role is Role.OTHER else call)
+        calls.append(
+            _join(reading, node, call, len(shape)) if joins and call.role is Role.OTHER else call
+        )
     ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
     graph = Graph(number, str(model.name), tuple(calls), tuple(facts), *ends)
     reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
@@ -151,12 +163,25 @@ def _in_call_order(dialect: Dialect, nodes: list[Any]) -> list[Any]:
     shared = [indices for indices in calls.values() if len(indices) > 1]
     if not shared:
         return nodes
-    made_by = {id(t): i for i, node in enumerate(nodes) for t in dialect.flatten(dialect.node_outputs(node))}
+    made_by = {
+        id(t): i
+        for i, node in enumerate(nodes)
+        for t in dialect.flatten(dialect.node_outputs(node))
+    }
     after: list[set[int]] = []
     for node in nodes:
-        after.append({made_by[id(t)] for t in dialect.flatten(dialect.node_arguments(node)) if id(t) in made_by})
+        after.append(
+            {
+                made_by[id(t)]
+                for t in dialect.flatten(dialect.node_arguments(node))
+                if id(t) in made_by
+            }
+        )
     for indices in shared:
-        made = {id(node): at for at, node in enumerate(dialect.node_layer(nodes[indices[0]])._inbound_nodes)}
+        made = {
+            id(node): at
+            for at, node in enumerate(dialect.node_layer(nodes[indices[0]])._inbound_nodes)
+        }
         for first, second in pairwise(sorted(indices, key=lambda i, made=made: made[id(nodes[i])])):  # type: ignore[misc]
             after[second].add(first)
     return [nodes[i] for i in TopologicalSorter(dict(enumerate(after))).static_order()]
@@ -178,15 +203,28 @@ def _call(
     nested = read_scope(inner, reading) if dialect.has_graph(inner) else None
     facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
     if inputs and dialect.function_name(layer):
-        facts = describe_function(dialect.function_name(layer), dialect.function_strides(node), len(inputs))
+        facts = describe_function(
+            dialect.function_name(layer), dialect.function_strides(node), len(inputs)
+        )
     elif inputs and nested is None and shape is not None:
         facts = _facts(dialect, inner, len(shape) - (inner is not layer))
-    if facts.role is Role.CONV and any(reading.holders.get(id(v), 0) > 1 for v in dialect.weights(inner)):
-        facts = replace(facts, obstacle="holds a weight that another layer or call holds too: a swap would untie them")
+    if facts.role is Role.CONV and any(
+        reading.holders.get(id(v), 0) > 1 for v in dialect.weights(inner)
+    ):
+        facts = replace(
+            facts,
+            obstacle="holds a weight that another layer or call holds too: a swap would untie them",
+        )
     wrapped = str(inner.name) if inner is not layer and facts.role is not Role.OTHER else None
-    opaque = () if nested or (facts.role is not Role.OTHER and wrapped is None) else dialect.sublayers(layer)
+    opaque = (
+        ()
+        if nested or (facts.role is not Role.OTHER and wrapped is None)
+        else dialect.sublayers(layer)
+    )
     hidden = tuple(
-        (str(part.name), type(part).__name__) for part in opaque if wrapped is None and _downsamples(dialect, part)
+        (str(part.name), type(part).__name__)
+        for part in opaque
+        if wrapped is None and _downsamples(dialect, part)
     )
     inside = tuple(reading.number(part) for part in opaque)
     frozen = given.get("training")
@@ -224,10 +262,17 @@ def _facts(dialect: Dialect, layer: Any, rank: int) -> Description:
                 facts = dialect.describe(layer, rank, base.__name__)
             except (AttributeError, TypeError, ValueError):
                 return OTHER
-            return replace(facts, obstacle=f"is a subclass of {base.__name__}, which may compute something else")
+            return replace(
+                facts,
+                obstacle=f"is a subclass of {base.__name__}, which may compute something else",
+            )
     return OTHER
 
 
 def _downsamples(dialect: Dialect, layer: Any) -> bool:
     facts = _facts(dialect, layer, 4)
-    return facts.role in POOLS or facts.role is Role.GLOBAL_POOL or any(w.stride > 1 for w in facts.windows)
+    return (
+        facts.role in POOLS
+        or facts.role is Role.GLOBAL_POOL
+        or any(w.stride > 1 for w in facts.windows)
+    )

@@ -23,7 +23,14 @@ _BASES = (
     "optimizers.schedules.LearningRateSchedule", "dtype_policies.DTypePolicy", "dtype_policies.DTypePolicyMap",
     "quantizers.Quantizer", "random.SeedGenerator",
 )  # fmt: skip
-_OUTSIDE = (".src.utils.", ".src.export.", ".src.feature_column.", ".src.testing", ".feature_space", ".distillation.")
+_OUTSIDE = (
+    ".src.utils.",
+    ".src.export.",
+    ".src.feature_column.",
+    ".src.testing",
+    ".feature_space",
+    ".distillation.",
+)
 _OLD_CLASSES = ("BatchNormalizationV1", "BatchNormalizationV2", "InputSpec")
 _ACTIVATION_LAYERS = {"ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU"}
 _OLD_WORDS = {
@@ -87,7 +94,11 @@ def _own_classes(keras: Keras) -> set[type]:
     library = importlib.import_module(keras)
     bases = [base for base in (_reach(library, name) for name in _BASES) if isinstance(base, type)]
     kin: set[type] = set().union(*map(_family, bases))
-    inside = {c for c in kin if c.__module__.startswith(keras + ".") and not any(s in c.__module__ for s in _OUTSIDE)}
+    inside = {
+        c
+        for c in kin
+        if c.__module__.startswith(keras + ".") and not any(s in c.__module__ for s in _OUTSIDE)
+    }
     return {c for c in inside if vars(sys.modules[c.__module__]).get(c.__name__) is c}
 
 
@@ -95,16 +106,31 @@ def _own_classes(keras: Keras) -> set[type]:
 def own_names(keras: Keras) -> OwnNames:
     """Compute one Keras' own names from the installed library; nothing that a user registered is among them."""
     library, classes = importlib.import_module(keras), _own_classes(keras)
-    pairs = {(module, c.__name__) for c in classes for module in (c.__module__, c.__module__.removeprefix("tf_"))}
+    pairs = {
+        (module, c.__name__)
+        for c in classes
+        for module in (c.__module__, c.__module__.removeprefix("tf_"))
+    }
     for note in ("_keras_api_names", "_keras_api_names_v1", "_api_export_path"):
         noted = [c.__dict__.get(note, ()) for c in classes]
-        exported = {name for names in noted for name in ([names] if isinstance(names, str) else names)}
+        exported = {
+            name for names in noted for name in ([names] if isinstance(names, str) else names)
+        }
         pairs |= {(name.rpartition(".")[0], name.rpartition(".")[2]) for name in exported}
     words = {kind: _public(getattr(library, kind + "s")) | old for kind, old in _OLD_WORDS.items()}
     if keras == "tf_keras":
-        pairs |= {("tensorflow.python.ops.init_ops_v2", name) for name in words["initializer"] if name[0].isupper()}
+        pairs |= {
+            ("tensorflow.python.ops.init_ops_v2", name)
+            for name in words["initializer"]
+            if name[0].isupper()
+        }
     activations = words["activation"] - _ACTIVATION_LAYERS
-    modules = ("builtins", "keras.activations", f"{keras}.src.activations", "keras.src.activations.activations")
+    modules = (
+        "builtins",
+        "keras.activations",
+        f"{keras}.src.activations",
+        "keras.src.activations.activations",
+    )
     custom = "Custom>CustomScaleLayer" if keras == "tf_keras" else "CustomScaleLayer"
     return OwnNames(
         pairs=frozenset(pairs),
@@ -128,7 +154,9 @@ def keras_of(model: Any) -> Keras:
         package = cls.__module__.partition(".")[0]
         if package in ("tf_keras", "keras") and cls.__name__ == "Model":
             return "tf_keras" if package == "tf_keras" else "keras"
-    raise FileRefused(f"Expected a model of tf_keras or keras, received a {type(model).__name__}: it cannot be saved.")
+    raise FileRefused(
+        f"Expected a model of tf_keras or keras, received a {type(model).__name__}: it cannot be saved."
+    )
 
 
 def load_model(keras: Keras, path: Path, saved_as: Format, *, trust: bool) -> Any:
@@ -162,7 +190,11 @@ def _load_without_graph(folder: Path, own: dict[str, type]) -> Any:
 
 def _untagged(entry: dict[str, Any]) -> Any:
     tag = entry.get("class_name")
-    return tuple(entry["items"]) if tag in ("__tuple__", "TensorShape") and entry.get("items") is not None else entry
+    return (
+        tuple(entry["items"])
+        if tag in ("__tuple__", "TensorShape") and entry.get("items") is not None
+        else entry
+    )
 
 
 def save_model(model: Any, path: Path, saved_as: Format) -> None:
@@ -183,7 +215,11 @@ def _without_advice() -> Iterator[None]:
     """Silence the advice against HDF5, which the user chose, the temporary folder's name, and talk of metrics."""
 
     def wanted(record: logging.LogRecord) -> bool:
-        noise = ("You are saving your model as an HDF5", "Assets written to", "Compiled the loaded model, but")
+        noise = (
+            "You are saving your model as an HDF5",
+            "Assets written to",
+            "Compiled the loaded model, but",
+        )
         return not record.getMessage().startswith(noise)
 
     loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]

@@ -15,11 +15,23 @@ import h5py
 from keras_downswap.dialects import storage
 from keras_downswap.dialects.storage import Origin
 from keras_downswap.errors import FileRefused
-from keras_downswap.files.vetting import damage_refused, entries, read_config, read_json, read_member, vet
+from keras_downswap.files.vetting import (
+    damage_refused,
+    entries,
+    read_config,
+    read_json,
+    read_member,
+    vet,
+)
 
 __all__ = ["Origin", "check_place", "check_target", "identify", "load", "save", "vet", "write_text"]
 
-_ENDINGS: dict[str, storage.Format] = {".keras": "keras", ".h5": "h5", ".hdf5": "h5", "": "savedmodel"}
+_ENDINGS: dict[str, storage.Format] = {
+    ".keras": "keras",
+    ".h5": "h5",
+    ".hdf5": "h5",
+    "": "savedmodel",
+}
 
 
 def identify(path: str | Path) -> Origin:
@@ -48,35 +60,59 @@ def identify(path: str | Path) -> Origin:
             return _identify_archive(path)
         if h5py.is_hdf5(path) or head == b"\x89HDF\r\n\x1a\n":
             return _identify_hdf5(path)
-    raise FileRefused(f"{path}: expected a model saved by Keras (.keras, HDF5 or SavedModel), found {head!r}...")
+    raise FileRefused(
+        f"{path}: expected a model saved by Keras (.keras, HDF5 or SavedModel), found {head!r}..."
+    )
 
 
 def _identify_folder(path: Path) -> Origin:
     if not (path / "saved_model.pb").is_file():
-        hint = "; it looks like an unpacked .keras archive: zip it again" if (path / "config.json").is_file() else ""
-        raise FileRefused(f"{path}: expected a SavedModel folder, found no saved_model.pb in it{hint}.")
+        hint = (
+            "; it looks like an unpacked .keras archive: zip it again"
+            if (path / "config.json").is_file()
+            else ""
+        )
+        raise FileRefused(
+            f"{path}: expected a SavedModel folder, found no saved_model.pb in it{hint}."
+        )
     note = storage.saved_model_root(path)
     if note is None:
-        raise FileRefused(f"{path}: a SavedModel that Keras did not write, or an export of Keras 3: it has no layers.")
+        raise FileRefused(
+            f"{path}: a SavedModel that Keras did not write, or an export of Keras 3: it has no layers."
+        )
     root = read_json(note, path)
-    return Origin(path, "tf_keras", "savedmodel", str(root.get("keras_version", "unknown")), root.get("backend"))
+    return Origin(
+        path,
+        "tf_keras",
+        "savedmodel",
+        str(root.get("keras_version", "unknown")),
+        root.get("backend"),
+    )
 
 
 def _identify_archive(path: Path) -> Origin:
     with zipfile.ZipFile(path) as archive:
         missing = {"metadata.json", "config.json"} - set(archive.namelist())
         if missing:
-            raise FileRefused(f"{path}: a zip archive, but not one of Keras: it has no {sorted(missing)[0]}.")
-        version = str(read_json(read_member(archive, "metadata.json"), path).get("keras_version") or "unknown")
+            raise FileRefused(
+                f"{path}: a zip archive, but not one of Keras: it has no {sorted(missing)[0]}."
+            )
+        version = str(
+            read_json(read_member(archive, "metadata.json"), path).get("keras_version") or "unknown"
+        )
     return Origin(path, _generation(version, path, "keras"), "keras", version, None)
 
 
 def _identify_hdf5(path: Path) -> Origin:
     with h5py.File(path, "r") as file:
         notes = {k: _plain(file.attrs.get(k)) for k in ("keras_version", "backend", "model_config")}
-        weights = "layer_names" in file.attrs or not {"layers", "model_weights", "vars"}.isdisjoint(file)
+        weights = "layer_names" in file.attrs or not {"layers", "model_weights", "vars"}.isdisjoint(
+            file
+        )
     if notes["model_config"] is None and weights:
-        raise FileRefused(f"{path}: weights only, no architecture; expected a whole model, as model.save writes.")
+        raise FileRefused(
+            f"{path}: weights only, no architecture; expected a whole model, as model.save writes."
+        )
     if notes["model_config"] is None:
         raise FileRefused(f"{path}: an HDF5 file, but not one of Keras: it has no model_config.")
     version = notes["keras_version"] or "unknown"
@@ -128,9 +164,13 @@ def load(path: str | Path, *, trust: bool = False) -> Any:
     except FileRefused:
         raise
     except ImportError as error:
-        raise FileRefused(f"{origin.path} needs {origin.keras}, which could not be imported: {error}.") from error
+        raise FileRefused(
+            f"{origin.path} needs {origin.keras}, which could not be imported: {error}."
+        ) from error
     except Exception as error:
-        raise FileRefused(f"{origin.path}: {origin.keras} could not load it: {_first_line(error)}") from error
+        raise FileRefused(
+            f"{origin.path}: {origin.keras} could not load it: {_first_line(error)}"
+        ) from error
     if origin.backend == "theano":
         kernels = "with Theano, which stores convolution kernels flipped: as loaded, the model predicts wrongly"
         warnings.warn(f"{origin.path} was written {kernels}.", stacklevel=2)
@@ -167,9 +207,13 @@ def check_target(path: str | Path, overwrite: bool, keras: storage.Keras) -> sto
     path = Path(path)
     saved_as = _ENDINGS.get(path.suffix.lower())
     if saved_as is None or path.name.lower() in _ENDINGS:
-        raise FileRefused(f"{path}: expected the ending .keras, .h5, .hdf5 or none (SavedModel), not {path.suffix!r}.")
+        raise FileRefused(
+            f"{path}: expected the ending .keras, .h5, .hdf5 or none (SavedModel), not {path.suffix!r}."
+        )
     if saved_as == "savedmodel" and keras == "keras":
-        raise FileRefused(f"{path}: Keras 3 does not save models as a SavedModel folder; use the ending .keras.")
+        raise FileRefused(
+            f"{path}: Keras 3 does not save models as a SavedModel folder; use the ending .keras."
+        )
     check_place(path, overwrite, folder=saved_as == "savedmodel")
     return saved_as
 
@@ -181,14 +225,18 @@ def check_place(path: Path, overwrite: bool, *, folder: bool = False) -> None:
         FileRefused: Its folder is missing, it exists already, or it is not the kind of thing that would replace it.
     """
     if not path.parent.is_dir():
-        raise FileRefused(f"{path} cannot be written: there is no folder {path.parent}; make it first.")
+        raise FileRefused(
+            f"{path} cannot be written: there is no folder {path.parent}; make it first."
+        )
     if not os.path.lexists(path):
         return
     if not overwrite:
         raise FileRefused(f"{path} exists already; choose another name or ask to overwrite it.")
     if path.is_dir() != folder or (folder and not (path / "saved_model.pb").is_file()):
         wanted = "SavedModel folder" if folder else "file"
-        raise FileRefused(f"{path} exists and is no {wanted}, so it is not replaced; choose another name.")
+        raise FileRefused(
+            f"{path} exists and is no {wanted}, so it is not replaced; choose another name."
+        )
 
 
 def save(model: Any, path: str | Path, *, overwrite: bool = False) -> None:
@@ -218,7 +266,11 @@ def write_text(path: str | Path, text: str, *, overwrite: bool) -> None:
     """
     target = Path(path)
     check_place(target, overwrite)
-    _write_beside(target, lambda beside: beside.write_text(text, "utf-8"), lambda: check_place(target, overwrite))
+    _write_beside(
+        target,
+        lambda beside: beside.write_text(text, "utf-8"),
+        lambda: check_place(target, overwrite),
+    )
 
 
 def _write_beside(path: Path, write: Callable[[Path], Any], check: Callable[[], Any]) -> None:
@@ -234,7 +286,9 @@ def _write_beside(path: Path, write: Callable[[Path], Any], check: Callable[[], 
     except FileRefused:
         raise
     except Exception as error:
-        raise FileRefused(f"{path} was not written and nothing has changed: {_first_line(error)}") from error
+        raise FileRefused(
+            f"{path} was not written and nothing has changed: {_first_line(error)}"
+        ) from error
     finally:
         if os.path.lexists(aside) and not os.path.lexists(path):
             os.replace(aside, path)

@@ -26,7 +26,10 @@ _RUNS_CODE = (
     "ModuleWrapper", "ClassMethod", "InstanceMethod", "InstanceProperty", "Function", "Cond", "Switch", "Map", "Scan",
     "VectorizedMap", "AssociativeScan", "ForiLoop", "WhileLoop",
 )  # fmt: skip
-_VALUES = {f"__{tag}__" for tag in ("tensor", "numpy", "bytes", "ellipsis", "slice", "keras_tensor", "tuple")}
+_VALUES = {
+    f"__{tag}__"
+    for tag in ("tensor", "numpy", "bytes", "ellipsis", "slice", "keras_tensor", "tuple")
+}
 _SPECS = ("tf.TensorSpec", "tf.RaggedTensorSpec", "tf.SparseTensorSpec")
 _PATH_KEYS = ("vocabulary", "vocabulary_file", "filepath", "file_path")
 _MADE = (("units",), ("filters",), ("output_dim",), ("num_heads", "key_dim"))
@@ -62,14 +65,21 @@ def vet(origin: storage.Origin) -> None:
             if found := next(filter(None, (rule(entry, own) for rule in _RULES)), None):
                 raise _unsafe(path, f"{layer} {found}")
             if origin.format == "savedmodel" and entry.get("class_name") in _LOOKUPS:
-                raise _unsafe(path, f"{layer} has a lookup table, which only the SavedModel's own graph can fill")
+                raise _unsafe(
+                    path,
+                    f"{layer} has a lookup table, which only the SavedModel's own graph can fill",
+                )
         asked = implied_parameters(config)
     if asked > PARAMETER_RATIO * stored + SPARE_PARAMETERS:
-        raise _unsafe(path, f"its configuration asks for about {asked:,} parameters, but it holds {stored:,}")
+        raise _unsafe(
+            path, f"its configuration asks for about {asked:,} parameters, but it holds {stored:,}"
+        )
 
 
 def _unsafe(path: Path, found: str) -> FileRefused:
-    return FileRefused(f"{path} was not loaded: {found}; if you trust whoever made it, --trust loads it anyway.")
+    return FileRefused(
+        f"{path} was not loaded: {found}; if you trust whoever made it, --trust loads it anyway."
+    )
 
 
 @contextlib.contextmanager
@@ -80,13 +90,17 @@ def damage_refused(path: Path) -> Iterator[None]:
     except FileRefused:
         raise
     except Exception as error:
-        raise FileRefused(f"{path} could not be read, it may be damaged or cut short: {error!r}") from error
+        raise FileRefused(
+            f"{path} could not be read, it may be damaged or cut short: {error!r}"
+        ) from error
 
 
 def read_json(text: Any, path: Path) -> dict[str, Any]:
     """Parse a JSON object of a bounded size; FileRefused for anything else."""
     if not isinstance(text, (str, bytes)) or len(text) > CONFIG_BYTES:
-        raise FileRefused(f"{path}: expected a configuration of at most {CONFIG_BYTES >> 20} MiB, found none.")
+        raise FileRefused(
+            f"{path}: expected a configuration of at most {CONFIG_BYTES >> 20} MiB, found none."
+        )
     with damage_refused(path):
         return dict(json.loads(text))
 
@@ -111,9 +125,14 @@ def read_config(path: Path, saved_as: storage.Format) -> dict[str, Any]:
     else:
         config = read_json(storage.saved_model_root(path), path).get("model_config") or {}
         if not isinstance(config.get("config"), dict):
-            raise _unsafe(path, "its model is a class of its author's own, which only the stored graph can run")
+            raise _unsafe(
+                path,
+                "its model is a class of its author's own, which only the stored graph can run",
+            )
     if "class_name" not in config:
-        raise FileRefused(f"{path}: its configuration names no class; expected that of a Keras model.")
+        raise FileRefused(
+            f"{path}: its configuration names no class; expected that of a Keras model."
+        )
     return {key: value for key, value in config.items() if key != "compile_config"}
 
 
@@ -128,16 +147,25 @@ def entries(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             layer = f"the layer {name!r}" if isinstance(name, str) else layer
             yield layer, here
         if isinstance(here, (dict, list)):
-            todo += [(layer, value) for value in reversed(list(here.values()) if isinstance(here, dict) else here)]
+            todo += [
+                (layer, value)
+                for value in reversed(list(here.values()) if isinstance(here, dict) else here)
+            ]
 
 
 def _foreign_class(entry: dict[str, Any], own: storage.OwnNames) -> str | None:
     if "class_name" not in entry:
         return None
-    name, module, registered = (str(entry.get(key) or "") for key in ("class_name", "module", "registered_name"))
+    name, module, registered = (
+        str(entry.get(key) or "") for key in ("class_name", "module", "registered_name")
+    )
     if name in _RUNS_CODE:
         return f"is a {name}, which runs code that the file brings along"
-    if name in _VALUES or name == "TensorShape" or (name == "TypeSpec" and entry.get("type_spec") in _SPECS):
+    if (
+        name in _VALUES
+        or name == "TensorShape"
+        or (name == "TypeSpec" and entry.get("type_spec") in _SPECS)
+    ):
         return None
     if name == "function":
         name = str(entry.get("config"))
@@ -153,7 +181,11 @@ def _foreign_class(entry: dict[str, Any], own: storage.OwnNames) -> str | None:
 def _foreign_word(entry: dict[str, Any], own: storage.OwnNames) -> str | None:
     for kind, words in own.words.items():
         for key, value in entry.items():
-            if isinstance(value, str) and (key == kind or key.endswith("_" + kind)) and value not in words:
+            if (
+                isinstance(value, str)
+                and (key == kind or key.endswith("_" + kind))
+                and value not in words
+            ):
                 return f"has {key} {value!r}, which is no {kind} of Keras' own"
     return None
 
@@ -162,18 +194,29 @@ def _foreign_symbol(entry: dict[str, Any], own: storage.OwnNames) -> str | None:
     if entry.get("class_name") not in ("TFOpLambda", "SlicingOpLambda"):
         return None
     symbol = str((entry.get("config") or {}).get("function"))
-    return None if symbol in _SYMBOLS else f"calls tf.{symbol}, which is not on the list of plain tensor functions"
+    return (
+        None
+        if symbol in _SYMBOLS
+        else f"calls tf.{symbol}, which is not on the list of plain tensor functions"
+    )
 
 
 def _path_outside(entry: dict[str, Any], own: storage.OwnNames) -> str | None:
     for key in _PATH_KEYS:
         value = entry.get(key)
-        if isinstance(value, str) or (isinstance(value, dict) and value.get("class_name") == "__bytes__"):
+        if isinstance(value, str) or (
+            isinstance(value, dict) and value.get("class_name") == "__bytes__"
+        ):
             return f"reads its {key} from another file, {value!r}"
     return None
 
 
-_RULES: tuple[Callable[..., str | None], ...] = (_foreign_class, _foreign_word, _foreign_symbol, _path_outside)
+_RULES: tuple[Callable[..., str | None], ...] = (
+    _foreign_class,
+    _foreign_word,
+    _foreign_symbol,
+    _path_outside,
+)
 
 
 def implied_parameters(config: dict[str, Any]) -> int:
@@ -187,10 +230,20 @@ def implied_parameters(config: dict[str, Any]) -> int:
         told = built or inner.get("batch_input_shape") or inner.get("batch_shape")
         shape, width = told or shape, _product(told, width, slice(-1, None))
         made = max(_product([inner.get(key) for key in keys], 0) for keys in _MADE)
-        kernel, depth = _product(inner.get("kernel_size"), 1), _product(inner.get("depth_multiplier"), 0)
-        dense = made * kernel * _product(inner.get("input_dim"), width) // _product(inner.get("groups"), 1)
+        kernel, depth = (
+            _product(inner.get("kernel_size"), 1),
+            _product(inner.get("depth_multiplier"), 0),
+        )
+        dense = (
+            made
+            * kernel
+            * _product(inner.get("input_dim"), width)
+            // _product(inner.get("groups"), 1)
+        )
         total += width * depth * (kernel + made) if depth else dense
-        total += made * made * ("recurrent_initializer" in inner) + width * ("gamma_initializer" in inner)
+        total += made * made * ("recurrent_initializer" in inner) + width * (
+            "gamma_initializer" in inner
+        )
         total += _product(shape, width, slice(1, None)) * ("alpha_initializer" in inner)
         width = made or width
     return total
@@ -213,7 +266,9 @@ def _stored_elements(path: Path, saved_as: storage.Format) -> int:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         for name in names:
-            plain = name in ("metadata.json", "config.json", "model.weights.h5") or name.startswith("assets/")
+            plain = name in ("metadata.json", "config.json", "model.weights.h5") or name.startswith(
+                "assets/"
+            )
             if not plain or ".." in name or names.count(name) > 1:
                 raise _unsafe(path, f"it holds {name!r}, which Keras would not have written there")
         _vet_ratio(sum(member.file_size for member in archive.infolist()), path)

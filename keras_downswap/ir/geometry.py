@@ -126,7 +126,9 @@ class Fit:
     plain: frozenset[Padding]
 
 
-def fit(window: Window, law: SizeMap, n: int | None, lead: int | tuple[int, ...], causal: bool = False) -> Fit:
+def fit(
+    window: Window, law: SizeMap, n: int | None, lead: int | tuple[int, ...], causal: bool = False
+) -> Fit:
     """Fit a strided window's padding to a wanted length law.
 
     The total padding is forced by the law: law.offset = stride - span + before + after. What is free is the lead.

@@ -150,7 +150,11 @@ class Graph:
         while todo:
             call = todo[-1]
             sources = (self.calls[self.tensors[tensor].producer] for tensor in call.inputs)
-            first = None if call.index in done else next((s for s in sources if s.index not in done), None)
+            first = (
+                None
+                if call.index in done
+                else next((s for s in sources if s.index not in done), None)
+            )
             if first is not None:
                 todo.append(first)
             else:

@@ -43,11 +43,15 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
     Returns:
         Shape (*(taps + (p - 1) * s), in, out), summed in float64 where copies overlap, and rounded once.
     """
-    overlap = any(p > 1 and s < taps for taps, p, s in zip(kernel.shape, pool, stride, strict=False))
+    overlap = any(
+        p > 1 and s < taps for taps, p, s in zip(kernel.shape, pool, stride, strict=False)
+    )
     result: Any = kernel.astype(np.float64) if overlap else kernel
     for axis, (p, s) in enumerate(zip(pool, stride, strict=True)):
         taps = result.shape[axis]
-        wide = np.zeros((*result.shape[:axis], taps + (p - 1) * s, *result.shape[axis + 1 :]), result.dtype)
+        wide = np.zeros(
+            (*result.shape[:axis], taps + (p - 1) * s, *result.shape[axis + 1 :]), result.dtype
+        )
         view = np.moveaxis(wide, axis, 0)
         for j in range(p):
             view[j * s : j * s + taps] += np.moveaxis(result, axis, 0)
@@ -56,7 +60,9 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
     return mean
 
 
-def pair_mean(kernel: Array, dilation: Sequence[int], pool: Sequence[int], stride: Sequence[int]) -> Array:
+def pair_mean(
+    kernel: Array, dilation: Sequence[int], pool: Sequence[int], stride: Sequence[int]
+) -> Array:
     """Compose a kernel, dilated or not, with the average pool that follows it: see `dilated` and `averaged`."""
     return averaged(dilated(kernel, dilation), pool, stride)
 
@@ -76,7 +82,9 @@ def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
     taps = [k + (p - 1) * s for k, p, s in zip(kernel.shape, pool, stride, strict=False)]
     wide = np.zeros((*taps, *kernel.shape[rank:], prod(pool)), kernel.dtype)
     for number, cell in enumerate(np.ndindex(*pool)):
-        place = tuple(slice(i * s, i * s + k) for i, s, k in zip(cell, stride, kernel.shape, strict=False))
+        place = tuple(
+            slice(i * s, i * s + k) for i, s, k in zip(cell, stride, kernel.shape, strict=False)
+        )
         wide[..., number][place] = kernel
     return wide.reshape(*wide.shape[:-2], -1)
 
@@ -100,9 +108,13 @@ def folded(kernel: Array, stride: Sequence[int]) -> Array:
     """
     rank = len(stride)
     taps = [-(-k // s) for k, s in zip(kernel.shape, stride, strict=False)]
-    wide = np.zeros((*(k * s for k, s in zip(taps, stride, strict=True)), *kernel.shape[rank:]), kernel.dtype)
+    wide = np.zeros(
+        (*(k * s for k, s in zip(taps, stride, strict=True)), *kernel.shape[rank:]), kernel.dtype
+    )
     wide[tuple(slice(k) for k in kernel.shape[:rank])] = kernel
-    blocks = wide.reshape(*(n for pair in zip(taps, stride, strict=True) for n in pair), *kernel.shape[rank:])
+    blocks = wide.reshape(
+        *(n for pair in zip(taps, stride, strict=True) for n in pair), *kernel.shape[rank:]
+    )
     order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
     return blocks.transpose(order).reshape(*taps, -1, kernel.shape[-1])
 

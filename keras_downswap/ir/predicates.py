@@ -10,7 +10,9 @@ ELEMENTWISE = frozenset({
     "hard_swish", "sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid", "tanh", "hard_tanh", "tanh_shrink",
     "softplus", "sparse_plus", "squareplus", "softsign", "soft_shrink", "hard_shrink", "threshold", "exponential",
 })  # fmt: skip
-NEVER_NEGATIVE = frozenset({"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "exponential", "softplus"})
+NEVER_NEGATIVE = frozenset(
+    {"relu", "relu6", "sigmoid", "hard_sigmoid", "softmax", "exponential", "softplus"}
+)
 MONOTONE = NEVER_NEGATIVE - {"softmax"} | {
     "linear", "leaky_relu", "elu", "selu", "celu", "log_sigmoid", "tanh", "hard_tanh", "tanh_shrink", "squareplus",
     "sparse_plus", "softsign", "soft_shrink", "hard_shrink",
@@ -47,7 +49,9 @@ def passes(graph: Graph, call: Call, channels_last: bool) -> bool:
 
 def averages(pool: Call) -> bool:
     """Tell whether a pool takes means, which of a single cell every pool does."""
-    return pool.role is Role.AVERAGE_POOL or (pool.role in POOLS and all(w.size == 1 for w in pool.windows))
+    return pool.role is Role.AVERAGE_POOL or (
+        pool.role in POOLS and all(w.size == 1 for w in pool.windows)
+    )
 
 
 def pool_commutes(graph: Graph, pool: Call, call: Call) -> bool:
@@ -67,7 +71,11 @@ def never_negative(graph: Graph, tensor: int) -> bool:
     while todo:
         now = todo.pop()
         call = graph.calls[graph.tensors[now].producer]
-        if now in seen or call.settings.get("activation") in NEVER_NEGATIVE or call.settings.get("never_negative"):
+        if (
+            now in seen
+            or call.settings.get("activation") in NEVER_NEGATIVE
+            or call.settings.get("never_negative")
+        ):
             continue
         seen.add(now)
         if call.role not in POOLS | {Role.RESIZE} and not call.settings.get("keeps_sign"):

@@ -78,4 +78,8 @@ class Replacement:
     @property
     def sized(self) -> bool:
         """Whether a layer of it takes maps of one size only."""
-        return any(isinstance(s, Make) and s.kind == "Reshape" for steps in self.steps.values() for s in steps)
+        return any(
+            isinstance(s, Make) and s.kind == "Reshape"
+            for steps in self.steps.values()
+            for s in steps
+        )

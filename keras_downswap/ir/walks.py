@@ -38,9 +38,17 @@ def paths_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[C
 def with_padding(graph: Graph, pool: Call) -> tuple[Call, ...]:
     """Return a pool as one that pads explicitly, behind the ZeroPadding layer that does it; else the pool alone."""
     front = sole_upstream(graph, pool)
-    padding = () if front is None or front.role is not Role.RESIZE else front.settings.get("cells", ())
+    padding = (
+        () if front is None or front.role is not Role.RESIZE else front.settings.get("cells", ())
+    )
     plain = pool.wrapped is None and all(w.padding == "valid" for w in pool.windows)
-    if front is None or not padding or not plain or len(padding) != len(pool.windows) or min(map(min, padding)) < 0:
+    if (
+        front is None
+        or not padding
+        or not plain
+        or len(padding) != len(pool.windows)
+        or min(map(min, padding)) < 0
+    ):
         return (pool,)
     windows = tuple(replace(w, padding=pair) for w, pair in zip(pool.windows, padding, strict=True))
     return front, replace(pool, windows=windows)
@@ -48,13 +56,20 @@ def with_padding(graph: Graph, pool: Call) -> tuple[Call, ...]:
 
 def around(graph: Graph, call: Call) -> set[int]:
     """Return the calls that decide on a swap of one: up to the first that slides or mixes, upstream and downstream."""
-    found = {call.index, *(up.index for path in paths_behind(graph, call, padded=True) for up in path)}
+    found = {
+        call.index,
+        *(up.index for path in paths_behind(graph, call, padded=True) for up in path),
+    }
     todo = [call]
     while todo:
-        for user in (user for tensor in todo.pop().outputs for user in graph.consumers.get(tensor, ())):
+        for user in (
+            user for tensor in todo.pop().outputs for user in graph.consumers.get(tensor, ())
+        ):
             if user not in found:
                 found.add(user)
-                todo += [graph.calls[user]] * is_elementwise(graph, graph.calls[user], call.channels_last)
+                todo += [graph.calls[user]] * is_elementwise(
+                    graph, graph.calls[user], call.channels_last
+                )
     return found
 
 
@@ -65,7 +80,10 @@ def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
         The pool alone where some branch ends in no convolution.
     """
     paths = paths_behind(graph, pool, padded=True)
-    found = all(path[0].role in (Role.CONV, Role.OTHER_CONV) for path in paths) and pool.role is not Role.GLOBAL_POOL
+    found = (
+        all(path[0].role in (Role.CONV, Role.OTHER_CONV) for path in paths)
+        and pool.role is not Role.GLOBAL_POOL
+    )
     return in_graph_order(paths) if found else (pool,)
 
 

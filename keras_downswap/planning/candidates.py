@@ -25,7 +25,9 @@ class Refusal(NamedTuple):
     reason: Refused
 
 
-def asked(graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refusal]) -> Iterator[Answer]:
+def asked(
+    graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refusal]
+) -> Iterator[Answer]:
     """Yield the rules that take a call, with their answers, and note what the others say."""
     for rule in rules:
         if rule.anchors(call):

@@ -47,7 +47,9 @@ class Choice:
     form: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, rules: Sequence[Rule], to: str, method: Method, kernel: KernelForm = "same") -> Choice:
+    def of(
+        cls, rules: Sequence[Rule], to: str, method: Method, kernel: KernelForm = "same"
+    ) -> Choice:
         """Return the choice that a target, a method and a form of kernels stand for.
 
         Raises:
@@ -61,7 +63,14 @@ class Choice:
         if to.startswith(PREFIX):
             exact = [rule for rule in rules if rule.promise is Promise.EXACT]
             bounds = limits(to.removeprefix(PREFIX))
-            return cls(to, exact, [r for r in exact if _admits(method, r)], bounds, method == "copy", (kernel, method))
+            return cls(
+                to,
+                exact,
+                [r for r in exact if _admits(method, r)],
+                bounds,
+                method == "copy",
+                (kernel, method),
+            )
         if to not in targets:
             expected = f"expected one of {', '.join(targets)}, or {PREFIX}NAME"
             raise BadRequest(f"unknown target to={to!r}: {expected}")
@@ -92,7 +101,11 @@ class Choice:
 
     def why_not(self, call: Call) -> str:
         """Say why a downsampling call is none that the target is about."""
-        kind = "strided convolutions" if call.strided and call.role in (Role.CONV, Role.OTHER_CONV) else "pools"
+        kind = (
+            "strided convolutions"
+            if call.strided and call.role in (Role.CONV, Role.OTHER_CONV)
+            else "pools"
+        )
         if self.bounds is not None:
             judged = call.windows and call.role in POOLS | {Role.CONV}
             stays = call.obstacle or "is of a kind that profiles set no limits on"
@@ -113,14 +126,20 @@ class Choice:
         if self.bounds is not None:
             return [self.open_to]
         if not self.adds_up:
-            early = list(takewhile(lambda r: r.promise is not Promise.EXACT or r.rank < LAST_RESORT, self.open_to))
+            early = list(
+                takewhile(
+                    lambda r: r.promise is not Promise.EXACT or r.rank < LAST_RESORT, self.open_to
+                )
+            )
             return [early, self.open_to] if len(early) < len(self.open_to) else [self.open_to]
         ranks = sorted({rule.rank for rule in self.open_to})
         return [[rule for rule in self.open_to if rule.rank <= most] for most in ranks] or [[]]
 
     def spans(self, graph: Graph, call: Call) -> tuple[Call, ...]:
         """Return the calls that a refused call is reported with."""
-        return next((rule.spans(graph, call) for rule in self.serving if rule.anchors(call)), (call,))
+        return next(
+            (rule.spans(graph, call) for rule in self.serving if rule.anchors(call)), (call,)
+        )
 
     def best(
         self,
@@ -139,7 +158,9 @@ class Choice:
         """
         if self.bounds is not None:
             return self._within(self.bounds, graph, call, rules, bar)
-        return self._cheapest(graph, call, rules) if self.adds_up else self._first(graph, call, rules)
+        return (
+            self._cheapest(graph, call, rules) if self.adds_up else self._first(graph, call, rules)
+        )
 
     def _first(self, graph: Graph, call: Call, rules: Sequence[Rule]) -> tuple[Answer | None, str]:
         refusals: list[Refusal] = []
@@ -149,14 +170,20 @@ class Choice:
         none = f"no rule for to='{self.to}' that this method admits starts at {call.label}"
         return None, reason_of(refusals) or none
 
-    def _cheapest(self, graph: Graph, call: Call, rules: Sequence[Rule]) -> tuple[Answer | None, str]:
+    def _cheapest(
+        self, graph: Graph, call: Call, rules: Sequence[Rule]
+    ) -> tuple[Answer | None, str]:
         refusals: list[Refusal] = []
         found = list(asked(graph, call, rules, self.to, refusals))
         if found:
-            saving, best = max(((_saving(graph, one.replacement), one) for one in found), key=lambda pair: pair[0])
+            saving, best = max(
+                ((_saving(graph, one.replacement), one) for one in found), key=lambda pair: pair[0]
+            )
             if saving > (0, 0):
                 return best, ""
-            dear = Refused(f"no exact form of {call.label} costs fewer multiplications, or writes less")
+            dear = Refused(
+                f"no exact form of {call.label} costs fewer multiplications, or writes less"
+            )
             refusals.append(Refusal(found[-1].rule, dear))
         return None, reason_of(refusals)
 
@@ -182,7 +209,9 @@ class Choice:
 
 
 def _admits(method: Method, rule: Rule) -> bool:
-    return method in ("auto", "wide") or (rule.promise is Promise.EXACT if method == "exact" else rule.verbatim)
+    return method in ("auto", "wide") or (
+        rule.promise is Promise.EXACT if method == "exact" else rule.verbatim
+    )
 
 
 def _saving(graph: Graph, answer: Replacement) -> tuple[int, int]:

@@ -74,12 +74,16 @@ def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[
     """
     found = stages(graph, replacement, unknown)
     macs = [_layer(stage, 1).macs or 0 for stage in found]
-    return sum(macs), sum(prod(n or 1 for n in (*stage.after.lengths, stage.after.depth)) for stage in found)
+    return sum(macs), sum(
+        prod(n or 1 for n in (*stage.after.lengths, stage.after.depth)) for stage in found
+    )
 
 
 def _layer(stage: Stage, times: int | None) -> Cost:
     """Return what one layer costs that runs so many times for one sample."""
-    convolves = stage.step.convolves if isinstance(stage.step, Make) else stage.call.role is Role.CONV
+    convolves = (
+        stage.step.convolves if isinstance(stage.step, Make) else stage.call.role is Role.CONV
+    )
     if stage.step is KEEP and stage.call.role is Role.OTHER_CONV:
         return Cost(None, None)
     if not convolves or stage.before.depth is None:

@@ -80,16 +80,25 @@ class _Redraw:
             if call.index in self.maps or call.index in self.steps:
                 self._swapped(call)
             else:
-                self._add(call, self._inputs(call), call.outputs, self.old.homes[call.index][1], call)
+                self._add(
+                    call, self._inputs(call), call.outputs, self.old.homes[call.index][1], call
+                )
         outputs = tuple(self.instead.get(t, t) for t in graph.outputs)
-        parts = replace(graph, calls=tuple(self.calls), tensors=tuple(self.tensors), outputs=outputs)
+        parts = replace(
+            graph, calls=tuple(self.calls), tensors=tuple(self.tensors), outputs=outputs
+        )
         return Draft(parts, tuple(self.homes))
 
     def _inputs(self, call: Call) -> tuple[int, ...]:
         return tuple(self.instead.get(t, t) for t in call.inputs) if self.instead else call.inputs
 
     def _add(
-        self, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], steps: tuple[Step, ...], old: Call
+        self,
+        call: Call,
+        inputs: tuple[int, ...],
+        outputs: tuple[int, ...],
+        steps: tuple[Step, ...],
+        old: Call,
     ) -> None:
         index = len(self.calls)
         if (index, inputs, outputs) != (call.index, call.inputs, call.outputs):
@@ -167,7 +176,11 @@ def _made(call: Call, front: tuple[Make, ...], step: Make) -> Call:
     marks = {"blurs": step.blurs, "fixed": step.fixed is not None}
     return replace(
         new,
-        settings={**kept, **settings_of(call, step), **{mark: True for mark, so in marks.items() if so}}
+        settings={
+            **kept,
+            **settings_of(call, step),
+            **{mark: True for mark, so in marks.items() if so},
+        }
         if new.windows
         else kept,
     )
@@ -183,7 +196,11 @@ def _windows(front: tuple[Make, ...], layer: Make) -> tuple[Window, ...]:
     for resize in front:
         around = [(b + x, a + y) for (b, a), (x, y) in zip(around, cells(resize), strict=True)]
     windows = made_windows(layer)
-    return tuple(replace(w, padding=p) for w, p in zip(windows, around, strict=True)) if front else windows
+    return (
+        tuple(replace(w, padding=p) for w, p in zip(windows, around, strict=True))
+        if front
+        else windows
+    )
 
 
 def _heir(steps: tuple[Step, ...]) -> Step | None:
@@ -200,7 +217,9 @@ def _both(old: Step, new: Make) -> Make:
     settings = {**old.settings, **new.settings}
     if old.fixed is not None:
         taps = tuple(old.settings["kernel_size"])
-        fixed = old.fixed if new.kernel is None else partial(fixed_then, old.fixed, taps, new.kernel)
+        fixed = (
+            old.fixed if new.kernel is None else partial(fixed_then, old.fixed, taps, new.kernel)
+        )
         return replace(old, settings=settings, fixed=fixed)
     kernels = tuple(make.kernel for make in (old, new) if make.kernel)
     biases = tuple(make.bias for make in (old, new) if make.bias)

@@ -47,10 +47,16 @@ def find_sites(
         BadRequest: If `to`, `method` or `kernel` is unknown, or a listed layer name is not in the model.
     """
     choice = Choice.of(rules, to, method, kernel)
-    wanted, unwanted = selector_of("include", include, graph), selector_of("exclude", exclude, graph)
+    wanted, unwanted = (
+        selector_of("include", include, graph),
+        selector_of("exclude", exclude, graph),
+    )
     barred: dict[Place, tuple[str, ...]] = {}
     while True:
-        scopes = (_Scope(scope, prefix, choice, wanted, unwanted, barred, forms) for prefix, scope in graph.scopes())
+        scopes = (
+            _Scope(scope, prefix, choice, wanted, unwanted, barred, forms)
+            for prefix, scope in graph.scopes()
+        )
         sites = [site for scope in scopes for site in scope.sites()]
         more = conflicts(graph, sites)
         if not more:
@@ -86,7 +92,9 @@ class _Scope:
         at = 0
         while at < len(levels):
             seen = self.draft
-            for tensor in [c.outputs[0] for c in seen.graph.calls if self.choice.anchors(seen.graph, c)]:
+            for tensor in [
+                c.outputs[0] for c in seen.graph.calls if self.choice.anchors(seen.graph, c)
+            ]:
                 if tensor not in self.done:
                     self._ask(tensor, levels[at])
             self._draw()
@@ -95,7 +103,9 @@ class _Scope:
         made = [self._with_steps(site) for site in self.swaps]
         anchored = {c.index for c in self.old.calls if self.choice.anchors(self.old, c)}
         others = [c for c in self.old.calls if c.downsamples and c.index not in swapped | anchored]
-        hidden = [_hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden]
+        hidden = [
+            _hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden
+        ]
         untouched = [_site(self.old, self.prefix, [c]).kept(self.choice.why_not(c)) for c in others]
         return [*made, *self.kept.values(), *untouched, *hidden]
 
@@ -161,22 +171,35 @@ class _Scope:
     def _site(self, calls: Iterable[int]) -> Site:
         """Return the site of some calls of the draft, in terms of the old ones in whose place they stand."""
         return _site(
-            self.old, self.prefix, [self.old.calls[i] for i in sorted({self.draft.homes[i][0] for i in calls})]
+            self.old,
+            self.prefix,
+            [self.old.calls[i] for i in sorted({self.draft.homes[i][0] for i in calls})],
         )
 
     def _with_steps(self, site: Site) -> Site:
         signed = site.replacement is None or site.replacement.signed
-        return replace(site, replacement=Replacement(site.calls, self.draft.steps(site.calls), signed))
+        return replace(
+            site, replacement=Replacement(site.calls, self.draft.steps(site.calls), signed)
+        )
 
 
 def _joined(site: Site, swaps: Sequence[Site]) -> list[Site]:
     """Return the swaps with one more, which takes into itself those that it shares calls with."""
     apart: list[Site] = []
     for earlier in swaps:
-        if earlier.replacement is None or site.replacement is None or set(earlier.calls).isdisjoint(site.calls):
+        if (
+            earlier.replacement is None
+            or site.replacement is None
+            or set(earlier.calls).isdisjoint(site.calls)
+        ):
             apart.append(earlier)
             continue
-        calls = sorted({*zip(earlier.calls, earlier.layers, strict=True), *zip(site.calls, site.layers, strict=True)})
+        calls = sorted(
+            {
+                *zip(earlier.calls, earlier.layers, strict=True),
+                *zip(site.calls, site.layers, strict=True),
+            }
+        )
         site = replace(
             site,
             layers=tuple(name for _, name in calls),
@@ -184,7 +207,9 @@ def _joined(site: Site, swaps: Sequence[Site]) -> list[Site]:
             rule=f"{earlier.rule} + {site.rule}",
             reason="; ".join(filter(None, (earlier.reason, site.reason))),
             calls=tuple(index for index, _ in calls),
-            replacement=replace(site.replacement, signed=earlier.replacement.signed and site.replacement.signed),
+            replacement=replace(
+                site.replacement, signed=earlier.replacement.signed and site.replacement.signed
+            ),
         )
     return [*apart, site]
 
@@ -197,7 +222,9 @@ def _site(graph: Graph, prefix: str, calls: Sequence[Call]) -> Site:
 def _hidden(graph: Graph, prefix: str, call: Call, hidden: tuple[str, str]) -> Site:
     name, class_name = hidden
     site = _site(graph, f"{prefix}{call.name}/", [replace(call, name=name)])
-    return site.kept(f"{class_name} '{name}' is inside {call.label}, which has no graph that could be rewritten")
+    return site.kept(
+        f"{class_name} '{name}' is inside {call.label}, which has no graph that could be rewritten"
+    )
 
 
 def _in_order(sites: list[Site]) -> tuple[Site, ...]:

@@ -70,7 +70,11 @@ class Limits:
 
     def sizes(self, strided: bool) -> frozenset[int] | None:
         """Return the kernel sizes that it takes, of convolutions that stride or of others; None for all."""
-        both = [s for s in (self.kernel_sizes, self.strided_kernel_sizes if strided else None) if s is not None]
+        both = [
+            s
+            for s in (self.kernel_sizes, self.strided_kernel_sizes if strided else None)
+            if s is not None
+        ]
         return frozenset.intersection(*both) if both else None
 
     def breach_of(self, call: Call, lengths: Shape) -> str | None:
@@ -90,7 +94,9 @@ class Limits:
         if layer.convolves:
             return self._conv(made_windows(layer), layer.kind, settings)
         pools = layer.kind in ("MaxPooling", "AveragePooling")
-        return self._pool(layer.kind == "MaxPooling", made_windows(layer), lengths) if pools else None
+        return (
+            self._pool(layer.kind == "MaxPooling", made_windows(layer), lengths) if pools else None
+        )
 
     def _pool(self, takes_maxima: bool, windows: Sequence[Window], lengths: Shape) -> str | None:
         kind = "max" if takes_maxima else "average"
@@ -98,13 +104,17 @@ class Limits:
             return f"it takes no {kind} pools"
         if not self.pool_overlap and any(w.size != w.stride for w in windows):
             return "it takes pools only whose stride is their size"
-        if not self.pool_padding and not all(w.never_pads(n) for w, n in zip(windows, lengths, strict=True)):
+        if not self.pool_padding and not all(
+            w.never_pads(n) for w, n in zip(windows, lengths, strict=True)
+        ):
             return "it takes no pools that pad"
         return _outside("pool sizes", (w.size for w in windows), self.pool_sizes) or _outside(
             "pool strides", (w.stride for w in windows), self.pool_strides
         )
 
-    def _conv(self, windows: Sequence[Window], kind: str, settings: Mapping[str, Any]) -> str | None:
+    def _conv(
+        self, windows: Sequence[Window], kind: str, settings: Mapping[str, Any]
+    ) -> str | None:
         if kind == "SeparableConv" and not self.separable_conv:
             return "it takes no separable convolutions"
         if kind == "DepthwiseConv" and not self.depthwise_conv:
@@ -149,7 +159,9 @@ def limits(wanted: str) -> Limits:
             f"unknown profile {wanted!r}: expected one of {', '.join(profiles())}, or the path of a .toml file"
         )
     try:
-        text = Path(wanted).read_text("utf-8") if own else (HOME / f"{wanted}.toml").read_text("utf-8")
+        text = (
+            Path(wanted).read_text("utf-8") if own else (HOME / f"{wanted}.toml").read_text("utf-8")
+        )
         table = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"profile {wanted}: cannot be read ({error})") from error
@@ -161,9 +173,19 @@ def _checked(name: str, table: dict[str, Any]) -> Limits:
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
-            raise BadRequest(f"profile {name}: unknown key {key!r}; expected some of {', '.join(known)}")
-        expected = "true or false" if known[key] == "bool" else "a text" if known[key] == "str" else "a list of sizes"
-        sizes = isinstance(value, list) and bool(value) and all(type(n) is int and n > 0 for n in value)
+            raise BadRequest(
+                f"profile {name}: unknown key {key!r}; expected some of {', '.join(known)}"
+            )
+        expected = (
+            "true or false"
+            if known[key] == "bool"
+            else "a text"
+            if known[key] == "str"
+            else "a list of sizes"
+        )
+        sizes = (
+            isinstance(value, list) and bool(value) and all(type(n) is int and n > 0 for n in value)
+        )
         fits = type(value).__name__ == known[key] if known[key] in ("bool", "str") else sizes
         if not fits:
             raise BadRequest(f"profile {name}: {key} must be {expected}, received {value!r}")
@@ -176,12 +198,20 @@ def _checked(name: str, table: dict[str, Any]) -> Limits:
 
 def _contradiction(found: Limits) -> str | None:
     strides = found.strided_conv and (found.conv_strides is None or max(found.conv_strides) > 1)
-    steps = [s for s in (found.pool_strides, None if found.pool_overlap else found.pool_sizes) if s is not None]
+    steps = [
+        s
+        for s in (found.pool_strides, None if found.pool_overlap else found.pool_sizes)
+        if s is not None
+    ]
     pools = (found.max_pool or found.average_pool) and all(max(step) > 1 for step in steps)
     if not strides and not pools:
         return "it takes neither strided convolutions nor pools with a stride, so nothing could downsample"
     both = found.pool_sizes is not None and found.pool_strides is not None
-    if both and not found.pool_overlap and not (found.pool_sizes or set()) & (found.pool_strides or set()):
+    if (
+        both
+        and not found.pool_overlap
+        and not (found.pool_sizes or set()) & (found.pool_strides or set())
+    ):
         return "it takes pools only whose stride is their size, and no stride is among the sizes"
     if not found.max_pool and not found.average_pool and (found.pool_sizes or found.pool_strides):
         return "it takes no pools and lists their sizes or strides"

@@ -42,7 +42,11 @@ def stages(graph: Graph, replacement: Replacement, unknown: int | None = None) -
         call = graph.calls[index]
         now = _into(graph, call, maps, unknown, last)
         for step in replacement.steps.get(index, (KEEP,)):
-            then = _through(step, call, now, last) if isinstance(step, Make) else _kept(graph, call, now)
+            then = (
+                _through(step, call, now, last)
+                if isinstance(step, Make)
+                else _kept(graph, call, now)
+            )
             found.append(Stage(call, step, now, then))
             now = then
         maps |= dict.fromkeys(call.outputs, now)
@@ -57,11 +61,15 @@ def settings_of(call: Call, step: Step) -> Mapping[str, Any]:
     return {**taken, "kind": step.kind, **step.settings}
 
 
-def _into(graph: Graph, call: Call, maps: Mapping[int, Map], unknown: int | None, last: bool) -> Map:
+def _into(
+    graph: Graph, call: Call, maps: Mapping[int, Map], unknown: int | None, last: bool
+) -> Map:
     known = next((maps[t] for t in call.inputs if t in maps), None)
     if known is None:
         shape = graph.input_shape(call)
-        return Map(tuple(unknown if n is None else n for n in spatial(shape, last)), channels(shape, last))
+        return Map(
+            tuple(unknown if n is None else n for n in spatial(shape, last)), channels(shape, last)
+        )
     if call.role is Role.JOIN:
         return Map(known.lengths, channels(graph.output_shape(call), last))
     return known
@@ -71,7 +79,10 @@ def _kept(graph: Graph, call: Call, given: Map) -> Map:
     if call.role is Role.CONV:
         return Map(_slid(call.windows, given.lengths), _filters(call.settings, given.depth))
     if call.role is Role.OTHER_CONV:
-        return Map(_slid(call.windows, given.lengths), channels(graph.output_shape(call), call.channels_last))
+        return Map(
+            _slid(call.windows, given.lengths),
+            channels(graph.output_shape(call), call.channels_last),
+        )
     return Map(_slid(call.windows, given.lengths), given.depth)
 
 

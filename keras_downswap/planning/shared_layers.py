@@ -22,12 +22,18 @@ def conflicts(graph: Graph, sites: Iterable[Site]) -> dict[Place, str]:
                 places.setdefault(layer, []).append((scope.scope, call.index))
     sites = list(sites)
     made, removed = _made(sites, graphs), _removed(sites)
-    return {where: reason for where in made for reason in _untied(where, graphs, places, made, removed)}
+    return {
+        where: reason for where in made for reason in _untied(where, graphs, places, made, removed)
+    }
 
 
 def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[Place, Make]:
     """Return, for each call whose layer lends a new one its weights or the name of an output, what it is made into."""
-    naming = {call.layer for call in graphs[0].calls if graphs[0].is_output(call) and len(graphs[0].outputs) > 1}
+    naming = {
+        call.layer
+        for call in graphs[0].calls
+        if graphs[0].is_output(call) and len(graphs[0].outputs) > 1
+    }
     return {
         (site.scope, index): step
         for site in sites
@@ -43,7 +49,9 @@ def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[Place, 
 def _removed(sites: Iterable[Site]) -> frozenset[Place]:
     """Return the calls that nothing takes the place of: they leave the name of their layer to others."""
     swaps = [(site.scope, site.replacement.steps) for site in sites if site.replacement is not None]
-    return frozenset((scope, index) for scope, steps in swaps for index, made in steps.items() if not made)
+    return frozenset(
+        (scope, index) for scope, steps in swaps for index, made in steps.items() if not made
+    )
 
 
 def _untied(

@@ -38,7 +38,9 @@ class Site:
 
     def kept(self, reason: str) -> Site:
         """Return this site, kept for a reason."""
-        return replace(self, status="kept", promise=None, rule=None, reason=reason, replacement=None)
+        return replace(
+            self, status="kept", promise=None, rule=None, reason=reason, replacement=None
+        )
 
 
 Selector = str | re.Pattern[str] | Iterable[str] | Callable[[Site], bool] | None
@@ -63,15 +65,24 @@ def selector_of(argument: str, selector: Selector, graph: Graph) -> Callable[[Si
             f"{argument} takes a regular expression, a list of layer names, or a callable on the site; "
             f"received {selector!r}"
         )
-    known = {prefix + name for prefix, scope in graph.scopes() for c in scope.calls for name in (c.name, c.path)}
+    known = {
+        prefix + name
+        for prefix, scope in graph.scopes()
+        for c in scope.calls
+        for name in (c.name, c.path)
+    }
     unknown = names - known
     if unknown:
         raise BadRequest(f"{argument} names no layer of the model: {', '.join(sorted(unknown))}")
-    return lambda site: any(layer == name or layer.startswith(f"{name}/") for layer in site.layers for name in names)
+    return lambda site: any(
+        layer == name or layer.startswith(f"{name}/") for layer in site.layers for name in names
+    )
 
 
 def _pattern(argument: str, expression: str | re.Pattern[str]) -> re.Pattern[str]:
     try:
         return re.compile(expression)
     except re.error as error:
-        raise BadRequest(f"{argument}={expression!r} is not a regular expression: {error}") from error
+        raise BadRequest(
+            f"{argument}={expression!r} is not a regular expression: {error}"
+        ) from error

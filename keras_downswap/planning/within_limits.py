@@ -17,7 +17,12 @@ from keras_downswap.rules.kernel_into_larger import RULE as LARGER
 
 
 def legal(
-    bounds: Limits, graph: Graph, call: Call, rules: Sequence[Rule], verbatim: bool, refusals: list[Refusal]
+    bounds: Limits,
+    graph: Graph,
+    call: Call,
+    rules: Sequence[Rule],
+    verbatim: bool,
+    refusals: list[Refusal],
 ) -> Iterator[Answer]:
     """Yield every answer whose layers are within the limits, or can be embedded in larger ones that are."""
     ways = [(rule, to) for rule in rules for to in sorted(rule.targets)]
@@ -40,10 +45,16 @@ def _with_means(answer: Replacement) -> Replacement:
     """Return an answer with average pools in the place of max pools of size 1, which are the same."""
 
     def turned(step: Step) -> Step:
-        one = isinstance(step, Make) and step.kind == "MaxPooling" and set(step.settings["pool_size"]) == {1}
+        one = (
+            isinstance(step, Make)
+            and step.kind == "MaxPooling"
+            and set(step.settings["pool_size"]) == {1}
+        )
         return replace(step, kind="AveragePooling") if isinstance(step, Make) and one else step
 
-    return replace(answer, steps={index: tuple(map(turned, steps)) for index, steps in answer.steps.items()})
+    return replace(
+        answer, steps={index: tuple(map(turned, steps)) for index, steps in answer.steps.items()}
+    )
 
 
 def _within(bounds: Limits, graph: Graph, answer: Replacement) -> Replacement:

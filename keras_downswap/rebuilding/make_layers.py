@@ -45,8 +45,12 @@ def _bare(step: Make, name: str, beside: Any, reading: Reading, twins: Twins) ->
 def _settings_of(layer: Any, twins: Twins) -> dict[str, Any]:
     """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what serialization would lose: nothing is serialized here
-        config = {key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")}
+        warnings.simplefilter(
+            "ignore"
+        )  # of what serialization would lose: nothing is serialized here
+        config = {
+            key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")
+        }
     for key in config:
         if key.endswith(("_regularizer", "_constraint")) or key == "activation":
             config[key] = twins.copy(getattr(layer, key))
@@ -57,7 +61,11 @@ def _settings_of(layer: Any, twins: Twins) -> dict[str, Any]:
 
 def kernels(layer: Any) -> dict[str, Any]:
     """Return the kernels of a convolution by their names; the first is the one that slides."""
-    names = [name for name in ("depthwise_kernel", "pointwise_kernel") if getattr(layer, name, None) is not None]
+    names = [
+        name
+        for name in ("depthwise_kernel", "pointwise_kernel")
+        if getattr(layer, name, None) is not None
+    ]
     return {name: getattr(layer, name) for name in names or ["kernel"]}
 
 
@@ -74,6 +82,10 @@ def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
         setattr(new, key, twins.copy(getattr(old, key)))
     for (key, before), after in zip(kernels(old).items(), kernels(new).values(), strict=True):
         verbatim = step.kernel is None or key == "pointwise_kernel"
-        dialect.assign(after, before if verbatim or step.kernel is None else step.kernel(dialect.array(before)))
+        dialect.assign(
+            after, before if verbatim or step.kernel is None else step.kernel(dialect.array(before))
+        )
     if old.use_bias:
-        dialect.assign(new.bias, old.bias if step.bias is None else step.bias(dialect.array(old.bias)))
+        dialect.assign(
+            new.bias, old.bias if step.bias is None else step.bias(dialect.array(old.bias))
+        )

@@ -21,7 +21,9 @@ def dress(dialect: Dialect, new: Any, old: Any, twins: Twins) -> Iterator[str]:
         What could not be carried over.
     """
     cls: type = type(old)
-    if not (dialect.is_stock(cls) or _constructor_is_stock(dialect, cls) or dialect.takes_a_graph(cls)):
+    if not (
+        dialect.is_stock(cls) or _constructor_is_stock(dialect, cls) or dialect.takes_a_graph(cls)
+    ):
         yield (
             f"{cls.__name__} '{old.name}' comes back as a plain functional model: the constructor of its class would "
             "build the original anew whenever the new model is loaded"
@@ -52,9 +54,13 @@ def recompile(dialect: Dialect, old: Any, new: Any) -> tuple[list[str], list[str
             warnings.simplefilter("ignore")
             new.compile_from_config(old.get_compile_config())
     except Exception as error:  # noqa: BLE001 (losses and metrics may be anything)
-        return [], [f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"]
+        return [], [
+            f"the new model is not compiled, since the original's compile arguments do not rebuild: {error}"
+        ]
     if not dialect.is_compiled(new):
-        return [], ["the new model is not compiled, since its class has a `compile` of its own: call that again"]
+        return [], [
+            "the new model is not compiled, since its class has a `compile` of its own: call that again"
+        ]
     return ["the new model is compiled like the original, with a fresh optimizer state"], []
 
 
@@ -74,5 +80,8 @@ def _set_by_frameworks(cls: type) -> frozenset[str]:
     ]
     codes = [function.__code__ for function in functions if hasattr(function, "__code__")]
     return frozenset(
-        step.argval for code in codes for step in dis.get_instructions(code) if step.opname == "STORE_ATTR"
+        step.argval
+        for code in codes
+        for step in dis.get_instructions(code)
+        if step.opname == "STORE_ATTR"
     )

@@ -64,7 +64,9 @@ def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
     replay = _Replay(reading, steps)
     with _stack_for(sum(len(scope.graph.calls) for scope in reading.scopes.values())):
         replay.result.model = replay.scope(reading.model)
-    replay.result.untied += [name for name, weight in replay.recomposed if id(weight) in replay.twins.memo]
+    replay.result.untied += [
+        name for name, weight in replay.recomposed if id(weight) in replay.twins.memo
+    ]
     return replay.result
 
 
@@ -113,19 +115,24 @@ class _Replay:
         for call in scope.graph.calls:
             self._replay(scope, call, tensors, layers, nodes, names)
         inputs, outputs = (
-            self.dialect.map(lambda t: tensors[id(t)], part) for part in self.dialect.boundary(scope.model)
+            self.dialect.map(lambda t: tensors[id(t)], part)
+            for part in self.dialect.boundary(scope.model)
         )
         while len(self.heirs) > waiting:
             old, made = self.heirs.pop()
             self._note_heir(str(old.name), old, made)
-        new = self.twins.note(model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes))
+        new = self.twins.note(
+            model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes)
+        )
         self.result.notes.extend(dress(self.dialect, new, model, self.twins))
         return new
 
     def _stays(self, scope: Scope, call: Call) -> bool:
         """Tell whether a call's name stays in use: by its layer, or by what is made in its place under that name."""
         steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
-        return call.layer in self.surviving or any(isinstance(s, Make) and s.name == call.name for s in steps)
+        return call.layer in self.surviving or any(
+            isinstance(s, Make) and s.name == call.name for s in steps
+        )
 
     def _replay(
         self,
@@ -138,10 +145,18 @@ class _Replay:
     ) -> None:
         node = scope.nodes[call.index]
         old = self.dialect.node_outputs(node)
-        args, kwargs = self.dialect.map(partial(self._argument, tensors), self.dialect.node_arguments(node))
+        args, kwargs = self.dialect.map(
+            partial(self._argument, tensors), self.dialect.node_arguments(node)
+        )
         steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
-        made = self.result.made.setdefault((scope.graph.scope, call.index), []) if steps != (KEEP,) else []
-        new = next((v for v in self.dialect.flatten((args, kwargs)) if self.dialect.is_tensor(v)), None)
+        made = (
+            self.result.made.setdefault((scope.graph.scope, call.index), [])
+            if steps != (KEEP,)
+            else []
+        )
+        new = next(
+            (v for v in self.dialect.flatten((args, kwargs)) if self.dialect.is_tensor(v)), None
+        )
         for step in steps:
             if isinstance(step, Make):
                 layer = self._made(scope.graph, call, step, names)
@@ -194,7 +209,9 @@ class _Replay:
     def _instead(self, new: Any, value: Any) -> Any:
         return new if self.dialect.is_tensor(value) else value
 
-    def _kept(self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any) -> tuple[Any, Any]:
+    def _kept(
+        self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any
+    ) -> tuple[Any, Any]:
         """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called.
 
         A node may belong to several scopes; on the same new inputs it is grafted once.
@@ -208,14 +225,18 @@ class _Replay:
         inputs = tuple(id(tensors[id(old)]) for old in olds)
         if (id(node), inputs) not in self.grafted:
             seen = id(node) in self.grafted_nodes
-            outputs = self.dialect.map(self.dialect.fresh if seen else self.twins.copy, self.dialect.node_outputs(node))
+            outputs = self.dialect.map(
+                self.dialect.fresh if seen else self.twins.copy, self.dialect.node_outputs(node)
+            )
             self.dialect.graft(layer, args, kwargs, outputs)
             self.grafted[id(node), inputs] = outputs
             self.grafted_nodes.add(id(node))
         return layer, self.grafted[id(node), inputs]
 
     def _same(self, old: Any, new: Any) -> bool:
-        return self.dialect.shape(old) == self.dialect.shape(new) and self.dialect.dtype(old) == self.dialect.dtype(new)
+        return self.dialect.shape(old) == self.dialect.shape(new) and self.dialect.dtype(
+            old
+        ) == self.dialect.dtype(new)
 
     def _twin(self, call: Call) -> Any:
         if call.layer not in self.result.layers:
@@ -240,7 +261,9 @@ class _Replay:
     def _made(self, graph: Graph, call: Call, step: Make, names: set[str]) -> Any:
         """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
         stands_for = step.name == call.name
-        depth = None if step.fixed is None else channels(graph.input_shape(call), call.channels_last)
+        depth = (
+            None if step.fixed is None else channels(graph.input_shape(call), call.channels_last)
+        )
         key = (call.layer, step.kind, repr((sorted(step.settings.items()), step.fixed)), depth)
         if stands_for and key in self.remade:
             return self.remade[key]

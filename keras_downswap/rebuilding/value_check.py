@@ -34,7 +34,9 @@ def paths_through(graph: Graph, site: Site) -> list[tuple[Call, ...]]:
     return paths
 
 
-def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int, Sequence[Any]]) -> Check:
+def compare_values(
+    reading: Reading, graph: Graph, site: Site, news: Mapping[int, Sequence[Any]]
+) -> Check:
     """Compare what the old layers of an exact site compute and what the new ones do.
 
     Args:
@@ -49,7 +51,9 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
     dialect, where = reading.dialect, " + ".join(site.layers)
     calls = [graph.calls[i] for i in site.calls]
     paths = paths_through(graph, site)
-    given = _samples(graph, paths, shorten=len(paths) == 1 and not (site.replacement and site.replacement.sized))
+    given = _samples(
+        graph, paths, shorten=len(paths) == 1 and not (site.replacement and site.replacement.sized)
+    )
     if site.replacement is not None and not site.replacement.signed:
         given = {tensor: np.abs(values) for tensor, values in given.items()}
     shapes = ", ".join(str(x.shape) for x in given.values())
@@ -57,19 +61,29 @@ def compare_values(reading: Reading, graph: Graph, site: Site, news: Mapping[int
         olds = _run(dialect, calls, {c.index: [reading.layers[c.layer]] for c in calls}, given)
     except Exception as error:  # noqa: BLE001 (the framework's own limits on this machine)
         return Check(
-            "not run", where, f"values not compared: this machine cannot run the original site ({type(error).__name__})"
+            "not run",
+            where,
+            f"values not compared: this machine cannot run the original site ({type(error).__name__})",
         )
     end = calls[-1].outputs[0]
     a, b = (_array(dialect, values[end]) for values in (olds, _run(dialect, calls, news, given)))
     scale = max(_scale(reading, path, olds) for path in paths) * len(paths)
     eps = max(EPSILON[graph.tensors[call.outputs[0]].dtype] for call in calls)
     demand(a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}")
-    demand(bool((np.isnan(a) == np.isnan(b)).all()), f"{where}: exact values are not numbers at different places")
+    demand(
+        bool((np.isnan(a) == np.isnan(b)).all()),
+        f"{where}: exact values are not numbers at different places",
+    )
     numbers = np.isfinite(a) & np.isfinite(b)
     apart = float(np.abs(a - b).max(where=numbers, initial=0))
     worst = apart / scale if scale > 0 else apart
-    demand(worst <= ROUNDINGS * eps, f"{where}: exact values differ by {worst:.1e} of their scale (input {shapes})")
-    return Check("values", where, f"largest difference {worst:.1e} of the scale on a random {shapes} input")
+    demand(
+        worst <= ROUNDINGS * eps,
+        f"{where}: exact values differ by {worst:.1e} of their scale (input {shapes})",
+    )
+    return Check(
+        "values", where, f"largest difference {worst:.1e} of the scale on a random {shapes} input"
+    )
 
 
 def _array(dialect: Any, value: Any) -> np.ndarray[Any, Any]:
@@ -77,7 +91,9 @@ def _array(dialect: Any, value: Any) -> np.ndarray[Any, Any]:
     return (value if isinstance(value, np.ndarray) else dialect.result(value)).astype(np.float64)
 
 
-def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]], shorten: bool) -> dict[int, np.ndarray[Any, Any]]:
+def _samples(
+    graph: Graph, paths: Sequence[tuple[Call, ...]], shorten: bool
+) -> dict[int, np.ndarray[Any, Any]]:
     """Return a random array for each tensor that feeds a site; where not to `shorten`, of their own lengths."""
     rng, given = np.random.default_rng(0), {}
     for first, *rest in paths:
@@ -91,11 +107,20 @@ def _samples(graph: Graph, paths: Sequence[tuple[Call, ...]], shorten: bool) -> 
     return given
 
 
-def _run(dialect: Any, calls: Sequence[Call], layers: Mapping[int, Sequence[Any]], given: Mapping[int, Any]) -> Any:
+def _run(
+    dialect: Any,
+    calls: Sequence[Call],
+    layers: Mapping[int, Sequence[Any]],
+    given: Mapping[int, Any],
+) -> Any:
     """Return the value of every tensor of a site, running for each call its layers one after another."""
     values = dict(given)
     for call in calls:
-        value = [values[tensor] for tensor in call.inputs] if len(call.inputs) > 1 else values[call.inputs[0]]
+        value = (
+            [values[tensor] for tensor in call.inputs]
+            if len(call.inputs) > 1
+            else values[call.inputs[0]]
+        )
         for layer in layers[call.index]:
             value = dialect.run(layer, value)
         values[call.outputs[0]] = value
@@ -106,12 +131,18 @@ def _scale(reading: Reading, path: Sequence[Call], values: Mapping[int, Any]) ->
     """Return the scale at which a branch rounds: the largest values on its way, and means it takes off and adds."""
     dialect = reading.dialect
     layers = [reading.layers[call.layer] for call in path if call.role is not Role.JOIN]
-    means = [_largest(dialect.array(layer.moving_mean)) for layer in layers if hasattr(layer, "moving_mean")]
+    means = [
+        _largest(dialect.array(layer.moving_mean))
+        for layer in layers
+        if hasattr(layer, "moving_mean")
+    ]
     stages = [dialect.result(values[call.outputs[0]]) for call in path]
     follows = next((i for i, call in enumerate(path) if call.role is Role.JOIN), len(path))
     gain = _gain(dialect, [reading.layers[call.layer] for call in path[1:follows]], stages[0])
     if follows < len(path):
-        rest = [reading.layers[call.layer] for call in path[follows + 1 :] if call.role is not Role.JOIN]
+        rest = [
+            reading.layers[call.layer] for call in path[follows + 1 :] if call.role is not Role.JOIN
+        ]
         gain *= max(1.0, _gain(dialect, rest, stages[follows]))
     return max(1.0, gain) * (sum(map(_largest, stages)) + sum(means))
 
@@ -129,7 +160,9 @@ def _gain(dialect: Any, layers: Sequence[Any], like: np.ndarray[Any, Any]) -> fl
         low, high = dialect.run(layer, low), dialect.run(layer, high)
     if not layers:
         return 1.0
-    return _largest(dialect.result(high).astype(np.float64) - dialect.result(low).astype(np.float64))
+    return _largest(
+        dialect.result(high).astype(np.float64) - dialect.result(low).astype(np.float64)
+    )
 
 
 def probe_shape(
@@ -157,7 +190,9 @@ def probe_shape(
         lengths.append(start)
     if avoid is not None:
         known = spatial(shape, channels_last)[-1]
-        tried = count(lengths[-1], stride) if known is None else range(lengths[-1], known + 1, stride)
+        tried = (
+            count(lengths[-1], stride) if known is None else range(lengths[-1], known + 1, stride)
+        )
         lengths[-1] = next((n for n in tried if avoid not in _widths(n, stacked)), lengths[-1])
     batch = shape[0] or 1
     depth = shape[-1] if channels_last else shape[1]

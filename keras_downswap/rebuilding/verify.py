@@ -39,7 +39,10 @@ def verify(
     Raises:
         BrokenPromise: At the first check that does not hold.
     """
-    demand(traces(reading)[: len(before)] == tuple(before), "the original model's layers grew or lost nodes")
+    demand(
+        traces(reading)[: len(before)] == tuple(before),
+        "the original model's layers grew or lost nodes",
+    )
     checks = [Check("original", "model", "no layer of the original gained or lost a node")]
     checks.append(_boundary(reading, new))
     for site in sites:
@@ -56,15 +59,23 @@ def _boundary(reading: Reading, new: Rewritten) -> Check:
     dialect = reading.dialect
     for part, which in enumerate(("inputs", "outputs")):
         olds, news = (
-            [(dialect.shape(t), dialect.dtype(t)) for t in dialect.flatten(dialect.boundary(model)[part])]
+            [
+                (dialect.shape(t), dialect.dtype(t))
+                for t in dialect.flatten(dialect.boundary(model)[part])
+            ]
             for model in (reading.model, new.model)
         )
         demand(olds == news, f"the model's {which} changed from {olds} to {news}")
     names = [reading.dialect.boundary_names(model) for model in (reading.model, new.model)]
-    demand(names[0] == names[1], f"the names or structure of inputs and outputs changed from {names[0]} to {names[1]}")
+    demand(
+        names[0] == names[1],
+        f"the names or structure of inputs and outputs changed from {names[0]} to {names[1]}",
+    )
     outputs = ", ".join(str(reading.graph.tensors[t].shape) for t in reading.graph.outputs)
     return Check(
-        "boundary", "model", f"names, order, structure, dtypes and shapes of inputs and outputs; outputs {outputs}"
+        "boundary",
+        "model",
+        f"names, order, structure, dtypes and shapes of inputs and outputs; outputs {outputs}",
     )
 
 
@@ -75,7 +86,10 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
     old = graph.tensors[last.outputs[0]]
     made = new.tensors[site.scope, last.outputs[0]]
     shape, dtype = reading.dialect.shape(made), reading.dialect.dtype(made)
-    demand((shape, dtype) == (old.shape, old.dtype), f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}")
+    demand(
+        (shape, dtype) == (old.shape, old.dtype),
+        f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}",
+    )
     yield Check("shape", where, f"{shape} {dtype}")
     layers = {index: list(_new_layers(site, graph.calls[index], new)) for index in site.calls}
     checked, sized = set(), site.replacement is not None and site.replacement.sized
@@ -92,20 +106,36 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
 
 
 def _length_checks(
-    reading: Reading, graph: Graph, where: str, path: Sequence[Call], news: Sequence[Any], sized: bool
+    reading: Reading,
+    graph: Graph,
+    where: str,
+    path: Sequence[Call],
+    news: Sequence[Any],
+    sized: bool,
 ) -> Iterator[Check]:
     """Check the length laws of one branch of a site, axis by axis."""
     first = path[0]
     laws = _laws(path), _new_laws(reading, news, len(graph.output_shape(first)))
     if sized:
-        yield Check("length", where, "by the shapes that Keras gives, as its layers take maps of one size only")
+        yield Check(
+            "length",
+            where,
+            "by the shapes that Keras gives, as its layers take maps of one size only",
+        )
         return
     sizes = spatial(graph.input_shape(first), graph.channels_last(call.index for call in path))
     for axis, (n, a, b) in enumerate(zip(sizes, *laws, strict=True)):
-        demand(a.agrees(b, n), f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})")
+        demand(
+            a.agrees(b, n),
+            f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})",
+        )
         every = a == b
         known = "for every length" if every else f"at length {n} alone"
-        yield Check("law" if every else "length", where, f"axis {axis}: (n + {a.offset}) // {a.stride} {known}")
+        yield Check(
+            "law" if every else "length",
+            where,
+            f"axis {axis}: (n + {a.offset}) // {a.stride} {known}",
+        )
 
 
 def _new_layers(site: Site, call: Call, new: Rewritten) -> Iterator[Any]:
@@ -123,7 +153,10 @@ def _compose(parts: Iterable[Sequence[SizeMap]], rank: int) -> list[SizeMap]:
 
 
 def _laws(calls: Sequence[Call]) -> list[SizeMap]:
-    parts = ([resized(*pair) for pair in c.settings["cells"]] if c.role is Role.RESIZE else c.windows for c in calls)
+    parts = (
+        [resized(*pair) for pair in c.settings["cells"]] if c.role is Role.RESIZE else c.windows
+        for c in calls
+    )
     laws = ([part if isinstance(part, SizeMap) else part.law for part in axes] for axes in parts)
     return _compose(laws, max(len(c.windows) for c in calls))
 
@@ -142,17 +175,28 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
     dialect, compared = reading.dialect, 0
     untied = ", ".join(dict.fromkeys(new.untied))
     demand(not untied, f"something besides layer '{untied}' refers to its weights, and was untied")
-    leaves = [(i, lay) for i, lay in enumerate(reading.layers) if not dialect.has_graph(dialect.unwrapped(lay))]
+    leaves = [
+        (i, lay)
+        for i, lay in enumerate(reading.layers)
+        if not dialect.has_graph(dialect.unwrapped(lay))
+    ]
     weights = {i: dialect.weights(layer) for i, layer in leaves}
     old_ids = {id(variable) for owned in weights.values() for variable in owned}
     stands_for: dict[int, int] = {}
     for number, layer in new.layers.items():
         name = reading.layers[number].name
-        for a, b in zip(weights[number], dialect.weights(layer), strict=True) if number in weights else ():
-            demand(dialect.same_bits(a, b), f"layer '{name}': a weight that no swap concerns changed")
+        for a, b in (
+            zip(weights[number], dialect.weights(layer), strict=True) if number in weights else ()
+        ):
+            demand(
+                dialect.same_bits(a, b), f"layer '{name}': a weight that no swap concerns changed"
+            )
             shares = id(b) in old_ids and number not in new.sharing
             demand(not shares, f"layer '{name}' shares a variable with the original")
-            demand(stands_for.setdefault(id(a), id(b)) == id(b), f"layer '{name}': a weight tied to another came apart")
+            demand(
+                stands_for.setdefault(id(a), id(b)) == id(b),
+                f"layer '{name}': a weight tied to another came apart",
+            )
             compared += 1
     for site in sites:
         for _, old, made in _remade(reading, site, new):
@@ -161,7 +205,11 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
             ):  # a made one may have a bias more
                 tied = stands_for.setdefault(id(a), id(b)) == id(b)
                 demand(tied, f"layer '{old.name}': a weight tied to another came apart")
-    return Check("weights", "model", f"{compared} weights of layers outside the swaps are bit-equal and not shared")
+    return Check(
+        "weights",
+        "model",
+        f"{compared} weights of layers outside the swaps are bit-equal and not shared",
+    )
 
 
 def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[Make, Any, Any]]:
@@ -181,5 +229,11 @@ def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
         names = ["bias"] * (old.use_bias and step.bias is None) + moved
         for name in names:
             same = reading.dialect.same_bits(getattr(old, name), getattr(made, name))
-            demand(same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs")
-        yield Check("weights", " + ".join(site.layers), f"{' and '.join(names) or 'no weight'} moved bit-equal")
+            demand(
+                same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs"
+            )
+        yield Check(
+            "weights",
+            " + ".join(site.layers),
+            f"{' and '.join(names) or 'no weight'} moved bit-equal",
+        )

@@ -23,7 +23,9 @@ def depth_of(graph: Graph, call: Call) -> int:
     """
     depth = channels(graph.input_shape(call), call.channels_last)
     if depth is None:
-        raise Refused(f"{call.label} has an unknown number of channels, for which no convolution can be built")
+        raise Refused(
+            f"{call.label} has an unknown number of channels, for which no convolution can be built"
+        )
     return depth
 
 
@@ -63,7 +65,9 @@ def per_channel(
     settings |= conv_settings(windows, windows[0].padding)
     settings |= {"use_bias": False, "activation": activation, **data_format(call)}
     kind = "DepthwiseConv" if depthwise else "Conv"
-    return Make(kind, len(windows), name, settings, (beside or call).layer, fixed=kernel, frozen=True)
+    return Make(
+        kind, len(windows), name, settings, (beside or call).layer, fixed=kernel, frozen=True
+    )
 
 
 def across(

@@ -14,7 +14,9 @@ from keras_downswap.rulekit.layers import in_front, made_windows
 from keras_downswap.rulekit.rule import require
 
 
-def embedded(conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | None) -> tuple[Make, ...]:
+def embedded(
+    conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | None
+) -> tuple[Make, ...]:
     """Return a made convolution whose kernel is embedded, among zeros, in one of a size that is taken.
 
     Args:
@@ -33,7 +35,10 @@ def embedded(conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | Non
     if sizes is None or all(w.size in sizes for w in windows):
         return (step,)
     larger = [min((k for k in sizes if k >= w.size), default=0) for w in windows]
-    require(all(larger), f"{conv.label} has the kernel size {[w.size for w in windows]}, and none as large is taken")
+    require(
+        all(larger),
+        f"{conv.label} has the kernel size {[w.size for w in windows]}, and none as large is taken",
+    )
     leads = [w.lead(n) for w, n in zip(windows, lengths, strict=True)]
     require(None not in leads, f"{conv.label} has a first tap that depends on an unknown length")
     ways: list[tuple[frozenset[str], list[int], list[Fit]]] = []
@@ -41,11 +46,16 @@ def embedded(conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | Non
         front = [min(share, k - w.size) for k, w in zip(larger, windows, strict=True)]
         axes = zip(windows, larger, front, lengths, leads, strict=True)
         fits = [
-            fit(Window(k, w.stride, w.dilation), w.law, n, (lead or 0) + o * w.dilation) for w, k, o, n, lead in axes
+            fit(Window(k, w.stride, w.dilation), w.law, n, (lead or 0) + o * w.dilation)
+            for w, k, o, n, lead in axes
         ]
         ways.append((frozenset[str].intersection(*(f.plain for f in fits)), front, fits))
     plains, front, fits = max(ways, key=lambda way: bool(way[0]))
-    settings = {**step.settings, "kernel_size": tuple(larger), "padding": min(plains, default="valid")}
+    settings = {
+        **step.settings,
+        "kernel_size": tuple(larger),
+        "padding": min(plains, default="valid"),
+    }
     place = partial(placed, front=tuple(front), taps=tuple(larger))
     if step.fixed is not None:
         taps = tuple(w.size for w in windows)
@@ -55,5 +65,7 @@ def embedded(conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | Non
     return (new,) if plains else (*in_front(conv, fits), new)
 
 
-def _embedded_kernel(kernel: Callable[[Array], Array] | None, place: Callable[[Array], Array], old: Array) -> Array:
+def _embedded_kernel(
+    kernel: Callable[[Array], Array] | None, place: Callable[[Array], Array], old: Array
+) -> Array:
     return place(old if kernel is None else kernel(old))

@@ -58,7 +58,15 @@ def conv_layer(
     kind, strides = conv.settings["kind"], tuple(w.stride for w in windows)
     equal = f"{conv.label} would need the strides {strides}, and a {kind} takes the same stride along all axes only"
     require(kind == "Conv" or len(set(strides)) == 1, equal)
-    return Make(kind, len(windows), conv.name, conv_settings(windows, padding), conv.layer, conv.layer, kernel)
+    return Make(
+        kind,
+        len(windows),
+        conv.name,
+        conv_settings(windows, padding),
+        conv.layer,
+        conv.layer,
+        kernel,
+    )
 
 
 def may_be_causal(conv: Call) -> bool:
@@ -86,8 +94,12 @@ def in_each_branch(
         Refused: If some branch cannot take it: then none does.
     """
     branches = branches_behind(graph, pool, padded)
-    steps: dict[int, tuple[Step, ...]] = {conv.index: fuse(graph, conv, tuple(b), p) for conv, *b, p in branches}
-    steps |= {call.index: () for path in branches for call in path[1:-1] if call.role is Role.RESIZE}
+    steps: dict[int, tuple[Step, ...]] = {
+        conv.index: fuse(graph, conv, tuple(b), p) for conv, *b, p in branches
+    }
+    steps |= {
+        call.index: () for path in branches for call in path[1:-1] if call.role is Role.RESIZE
+    }
     steps[pool.index] = without(graph, pool)
     return Replacement(tuple(call.index for call in in_graph_order(branches)), steps)
 
@@ -115,7 +127,9 @@ def fused(
     """
     fits = [
         fit(window, c.law.then(p.law), n, lead, causal=may_be_causal(conv))
-        for window, c, p, n, lead in zip(windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True)
+        for window, c, p, n, lead in zip(
+            windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True
+        )
     ]
     return refit(conv, windows, fits, kernel)
 
@@ -170,7 +184,9 @@ def cells(step: Make) -> list[tuple[int, int]]:
     """Return how many cells a padding layer adds (a cropping layer: cuts, negative) on each side of each axis."""
     sign, argument = (1, "padding") if step.kind == "ZeroPadding" else (-1, "cropping")
     amount = step.settings[argument]
-    return [(sign * before, sign * after) for before, after in ([amount] if step.rank == 1 else amount)]
+    return [
+        (sign * before, sign * after) for before, after in ([amount] if step.rank == 1 else amount)
+    ]
 
 
 def made_windows(step: Make) -> tuple[Window, ...]:

@@ -39,12 +39,18 @@ def branches_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tupl
         for call, after in pairwise(path):
             _require_sole_consumer(graph, call, after)
         require(
-            (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(pool.windows),
+            (conv.wrapped is None) == (pool.wrapped is None)
+            and len(conv.windows) == len(pool.windows),
             f"{conv.label} and {pool.label} slide over different axes",
         )
-        require(conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} differ in data_format")
+        require(
+            conv.channels_last == pool.channels_last,
+            f"{conv.label} and {pool.label} differ in data_format",
+        )
         given, wanted = (graph.tensors[c.outputs[0]].dtype for c in path[-2:])
-        require(given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose")
+        require(
+            given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose"
+        )
     return paths
 
 
@@ -80,19 +86,38 @@ def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...
         users = graph.consumers.get(run[-1].outputs[0], ())
         nexts = " and ".join(graph.calls[u].label for u in users) or "nothing"
         alone = len(users) == 1 and not graph.is_output(run[-1])
-        applies(alone, f"no convolution alone takes what {pool.label} makes: {run[-1].label} feeds {nexts}")
+        applies(
+            alone,
+            f"no convolution alone takes what {pool.label} makes: {run[-1].label} feeds {nexts}",
+        )
         call = graph.calls[users[0]]
-        elementwise = is_elementwise(graph, call, pool.channels_last) and call.wrapped == pool.wrapped is None
+        elementwise = (
+            is_elementwise(graph, call, pool.channels_last) and call.wrapped == pool.wrapped is None
+        )
         through = elementwise and not (linear and call.role is not Role.LINEAR)
-        applies(through or call.role is Role.CONV, f"{call.label}, not a convolution, takes what {pool.label} makes")
+        applies(
+            through or call.role is Role.CONV,
+            f"{call.label}, not a convolution, takes what {pool.label} makes",
+        )
         run.append(call)
     conv = run[-1]
     require_conv(conv)
-    same = (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(pool.windows)
-    require(same and conv.channels_last == pool.channels_last, f"{conv.label} and {pool.label} slide over other axes")
+    same = (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(
+        pool.windows
+    )
+    require(
+        same and conv.channels_last == pool.channels_last,
+        f"{conv.label} and {pool.label} slide over other axes",
+    )
     given, wanted = (graph.tensors[t].dtype for t in (pool.inputs[0], conv.inputs[0]))
-    require(given == wanted, f"{pool.label} takes {given} and {conv.label} {wanted}: a swap would lose that")
-    require("float" in given, f"{pool.label} pools {given}, and the swap computes with floating-point numbers only")
+    require(
+        given == wanted,
+        f"{pool.label} takes {given} and {conv.label} {wanted}: a swap would lose that",
+    )
+    require(
+        "float" in given,
+        f"{pool.label} pools {given}, and the swap computes with floating-point numbers only",
+    )
     return tuple(run)
 
 

@@ -11,7 +11,9 @@ from keras_downswap.rulekit.rule import applies, require
 
 def require_conv(conv: Call) -> None:
     """Refuse what is not an ordinary convolution of one tensor."""
-    require(conv.role is Role.CONV, f"{conv.label} is no ordinary, depthwise or separable convolution")
+    require(
+        conv.role is Role.CONV, f"{conv.label} is no ordinary, depthwise or separable convolution"
+    )
     require(conv.obstacle is None, f"{conv.label} {conv.obstacle}")
 
 
@@ -28,14 +30,18 @@ def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
         activation = call.settings.get("activation", "linear")
         known = f"{call.label} has the activation {activation}, which is not known to treat every position alike here"
         require(activation in safe, known)
-        require(not call.frozen_training, f"{call.label} is called with training=True, which is no fixed map")
+        require(
+            not call.frozen_training,
+            f"{call.label} is called with training=True, which is no fixed map",
+        )
 
 
 def require_linear(conv: Call, between: tuple[Call, ...]) -> None:
     """Refuse, for exact rules, what does not commute with means: any activation, any call that is not linear."""
     activation = conv.settings["activation"]
     require(
-        activation == "linear", f"{conv.label} has the activation {activation}: only linear maps commute with means"
+        activation == "linear",
+        f"{conv.label} has the activation {activation}: only linear maps commute with means",
     )
     require_position_free(conv, between)
     for call in between:
@@ -63,7 +69,10 @@ def require_bias_in_place(graph: Graph, conv: Call, *widths: int | None) -> None
 def require_window(graph: Graph, pool: Call) -> None:
     """Refuse a pool that is not a downsampling site: a global one, by class or because it covers its whole map."""
     require(pool.obstacle is None, f"{pool.label} {pool.obstacle}")
-    require(pool.role is not Role.GLOBAL_POOL, f"{pool.label} is global pooling, not a downsampling site")
+    require(
+        pool.role is not Role.GLOBAL_POOL,
+        f"{pool.label} is global pooling, not a downsampling site",
+    )
     sizes = graph.sizes(pool)
     covers = all(n is not None and w.size >= n for n, w in zip(sizes, pool.windows, strict=True))
     whole = "x".join(str(n) for n in sizes)
@@ -75,16 +84,22 @@ def require_window(graph: Graph, pool: Call) -> None:
 
 def require_one_dtype(graph: Graph, calls: Sequence[Call]) -> None:
     """Refuse to reorder calls that do not all take and make values of one dtype."""
-    dtypes = sorted({graph.tensors[t].dtype for call in calls for t in (*call.inputs, *call.outputs)})
+    dtypes = sorted(
+        {graph.tensors[t].dtype for call in calls for t in (*call.inputs, *call.outputs)}
+    )
     require(
-        len(dtypes) == 1, f"{calls[0].label} to {calls[-1].label} compute in {' and '.join(dtypes)}, not in one dtype"
+        len(dtypes) == 1,
+        f"{calls[0].label} to {calls[-1].label} compute in {' and '.join(dtypes)}, not in one dtype",
     )
 
 
 def require_floats(graph: Graph, pool: Call) -> None:
     """Refuse a pool of integers, where what takes its place computes with floating-point numbers."""
     dtype = graph.tensors[pool.inputs[0]].dtype
-    require("float" in dtype, f"{pool.label} pools {dtype}, and the swap computes with floating-point numbers only")
+    require(
+        "float" in dtype,
+        f"{pool.label} pools {dtype}, and the swap computes with floating-point numbers only",
+    )
 
 
 def require_never_pads(graph: Graph, pool: Call, sizes: Shape | None = None) -> None:

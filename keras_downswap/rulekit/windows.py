@@ -17,11 +17,15 @@ def composed_stride(conv: Call, pool: Call) -> list[Window]:
     Raises:
         Refused: If the convolution is dilated and would stride: Keras has no such convolution.
     """
-    windows = [Window(c.size, c.stride * p.stride, c.dilation) for c, p in zip(conv.windows, pool.windows, strict=True)]
+    windows = [
+        Window(c.size, c.stride * p.stride, c.dilation)
+        for c, p in zip(conv.windows, pool.windows, strict=True)
+    ]
     dilation = tuple(w.dilation for w in windows)
     possible = all(w.stride == 1 for w in windows) or all(d == 1 for d in dilation)
     require(
-        possible, f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation"
+        possible,
+        f"{conv.label} has dilation_rate {dilation}, and Keras has no convolution with stride and dilation",
     )
     return windows
 
@@ -82,7 +86,9 @@ def known_leads(graph: Graph, conv: Call) -> list[int]:
 def covering_leads(graph: Graph, conv: Call, pool: Call) -> list[int | tuple[int, ...]]:
     """Return where a pair's first windows start, axis by axis; as a wish where that depends on an unknown length."""
     leads: list[int | tuple[int, ...]] = []
-    for c, p, n, behind in zip(conv.windows, pool.windows, graph.sizes(conv), lengths_behind(graph, conv), strict=True):
+    for c, p, n, behind in zip(
+        conv.windows, pool.windows, graph.sizes(conv), lengths_behind(graph, conv), strict=True
+    ):
         first, second = c.lead(n), p.lead(behind)
         if first is None or second is None:
             leads.append(((c.span - 1) // 2 + (p.size - 1) // 2 * c.stride,))

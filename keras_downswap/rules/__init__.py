@@ -16,8 +16,12 @@ def _order(rule: Rule) -> tuple[bool, int, bool, str]:
 
 
 def _discover() -> tuple[Rule, ...]:
-    here = [import_module(f"{__name__}.{module.name}").RULE for module in pkgutil.iter_modules(__path__)]
-    elsewhere = checked_rules([point.load() for point in entry_points(group="keras_downswap.rules")], here)
+    here = [
+        import_module(f"{__name__}.{module.name}").RULE for module in pkgutil.iter_modules(__path__)
+    ]
+    elsewhere = checked_rules(
+        [point.load() for point in entry_points(group="keras_downswap.rules")], here
+    )
     return tuple(sorted((*here, *elsewhere), key=_order))
 
 

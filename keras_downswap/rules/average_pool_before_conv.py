@@ -12,7 +12,11 @@ from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import conv_layer, in_each_branch, in_front, pool_layer
-from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_never_pads
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_linear,
+    require_never_pads,
+)
 from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_behind
 
@@ -23,17 +27,30 @@ def average_pool_before_conv(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima, which no convolution commutes with")
-    require(pool.strided, f"{pool.label} has a stride of 1: it saves nothing in front of {conv.label}")
-    require(not conv.strided, f"{conv.label} has a stride, over which no pool of neighbours commutes with it")
+    applies(
+        pool.role is Role.AVERAGE_POOL,
+        f"{pool.label} takes maxima, which no convolution commutes with",
+    )
+    require(
+        pool.strided, f"{pool.label} has a stride of 1: it saves nothing in front of {conv.label}"
+    )
+    require(
+        not conv.strided,
+        f"{conv.label} has a stride, over which no pool of neighbours commutes with it",
+    )
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     require_never_pads(graph, pool, lengths_behind(graph, conv))
     windows = composed_stride(conv, pool)
     axes = zip(conv.windows, pool.windows, graph.sizes(conv), known_leads(graph, conv), strict=True)
-    fits = [fit(Window(c.span + p.size - 1, p.stride), c.law.then(p.law), n, lead) for c, p, n, lead in axes]
+    fits = [
+        fit(Window(c.span + p.size - 1, p.stride), c.law.then(p.law), n, lead)
+        for c, p, n, lead in axes
+    ]
     front = () if all("valid" in f.plain for f in fits) else in_front(conv, fits)
-    slow = pool_layer("AveragePooling", pool.name, [Window(p.size) for p in pool.windows], conv, conv)
+    slow = pool_layer(
+        "AveragePooling", pool.name, [Window(p.size) for p in pool.windows], conv, conv
+    )
     return (*front, slow, conv_layer(conv, windows, "valid"))
 
 

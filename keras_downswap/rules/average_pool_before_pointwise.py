@@ -11,7 +11,11 @@ from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import conv_layer, in_each_branch, pool_layer
-from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_pointwise
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_linear,
+    require_pointwise,
+)
 from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 
 
@@ -21,10 +25,18 @@ def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacem
 
 
 def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima, which no convolution commutes with")
+    applies(
+        pool.role is Role.AVERAGE_POOL,
+        f"{pool.label} takes maxima, which no convolution commutes with",
+    )
     require_pointwise(conv)
-    require(not conv.strided, f"{conv.label} has a stride, over which no pool of neighbours commutes with it")
-    require(pool.strided, f"{pool.label} has a stride of 1: it saves nothing in front of {conv.label}")
+    require(
+        not conv.strided,
+        f"{conv.label} has a stride, over which no pool of neighbours commutes with it",
+    )
+    require(
+        pool.strided, f"{pool.label} has a stride of 1: it saves nothing in front of {conv.label}"
+    )
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     first = pool_layer("AveragePooling", pool.name, pool.windows, conv, conv)

@@ -21,7 +21,9 @@ def average_pool_into_depthwise(graph: Graph, pool: Call, to: str) -> Replacemen
     require_window(graph, pool)
     require_never_pads(graph, pool)
     require_floats(graph, pool)
-    return Replacement((pool.index,), {pool.index: (per_channel(graph, pool, pool.name, pool.windows, mean),)})
+    return Replacement(
+        (pool.index,), {pool.index: (per_channel(graph, pool, pool.name, pool.windows, mean),)}
+    )
 
 
 RULE = Rule(

@@ -12,7 +12,11 @@ from keras_downswap.ir.predicates import averages, is_pool
 from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.ir.walks import reach
 from keras_downswap.rulekit.layers import fused, in_each_branch
-from keras_downswap.rulekit.preconditions import require_bias_in_place, require_linear, require_never_pads
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_linear,
+    require_never_pads,
+)
 from keras_downswap.rulekit.rule import Promise, Rule, applies
 from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_behind
 

@@ -16,7 +16,11 @@ from keras_downswap.ir.predicates import averages, is_pool
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import cropped, may_be_causal, refit
 from keras_downswap.rulekit.matching import conv_after
-from keras_downswap.rulekit.preconditions import require_bias_in_place, require_never_pads, require_position_free
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_never_pads,
+    require_position_free,
+)
 from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 from keras_downswap.rulekit.windows import known_leads
 
@@ -35,11 +39,15 @@ def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacem
         cut = _cut(pool, conv, p, c, n, lead)
         windows.append(Window(p.stride * (c.span - 1) + p.size, p.stride * c.stride))
         rest = None if n is None else n - cut
-        fits.append(fit(windows[-1], p.law.then(c.law), rest, lead * p.stride, causal=may_be_causal(conv)))
+        fits.append(
+            fit(windows[-1], p.law.then(c.law), rest, lead * p.stride, causal=may_be_causal(conv))
+        )
         cuts.append((0, cut))
     kernel = partial(
         _spread,
-        dilation=tuple(p.stride * c.dilation for p, c in zip(pool.windows, conv.windows, strict=True)),
+        dilation=tuple(
+            p.stride * c.dilation for p, c in zip(pool.windows, conv.windows, strict=True)
+        ),
         pool=tuple(p.size for p in pool.windows),
     )
     steps = {pool.index: cropped(pool, cuts), conv.index: refit(conv, windows, fits, kernel)}
@@ -49,11 +57,18 @@ def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacem
 def _cut(pool: Call, conv: Call, p: Window, c: Window, n: int | None, lead: int) -> int:
     """Return how many cells at the end of one axis no window of the pool reached, and zeros must replace."""
     m = None if n is None else p.law(n)
-    pads_after = c.padding == "same" and c.span > 1 if m is None else (c.law(m) - 1) * c.stride - lead + c.span > m
+    pads_after = (
+        c.padding == "same" and c.span > 1
+        if m is None
+        else (c.law(m) - 1) * c.stride - lead + c.span > m
+    )
     apart = p.size <= p.stride or not (lead > 0 or pads_after)
     require(apart, f"{conv.label} pads what {pool.label} makes, whose windows overlap")
     known = n is not None or not pads_after or p.size == 1
-    require(known, f"{conv.label} pads what {pool.label} makes of an unknown length, whose last cells it may leave out")
+    require(
+        known,
+        f"{conv.label} pads what {pool.label} makes of an unknown length, whose last cells it may leave out",
+    )
     return max(n - m * p.stride, 0) if pads_after and n is not None and m is not None else 0
 
 

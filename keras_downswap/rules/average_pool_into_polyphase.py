@@ -31,16 +31,26 @@ def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacemen
     applies(len(branches) == 1, f"{pool.label} stands behind several convolutions")
     (conv, *between, _), cells = branches[0], prod(w.size for w in pool.windows)
     kind = conv.settings["kind"]
-    require(kind != "SeparableConv", f"{conv.label} would need its pointwise kernel once for each cell of a window")
+    require(
+        kind != "SeparableConv",
+        f"{conv.label} would need its pointwise kernel once for each cell of a window",
+    )
     require_position_free(conv, tuple(between))
     for call in between:
         alike = "axis" not in call.settings and call.role is not Role.JOIN
         require(
-            alike, f"{call.label} stands between and tells channels apart, of which there are {cells} times as many"
+            alike,
+            f"{call.label} stands between and tells channels apart, of which there are {cells} times as many",
         )
     activation = conv.settings["activation"]
-    require(activation not in ALONG_LAST_AXIS, f"{conv.label} has the activation {activation}, which mixes channels")
-    require(not conv.settings.get("bias_goes_astray"), f"{conv.label} is channels_first, where the bias may go astray")
+    require(
+        activation not in ALONG_LAST_AXIS,
+        f"{conv.label} has the activation {activation}, which mixes channels",
+    )
+    require(
+        not conv.settings.get("bias_goes_astray"),
+        f"{conv.label} is channels_first, where the bias may go astray",
+    )
     require_never_pads(graph, pool, lengths_behind(graph, conv))
     windows = composed_span(conv, pool)
     kernel = composing(_phases, conv, pool)
@@ -54,7 +64,9 @@ def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacemen
     return Replacement(tuple(call.index for call in branches[0]), steps)
 
 
-def _phases(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
+def _phases(
+    kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]
+) -> Array:
     return phases(dilated(kernel, dilation), pool, stride)
 
 

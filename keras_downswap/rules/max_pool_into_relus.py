@@ -38,9 +38,13 @@ def max_pool_into_relus(graph: Graph, pool: Call, to: str) -> Replacement:
         name = pool.name if last else f"{pool.name}_round{number + 1}"
         kernel, activation = partial(round_of, cells, signed, number), "linear" if last else "relu"
         if number == 0:
-            made.append(per_channel(graph, pool, name, pool.windows, kernel, matrix.shape[1], activation))
+            made.append(
+                per_channel(graph, pool, name, pool.windows, kernel, matrix.shape[1], activation)
+            )
         else:
-            made.append(across(pool, name, ones, kernel, depth * matrix.shape[1], depth, activation))
+            made.append(
+                across(pool, name, ones, kernel, depth * matrix.shape[1], depth, activation)
+            )
     return Replacement((pool.index,), {pool.index: tuple(made)}, signed=signed)
 
 

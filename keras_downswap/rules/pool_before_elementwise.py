@@ -23,7 +23,10 @@ def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:
     applies(len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it")
     require_one_dtype(graph, run)
     new = pool_layer(KINDS[pool.role], pool.name, pool.windows, pool, pool)
-    steps: dict[int, tuple[Step, ...]] = {run[0].index: (new, KEEP), pool.index: without(graph, pool)}
+    steps: dict[int, tuple[Step, ...]] = {
+        run[0].index: (new, KEEP),
+        pool.index: without(graph, pool),
+    }
     return Replacement(tuple(call.index for call in run), steps)
 
 

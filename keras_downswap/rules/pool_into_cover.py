@@ -23,7 +23,9 @@ def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
 
 def _covering(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     leads = covering_leads(graph, conv, pool)
-    return fused(graph, conv, pool, composed_span(conv, pool), leads, composing(pair_mean, conv, pool))
+    return fused(
+        graph, conv, pool, composed_span(conv, pool), leads, composing(pair_mean, conv, pool)
+    )
 
 
 RULE = Rule(

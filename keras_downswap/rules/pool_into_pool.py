@@ -12,7 +12,10 @@ from keras_downswap.rulekit.layers import pool_layer
 from keras_downswap.rulekit.preconditions import require_window
 from keras_downswap.rulekit.rule import Promise, Rule, require
 
-MADE = {"max_pool": ("MaxPooling", Role.MAX_POOL), "average_pool": ("AveragePooling", Role.AVERAGE_POOL)}
+MADE = {
+    "max_pool": ("MaxPooling", Role.MAX_POOL),
+    "average_pool": ("AveragePooling", Role.AVERAGE_POOL),
+}
 
 
 def pool_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -21,8 +24,13 @@ def pool_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
     require(pool.role is not role, f"{pool.label} already is what to='{to}' asks for")
     require_window(graph, pool)
     dtype = graph.tensors[pool.inputs[0]].dtype
-    require("float" in dtype, f"{pool.label} pools {dtype}, and averages are taken of floating-point numbers only")
-    return Replacement((pool.index,), {pool.index: (pool_layer(kind, pool.name, pool.windows, pool, pool),)})
+    require(
+        "float" in dtype,
+        f"{pool.label} pools {dtype}, and averages are taken of floating-point numbers only",
+    )
+    return Replacement(
+        (pool.index,), {pool.index: (pool_layer(kind, pool.name, pool.windows, pool, pool),)}
+    )
 
 
 RULE = Rule(

@@ -27,30 +27,46 @@ def pool_into_smaller(graph: Graph, pool: Call, to: str) -> Replacement:
     largest = pool.role is Role.MAX_POOL
     if not largest:
         require_never_pads(graph, pool)
-    chains = [_chain(pool, w, n, largest) for w, n in zip(pool.windows, graph.sizes(pool), strict=True)]
+    chains = [
+        _chain(pool, w, n, largest) for w, n in zip(pool.windows, graph.sizes(pool), strict=True)
+    ]
     links = [*reversed(list(zip_longest(*(reversed(chain) for chain in chains), fillvalue=ONE)))]
     applies(len(links) > 1, f"{pool.label} is no chain of smaller pools")
     steps = []
     for number, windows in enumerate(links, 1):
         paddings = {w.padding for w in windows if w.size > 1}
-        require(len(paddings) == 1, f"{pool.label} would have to pad along one axis and not along another")
+        require(
+            len(paddings) == 1,
+            f"{pool.label} would have to pad along one axis and not along another",
+        )
         alike = [Window(w.size, w.stride, 1, *paddings) for w in windows]
         name = pool.name if number == len(links) else f"{pool.name}_{number}"
-        steps.append(pool_layer("MaxPooling" if largest else "AveragePooling", name, alike, pool, pool))
+        steps.append(
+            pool_layer("MaxPooling" if largest else "AveragePooling", name, alike, pool, pool)
+        )
     return Replacement((pool.index,), {pool.index: tuple(steps)})
 
 
 def _chain(pool: Call, window: Window, n: int | None, largest: bool) -> list[Window]:
     """Return the pools of one axis, in order."""
     more, size = window.size - window.stride, window.size
-    require(more >= 0, f"{pool.label} leaves cells out between its windows, which a chain of smaller ones would see")
-    require(largest or more == 0, f"{pool.label} takes means of windows that overlap, which smaller means do not give")
+    require(
+        more >= 0,
+        f"{pool.label} leaves cells out between its windows, which a chain of smaller ones would see",
+    )
+    require(
+        largest or more == 0,
+        f"{pool.label} takes means of windows that overlap, which smaller means do not give",
+    )
     behind = 0
     if not window.never_pads(n):
         require(n is not None, f"{pool.label} pads (padding='same') over an unknown length")
         total = window.total_padding(n or size)
         require(window.lead(n) == 0, f"{pool.label} pads in front, which no smaller pool does")
-        require(total <= more, f"{pool.label} pads {total} cells behind, and its windows overlap by {more}")
+        require(
+            total <= more,
+            f"{pool.label} pads {total} cells behind, and its windows overlap by {more}",
+        )
         behind = total
     first = [Window(2, 1, 1, "same" if i < behind else "valid") for i in range(more)]
     return [*first, *(Window(f, f) for f in _primes(window.stride))]

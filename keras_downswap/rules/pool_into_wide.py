@@ -28,18 +28,34 @@ def pool_into_wide(graph: Graph, pool: Call, to: str) -> Replacement:
 def _wide(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     plain = conv.settings["kind"] == "Conv" and conv.settings["groups"] == 1
     require(plain, f"{conv.label} is no plain convolution, whose filters could be doubled")
-    require(not conv.settings.get("fixed"), f"{conv.label} was made by another swap and has no weights of its own")
+    require(
+        not conv.settings.get("fixed"),
+        f"{conv.label} was made by another swap and has no weights of its own",
+    )
     leads = covering_leads(graph, conv, pool)
-    *front, new = fused(graph, conv, pool, composed_span(conv, pool), leads, composing(_twice, conv, pool))
+    *front, new = fused(
+        graph, conv, pool, composed_span(conv, pool), leads, composing(_twice, conv, pool)
+    )
     filters, biased = conv.settings["filters"], conv.settings["use_bias"]
     settings = {**new.settings, "filters": 2 * filters, "activation": "relu", "use_bias": True}
     wide = replace(new, settings=settings, bias=mirrored)
     point = [Window(1)] * len(conv.windows)
-    narrow = across(conv, f"{conv.name}_narrow", point, mirrored_sum, filters, 1, conv.settings["activation"], False)
+    narrow = across(
+        conv,
+        f"{conv.name}_narrow",
+        point,
+        mirrored_sum,
+        filters,
+        1,
+        conv.settings["activation"],
+        False,
+    )
     return (*front, wide, replace(narrow, settings={**narrow.settings, "use_bias": biased}))
 
 
-def _twice(kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]) -> Array:
+def _twice(
+    kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]
+) -> Array:
     return mirrored(pair_mean(kernel, dilation, pool, stride))
 
 

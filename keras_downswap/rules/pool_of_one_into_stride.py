@@ -22,7 +22,10 @@ def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1, so it does not subsample")
+    applies(
+        all(w.size == 1 for w in pool.windows),
+        f"{pool.label} has a window above 1, so it does not subsample",
+    )
     require_position_free(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
     return fused(graph, conv, pool, composed_stride(conv, pool), known_leads(graph, conv))

@@ -13,7 +13,11 @@ from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.ir.walks import commuting_run, sole_upstream
 from keras_downswap.rulekit.layers import pool_layer, without
-from keras_downswap.rulekit.preconditions import require_never_pads, require_one_dtype, require_window
+from keras_downswap.rulekit.preconditions import (
+    require_never_pads,
+    require_one_dtype,
+    require_window,
+)
 from keras_downswap.rulekit.rule import Promise, Rule, applies, require
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
@@ -24,15 +28,23 @@ def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
     require_window(graph, pool)
     run = commuting_run(graph, pool)
     first = sole_upstream(graph, run[0])
-    applies(first is not None and first.role is pool.role, f"{pool.label} stands behind no pool of its kind")
+    applies(
+        first is not None and first.role is pool.role,
+        f"{pool.label} stands behind no pool of its kind",
+    )
     assert first is not None
     require_window(graph, first)
     same = first.channels_last == pool.channels_last and len(first.windows) == len(pool.windows)
-    require(same and first.wrapped == pool.wrapped is None, f"{first.label} and {pool.label} slide over other axes")
+    require(
+        same and first.wrapped == pool.wrapped is None,
+        f"{first.label} and {pool.label} slide over other axes",
+    )
     require_one_dtype(graph, (first, *run))
     tiles = all(w.size == w.stride for w in first.windows)
     gapless = all(w.size >= w.stride for w in first.windows)
-    require(tiles or pool.role is Role.MAX_POOL, f"the windows of {first.label} do not tile its map")
+    require(
+        tiles or pool.role is Role.MAX_POOL, f"the windows of {first.label} do not tile its map"
+    )
     require(gapless, f"the windows of {first.label} leave cells out, which one window would see")
     for call in (first, pool):
         require_never_pads(graph, call)

@@ -20,12 +20,22 @@ def shortcut_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
     require_pointwise(conv)
     given, made = graph.input_shape(conv), graph.output_shape(conv)
     axis = -1 if conv.channels_last else 1
-    require(given[axis] == made[axis], f"{conv.label} makes {made[axis]} channels of {given[axis]}, which no pool does")
+    require(
+        given[axis] == made[axis],
+        f"{conv.label} makes {made[axis]} channels of {given[axis]}, which no pool does",
+    )
     call = graph.sole_consumer(conv)
-    while call is not None and is_elementwise(graph, call, conv.channels_last) and call.role is Role.LINEAR:
+    while (
+        call is not None
+        and is_elementwise(graph, call, conv.channels_last)
+        and call.role is Role.LINEAR
+    ):
         call = graph.sole_consumer(call)
     sums = call is not None and call.role is Role.JOIN and bool(call.settings.get("linear"))
-    require(sums and call is not None and "axis" not in call.settings, f"{conv.label} is on no shortcut to a sum")
+    require(
+        sums and call is not None and "axis" not in call.settings,
+        f"{conv.label} is on no shortcut to a sum",
+    )
     pool = pool_layer("MaxPooling", conv.name, strided_pools(graph, conv), conv, conv)
     return Replacement((conv.index,), {conv.index: (pool,)})
 

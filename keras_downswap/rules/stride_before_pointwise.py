@@ -10,7 +10,11 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_strided_conv
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import conv_layer, pool_layer
-from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv, require_pointwise
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_conv,
+    require_pointwise,
+)
 from keras_downswap.rulekit.rule import Promise, Rule
 
 
@@ -19,8 +23,13 @@ def stride_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:
     require_conv(conv)
     require_pointwise(conv)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
-    pool = pool_layer("MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv)
-    return Replacement((conv.index,), {conv.index: (pool, conv_layer(conv, [Window(1)] * len(conv.windows), "valid"))})
+    pool = pool_layer(
+        "MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv
+    )
+    return Replacement(
+        (conv.index,),
+        {conv.index: (pool, conv_layer(conv, [Window(1)] * len(conv.windows), "valid"))},
+    )
 
 
 RULE = Rule(

@@ -34,7 +34,10 @@ def stride_into_depth(graph: Graph, conv: Call, to: str) -> Replacement:
     for axis, (w, n, lead, k) in enumerate(
         zip(conv.windows, graph.sizes(conv), known_leads(graph, conv), taps, strict=True)
     ):
-        require(n is not None, f"{conv.label} has an unknown length (spatial axis {axis}), and Keras' Reshape needs it")
+        require(
+            n is not None,
+            f"{conv.label} has an unknown length (spatial axis {axis}), and Keras' Reshape needs it",
+        )
         blocks.append(w.law(n or 0) + k - 1)
         fits.append(Fit(lead, blocks[-1] * w.stride - (n or 0) - lead, frozenset()))
     depth = depth_of(graph, conv)
@@ -43,7 +46,9 @@ def stride_into_depth(graph: Graph, conv: Call, to: str) -> Replacement:
     return Replacement((conv.index,), {conv.index: (*in_front(conv, fits), *layers, new)})
 
 
-def _to_depth(conv: Call, blocks: list[int], strides: tuple[int, ...], depth: int) -> tuple[Make, ...]:
+def _to_depth(
+    conv: Call, blocks: list[int], strides: tuple[int, ...], depth: int
+) -> tuple[Make, ...]:
     """Return the layers that move each block of cells into channels, cells before old channels."""
     rank, cells = len(blocks), prod(strides)
     apart = [n for pair in zip(blocks, strides, strict=True) for n in pair]

@@ -23,7 +23,9 @@ def stride_into_pool_before_pointwise(graph: Graph, conv: Call, to: str) -> Repl
     require_pointwise(conv)
     pools = strided_pools(graph, conv)
     pool = pool_layer(KINDS[to], f"{conv.name}_pool", pools, conv, conv)
-    return Replacement((conv.index,), {conv.index: (pool, conv_layer(conv, [Window(1)] * len(pools), "valid"))})
+    return Replacement(
+        (conv.index,), {conv.index: (pool, conv_layer(conv, [Window(1)] * len(pools), "valid"))}
+    )
 
 
 RULE = Rule(

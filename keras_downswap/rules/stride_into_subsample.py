@@ -35,7 +35,9 @@ def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
         fit(window, law, n, lead, causal=may_be_causal(conv))
         for window, law, n, lead in zip(windows, laws, sizes, known_leads(graph, conv), strict=True)
     ]
-    pool = pool_layer("MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv)
+    pool = pool_layer(
+        "MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv
+    )
     return Replacement((conv.index,), {conv.index: (*refit(conv, windows, fits), pool)})
 
 

@@ -35,7 +35,9 @@ class Cluster:
         macs = sum(_macs(plan, site, {}) for site in self.sites)
         for site, after in swapped:
             macs += _macs(plan, site, after.steps) - _macs(plan, site, {})
-        return Option(form, " + ".join(dict.fromkeys(site.rule or "" for site, _ in swapped)), macs, drop)
+        return Option(
+            form, " + ".join(dict.fromkeys(site.rule or "" for site, _ in swapped)), macs, drop
+        )
 
 
 def _macs(plan: Plan, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:

@@ -10,7 +10,14 @@ from typing import Any
 
 from keras_downswap.calibration.calibrate import HELD_MOST, RUNGS, Climb, Samples, feeds_of, fit
 from keras_downswap.calibration.data.samples import Data
-from keras_downswap.calibration.forms import Choices, Group, Option, Trial, cheapest_within, combinations
+from keras_downswap.calibration.forms import (
+    Choices,
+    Group,
+    Option,
+    Trial,
+    cheapest_within,
+    combinations,
+)
 from keras_downswap.calibration.progress import Bar
 from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.dialects import dialect_of
@@ -34,7 +41,12 @@ ENOUGH = 2
 
 
 def keep_within(
-    plan: Plan, max_drop: float, data: Any, budget: float | None = None, verbose: bool = True, stacklevel: int = 1
+    plan: Plan,
+    max_drop: float,
+    data: Any,
+    budget: float | None = None,
+    verbose: bool = True,
+    stacklevel: int = 1,
 ) -> tuple[Any, Report]:
     """Build and fit the cheapest forms of a plan's approximate swaps that together lose no more than allowed.
 
@@ -68,9 +80,13 @@ def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
         BadRequest: If it is no share, there is no data to measure on, or the plan has chosen its forms already.
     """
     if not 0 <= max_drop < 1:
-        raise BadRequest(f"max_drop is a share of right answers: expected 0 <= max_drop < 1, received {max_drop}")
+        raise BadRequest(
+            f"max_drop is a share of right answers: expected 0 <= max_drop < 1, received {max_drop}"
+        )
     if data is None:
-        raise BadRequest("max_drop is measured on inputs: expected calibration_data (--calibrate DATA), received none")
+        raise BadRequest(
+            "max_drop is measured on inputs: expected calibration_data (--calibrate DATA), received none"
+        )
     request = plan.request
     if (request.method, request.kernel) != ("auto", "same"):
         raise BadRequest(
@@ -82,7 +98,9 @@ def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
 class _Search:
     """One search, and the best that it has found so far."""
 
-    def __init__(self, plan: Plan, max_drop: float, data: Any, budget: float | None, verbose: bool) -> None:
+    def __init__(
+        self, plan: Plan, max_drop: float, data: Any, budget: float | None, verbose: bool
+    ) -> None:
         self.plan, self.max_drop, self.verbose = plan, max_drop, verbose
         self.began = time.perf_counter()
         self.ends = self.began + (math.inf if budget is None else budget)
@@ -128,25 +146,36 @@ class _Search:
         few = f"{held} held-out samples are few to tell a drop of {100 * self.max_drop:g} %"
         needed = math.ceil(ENOUGH / (self.max_drop or 1e-9))
         most = f"no more than {HELD_MOST} are held out"
-        return f"{few}: {most if needed > HELD_MOST else f'give {math.ceil(needed / HELD)} samples'}"
+        return (
+            f"{few}: {most if needed > HELD_MOST else f'give {math.ceil(needed / HELD)} samples'}"
+        )
 
     def _plan(self, forms: Sequence[str]) -> Plan:
         """Return the plan in which each cluster takes a form."""
         pairs = zip(self.clusters, forms, strict=True)
-        return self.plan.in_forms({place: form for cluster, form in pairs for place in cluster.places})
+        return self.plan.in_forms(
+            {place: form for cluster, form in pairs for place in cluster.places}
+        )
 
     def _alone(self, number: int, form: str) -> Plan:
         """Return the plan in which one cluster takes a form, and the others are kept."""
-        return self._plan([form if other == number else KEPT for other in range(len(self.clusters))])
+        return self._plan(
+            [form if other == number else KEPT for other in range(len(self.clusters))]
+        )
 
     def _measure(self) -> None:
         """Measure the forms of each cluster, each alone, in a third of the time at most."""
-        few = Samples(Data.of(self.samples.rest.first(ALONE, seed=0), feeds_of(self.plan.reading)), self.samples.held)
+        few = Samples(
+            Data.of(self.samples.rest.first(ALONE, seed=0), feeds_of(self.plan.reading)),
+            self.samples.held,
+        )
         until = self.began + (self.ends - self.began) / 3
         ways = [self._ways(number) for number in range(len(self.clusters))]
         measured: list[list[Option]] = [[] for _ in ways]
         try:
-            for form, number in [(form, number) for form in FORMS for number, way in enumerate(ways) if form in way]:
+            for form, number in [
+                (form, number) for form in FORMS for number, way in enumerate(ways) if form in way
+            ]:
                 if time.perf_counter() < until:
                     climb = Climb(("least_squares",), True, 0, None, self.ends)
                     name = f"site {number + 1}, {form}: "
@@ -155,7 +184,9 @@ class _Search:
         finally:
             for cluster, way, options in zip(self.clusters, ways, measured, strict=True):
                 layers = tuple(site.layers for site in cluster.sites)
-                self.groups.append(Group(layers, (*sorted(options, key=lambda o: o.macs), way[KEPT])))
+                self.groups.append(
+                    Group(layers, (*sorted(options, key=lambda o: o.macs), way[KEPT]))
+                )
 
     def _ways(self, number: int) -> dict[str, Option]:
         """Return the forms that a cluster can take: other rules each, and none but the first dearer than keeping it."""
@@ -175,7 +206,9 @@ class _Search:
             return None
         forms = tuple(option.form for option in combo)
         count = self.samples.rest.count or 4096
-        climb = Climb(RUNGS, True, 0, max(LEAST, round(STEPS * math.sqrt(count))), (now + self.ends) / 2)
+        climb = Climb(
+            RUNGS, True, 0, max(LEAST, round(STEPS * math.sqrt(count))), (now + self.ends) / 2
+        )
         made = self._plan(forms).build()
         report = self._fit(made, self.samples, climb, f"trial {len(self.trials) + 1}: ")
         self.trials.append(Trial(forms, report.after.drop))
@@ -199,7 +232,11 @@ class _Search:
         """Return a site with what was measured in its reason."""
         for number, (cluster, form) in enumerate(zip(self.clusters, forms, strict=True)):
             if cluster.touches(site) and site.promise != "exact":
-                told = self.groups[number].told if number < len(self.groups) else "nothing was measured"
+                told = (
+                    self.groups[number].told
+                    if number < len(self.groups)
+                    else "nothing was measured"
+                )
                 verb = "kept" if form == KEPT else f"'{form}' chosen"
                 why = f"{verb} to stay within max_drop={self.max_drop:g} (alone, before the end-to-end fit: {told})"
                 return replace(site, reason="; ".join(filter(None, (site.reason, why))))

@@ -41,9 +41,13 @@ def test_each_method_brings_the_models_together(K: Any, method: Any, kernel: Any
     start = apart(new, old, fresh)
     report = calibrate(new, old, x, method, steps=120, verbose=False)
     laws.assert_untouched(before, old)
-    assert apart(new, old, fresh) < {"statistics": 0.9, "least_squares": 0.4}.get(method, 0.3) * start
+    assert (
+        apart(new, old, fresh) < {"statistics": 0.9, "least_squares": 0.4}.get(method, 0.3) * start
+    )
     assert report.after.distance < report.before.distance
-    assert [stage.name for stage in report.stages] == (METHODS[:3] if method == "auto" else [method])
+    assert [stage.name for stage in report.stages] == (
+        METHODS[:3] if method == "auto" else [method]
+    )
     assert (report.samples, report.held_out, report.interrupted) == (173, 19, False)
 
 
@@ -65,7 +69,9 @@ def test_a_softmax_hides_no_head_from_a_closed_form(K: Any) -> None:
         report = calibrate(new, old, images(600), "least_squares", verbose=False)
         (head,) = [fit for fit in report.layers if fit.layer == "head"]
         assert head.error < 0.95 * head.start
-        powers = np.exp(new(images(64, 9))) if outputs == "logits" else np.asarray(new(images(64, 9)))
+        powers = (
+            np.exp(new(images(64, 9))) if outputs == "logits" else np.asarray(new(images(64, 9)))
+        )
         chances.append(powers / powers.sum(-1, keepdims=True))
     assert np.abs(chances[0] - chances[1]).max() < 0.01
 
@@ -77,7 +83,11 @@ def test_one_call_swaps_and_fits(K: Any) -> None:
     assert apart(new, old, x) < 0.2 * apart(plain, old, x)
     assert report.calibration is not None
     assert json.loads(report.to_json())["calibration"]["method"] == "auto"
-    for words in ("calibrated on 173 samples without labels", "site conv0: squared error", "distill:"):
+    for words in (
+        "calibrated on 173 samples without labels",
+        "site conv0: squared error",
+        "distill:",
+    ):
         assert words in str(report)
 
 
@@ -114,7 +124,12 @@ def test_sites_inside_nested_models_are_fitted(K: Any) -> None:
     old = K.Model(i, K.layers.Dense(2)(inner(i)))
     new = swap_downsampling(old)
     report = calibrate(new, old, images(), "least_squares", verbose=False)
-    assert [fit.layer for fit in report.layers] == ["pair/conv0", "pair/conv1", "pair/head", "dense"]
+    assert [fit.layer for fit in report.layers] == [
+        "pair/conv0",
+        "pair/conv1",
+        "pair/head",
+        "dense",
+    ]
     assert all(fit.error < 0.65 * fit.start for fit in report.layers if fit.site)
     assert report.after.distance < 0.7 * report.before.distance
 
@@ -122,14 +137,32 @@ def test_sites_inside_nested_models_are_fitted(K: Any) -> None:
 SITES: dict[str, tuple[tuple[int, ...], Callable[[Any], list[Any]]]] = {
     "one axis": ((32, 3), lambda L: [L.Conv1D(6, 3, activation="relu"), L.MaxPooling1D(2)]),
     "three axes": ((8, 8, 8, 2), lambda L: [L.Conv3D(4, 3, activation="relu"), L.MaxPooling3D(2)]),
-    "depthwise": ((12, 12, 3), lambda L: [L.DepthwiseConv2D(3, depth_multiplier=2), L.ReLU(), L.MaxPooling2D(2)]),
-    "separable": ((12, 12, 3), lambda L: [L.SeparableConv2D(6, 3, activation="relu"), L.MaxPooling2D(2)]),
-    "grouped": ((12, 12, 4), lambda L: [L.Conv2D(6, 3, groups=2, activation="relu"), L.MaxPooling2D(2)]),
+    "depthwise": (
+        (12, 12, 3),
+        lambda L: [L.DepthwiseConv2D(3, depth_multiplier=2), L.ReLU(), L.MaxPooling2D(2)],
+    ),
+    "separable": (
+        (12, 12, 3),
+        lambda L: [L.SeparableConv2D(6, 3, activation="relu"), L.MaxPooling2D(2)],
+    ),
+    "grouped": (
+        (12, 12, 4),
+        lambda L: [L.Conv2D(6, 3, groups=2, activation="relu"), L.MaxPooling2D(2)],
+    ),
     "tanh": ((12, 12, 3), lambda L: [L.Conv2D(6, 3, activation="tanh"), L.MaxPooling2D(2)]),
-    "relu in front of a mean": ((12, 12, 3), lambda L: [L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)]),
-    "no bias": ((12, 12, 3), lambda L: [L.Conv2D(6, 3, use_bias=False), L.ReLU(), L.MaxPooling2D(2)]),
+    "relu in front of a mean": (
+        (12, 12, 3),
+        lambda L: [L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)],
+    ),
+    "no bias": (
+        (12, 12, 3),
+        lambda L: [L.Conv2D(6, 3, use_bias=False), L.ReLU(), L.MaxPooling2D(2)],
+    ),
     "pool first": ((12, 12, 3), lambda L: [L.ReLU(), L.MaxPooling2D(2), L.Conv2D(6, 3)]),
-    "overlapping": ((13, 13, 3), lambda L: [L.Conv2D(6, 3, activation="relu"), L.MaxPooling2D(3, 2, padding="same")]),
+    "overlapping": (
+        (13, 13, 3),
+        lambda L: [L.Conv2D(6, 3, activation="relu"), L.MaxPooling2D(3, 2, padding="same")],
+    ),
 }
 
 
@@ -149,8 +182,13 @@ def test_sites_of_every_kind_are_fitted_in_closed_form(K: Any, name: str) -> Non
 def test_several_inputs_and_outputs(K: Any) -> None:
     L = K.layers
     a, b = K.Input((16, 3), name="a"), K.Input((4,), name="b")
-    x = L.GlobalAveragePooling1D()(L.MaxPooling1D(2)(L.Conv1D(6, 3, activation="relu", name="conv")(a)))
-    old = K.Model([a, b], {"one": L.Dense(3, name="one")(L.Concatenate()([x, b])), "two": L.Dense(2, name="two")(x)})
+    x = L.GlobalAveragePooling1D()(
+        L.MaxPooling1D(2)(L.Conv1D(6, 3, activation="relu", name="conv")(a))
+    )
+    old = K.Model(
+        [a, b],
+        {"one": L.Dense(3, name="one")(L.Concatenate()([x, b])), "two": L.Dense(2, name="two")(x)},
+    )
     new = swap_downsampling(old)
     data = {"b": np.ones((128, 4), np.float32), "a": images(128, shape=(16, 3))}
     report = calibrate(new, old, data, steps=60, verbose=False)
@@ -169,14 +207,19 @@ def residual(L: Any, x: Any) -> Any:
 def fire(L: Any, x: Any) -> Any:
     """A squeeze, and two kernels side by side."""
     y = L.Conv2D(4, 1, activation="relu")(x)
-    sides = [L.Conv2D(6, n, padding="same", activation="relu", name=f"expand{n}")(y) for n in (1, 3)]
+    sides = [
+        L.Conv2D(6, n, padding="same", activation="relu", name=f"expand{n}")(y) for n in (1, 3)
+    ]
     return L.Concatenate()(sides)
 
 
 @pytest.mark.parametrize(
-    ("block", "sites", "others"), [(residual, ["last"], ["shortcut"]), (fire, ["expand1", "expand3"], [])]
+    ("block", "sites", "others"),
+    [(residual, ["last"], ["shortcut"]), (fire, ["expand1", "expand3"], [])],
 )
-def test_sites_behind_joins_are_fitted_in_closed_form(K: Any, block: Any, sites: list[str], others: list[str]) -> None:
+def test_sites_behind_joins_are_fitted_in_closed_form(
+    K: Any, block: Any, sites: list[str], others: list[str]
+) -> None:
     K.utils.set_random_seed(4)
     L, i = K.layers, K.Input((12, 12, 3))
     x = L.GlobalAveragePooling2D()(L.MaxPooling2D(2)(block(L, i)))
@@ -193,17 +236,25 @@ def test_sites_behind_joins_are_fitted_in_closed_form(K: Any, block: Any, sites:
 
 def test_what_cannot_be_met_inside_counts_for_less_as_a_run_goes_on() -> None:
     error = tf.Variable(0.1)
-    counts = {(loss, done): float(led(tf, tf.constant(loss), done)) for loss in (0.1, 0.5) for done in (0, 0.5, 1)}
+    counts = {
+        (loss, done): float(led(tf, tf.constant(loss), done))
+        for loss in (0.1, 0.5)
+        for done in (0, 0.5, 1)
+    }
     assert counts == pytest.approx(
         {(0.1, 0): 0.1, (0.1, 0.5): 0.08, (0.1, 1): 0.06, (0.5, 0): 0.5, (0.5, 0.5): 0, (0.5, 1): 0}
     )
     with tf.GradientTape() as tape:
         part = led(tf, 1.0 * error, 1.0)
-    assert float(tape.gradient(part, error)) == pytest.approx(0.6), "the weight itself is no way to lower the loss"
+    assert float(tape.gradient(part, error)) == pytest.approx(0.6), (
+        "the weight itself is no way to lower the loss"
+    )
 
 
 @pytest.mark.parametrize(("sums", "scale"), [(0.0, 1.0), (0.01, 1e-4), (50.0, 1.0)])
-def test_faint_probabilities_count_in_full_and_constant_ones_are_left(K: Any, sums: float, scale: float) -> None:
+def test_faint_probabilities_count_in_full_and_constant_ones_are_left(
+    K: Any, sums: float, scale: float
+) -> None:
     """Divided by how much they differ from their mean, where that is less than 1 nat."""
     L, i = K.layers, K.Input((12, 12, 3))
     x = L.GlobalAveragePooling2D()(L.MaxPooling2D(2)(L.Conv2D(8, 3, activation="relu")(i)))
@@ -214,7 +265,11 @@ def test_faint_probabilities_count_in_full_and_constant_ones_are_left(K: Any, su
     reading, new = (dialect_of(model).read(model) for model in (old, swap_downsampling(old)))
     x = [tf.constant(images())]
     first, *inside = aims_of(Movable.of(reading, new, True, x), x)
-    assert (first.kind, first.inside, [aim.inside for aim in inside]) == ("probabilities", False, [True])
+    assert (first.kind, first.inside, [aim.inside for aim in inside]) == (
+        "probabilities",
+        False,
+        [True],
+    )
     assert 0.2 * scale <= first.scale <= scale
 
 
@@ -267,7 +322,9 @@ def reconstructs(K: Any) -> Any:
 
 @pytest.mark.parametrize("make", [segments, embeds, reconstructs])
 @pytest.mark.parametrize("to", ["strided_conv", "average_pool"])
-def test_networks_that_classify_nothing_are_fitted(K: Any, make: Callable[[Any], Any], to: Any) -> None:
+def test_networks_that_classify_nothing_are_fitted(
+    K: Any, make: Callable[[Any], Any], to: Any
+) -> None:
     K.utils.set_random_seed(2)
     old = make(K)
     new, swaps = swap_downsampling(old, to, return_report=True)
@@ -304,7 +361,9 @@ def test_frozen_layers_stay_unless_they_are_part_of_a_site(K: Any) -> None:
     report = calibrate(new, old, images(), steps=30, verbose=False)
     same = {name: all(map(np.array_equal, before[name], weights_of(new, name))) for name in before}
     assert same == {"head": True, "conv0": False, "conv1": False}
-    assert any(note.startswith("conv0 is frozen, and is fitted nevertheless") for note in report.notes)
+    assert any(
+        note.startswith("conv0 is frozen, and is fitted nevertheless") for note in report.notes
+    )
     assert not new.get_layer("conv0").trainable
 
 
@@ -313,7 +372,9 @@ def test_in_the_scope_of_sites_nothing_else_moves(K: Any) -> None:
     new = swap_downsampling(old, include=["conv1"])
     before = {name: weights_of(new, name) for name in ("conv0", "bn0", "conv1", "head")}
     calibrate(new, old, images(), scope="sites", steps=30, verbose=False)
-    moved = [name for name in before if not all(map(np.array_equal, before[name], weights_of(new, name)))]
+    moved = [
+        name for name in before if not all(map(np.array_equal, before[name], weights_of(new, name)))
+    ]
     assert moved == ["conv1"]
 
 
@@ -414,7 +475,9 @@ def test_ctrl_c_between_two_steps_keeps_the_best_state(
     report = calibrate(new, old, images(), steps=100, verbose=False)
     assert report.interrupted
     assert [(stage.name, stage.note) for stage in report.stages][-1] == ("distill", "24 steps")
-    assert report.after.distance <= min(stage.agreement.distance for stage in report.stages if stage.agreement)
+    assert report.after.distance <= min(
+        stage.agreement.distance for stage in report.stages if stage.agreement
+    )
     assert apart(new, old, images()) < 0.5 * apart(swap_downsampling(old), old, images())
 
 
@@ -452,7 +515,9 @@ def test_a_fit_that_spoils_is_taken_back(K: Any, monkeypatch: pytest.MonkeyPatch
     assert all(map(np.array_equal, before, new.get_weights()))
 
 
-def test_a_budget_that_ends_before_the_first_step_is_kept_to(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_budget_that_ends_before_the_first_step_is_kept_to(
+    K: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     aims_of = ladder.aims_of
     monkeypatch.setattr(ladder, "aims_of", lambda *a: (time.sleep(2), aims_of(*a))[1])
     old = network(K)
@@ -533,7 +598,11 @@ def test_what_is_found_wrong_on_the_way_is_taken_back_too(K: Any) -> None:
 
 def test_a_model_of_one_batch_size_is_fed_such_batches(K: Any) -> None:
     L = K.layers
-    i = K.Input(batch_shape=(6, 12, 12, 3)) if K.__name__ == "keras" else K.Input((12, 12, 3), batch_size=6)
+    i = (
+        K.Input(batch_shape=(6, 12, 12, 3))
+        if K.__name__ == "keras"
+        else K.Input((12, 12, 3), batch_size=6)
+    )
     x = L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu", name="conv")(i))
     old = K.Model(i, L.Dense(2)(L.Flatten()(x)))
     new = swap_downsampling(old)

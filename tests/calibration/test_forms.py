@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_downswap.calibration.forms import Choices, Group, Option, Trial, cheapest_within, combinations
+from keras_downswap.calibration.forms import (
+    Choices,
+    Group,
+    Option,
+    Trial,
+    cheapest_within,
+    combinations,
+)
 
 
 def group(*options: tuple[str, int, float], kept: int = 100) -> Group:
@@ -33,13 +40,23 @@ def test_forms_worth_their_macs(options: list[tuple[str, int, float]], worth: li
 
 
 def test_the_step_that_saves_most_for_its_macs_comes_first() -> None:
-    small, large = group(("same", 25, 0.01), ("cover", 44, 0.002)), group(("same", 25, 0.06), ("cover", 44, 0.02))
+    small, large = (
+        group(("same", 25, 0.01), ("cover", 44, 0.002)),
+        group(("same", 25, 0.06), ("cover", 44, 0.02)),
+    )
     forms = [tuple(option.form for option in combo) for combo in combinations([small, large])]
-    assert forms == [("same", "same"), ("same", "cover"), ("cover", "cover"), ("cover", "kept"), ("kept", "kept")]
+    assert forms == [
+        ("same", "same"),
+        ("same", "cover"),
+        ("cover", "cover"),
+        ("cover", "kept"),
+        ("kept", "kept"),
+    ]
 
 
 OPTIONS = st.lists(
-    st.tuples(st.sampled_from(["same", "cover", "wide"]), st.integers(1, 150), st.floats(0, 0.2)), max_size=3
+    st.tuples(st.sampled_from(["same", "cover", "wide"]), st.integers(1, 150), st.floats(0, 0.2)),
+    max_size=3,
 )
 
 
@@ -47,7 +64,9 @@ OPTIONS = st.lists(
 def test_combinations_get_dearer_and_lose_less(options: list[list[tuple[str, int, float]]]) -> None:
     combos = combinations([group(*each, kept=160) for each in options])
     assert all(option.form == "kept" for option in combos[-1])
-    macs, drops = ([sum(getattr(option, what) for option in c) for c in combos] for what in ("macs", "drop"))
+    macs, drops = (
+        [sum(getattr(option, what) for option in c) for c in combos] for what in ("macs", "drop")
+    )
     assert macs == sorted(macs)
     assert all(a >= b - 1e-12 for a, b in pairwise(drops))
     changes = [sum(a != b for a, b in zip(x, y, strict=True)) for x, y in pairwise(combos)]
@@ -82,7 +101,9 @@ def test_where_there_is_no_time_everything_is_kept() -> None:
 
 def test_a_trial_is_told_with_its_verdict() -> None:
     trials = (Trial(("same", "cover"), 0.021), Trial(("kept", "cover"), 0.004))
-    told = str(Choices(0.01, (group(), group()), trials, ("kept", "cover"), ("scores",), "few", True, 1.0))
+    told = str(
+        Choices(0.01, (group(), group()), trials, ("kept", "cover"), ("scores",), "few", True, 1.0)
+    )
     assert told.splitlines() == [
         "forms within max_drop=0.01, outputs taken for scores:",
         "  same, cover: 2.1 % lost, beyond",
@@ -98,5 +119,10 @@ def test_what_makes_no_finite_numbers_is_told_and_avoided() -> None:
     assert [option.form for option in broken.steps()] == ["same", "cover", "kept"]
     fitted: list[int] = []
     combos = combinations([broken])
-    assert combos[cheapest_within(combos, 0.01, lambda i: fitted.append(i) or combos[i][0].drop)][0].form == "cover"
+    assert (
+        combos[cheapest_within(combos, 0.01, lambda i: fitted.append(i) or combos[i][0].drop)][
+            0
+        ].form
+        == "cover"
+    )
     assert fitted == [1]

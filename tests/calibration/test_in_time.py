@@ -18,7 +18,9 @@ SIZE = (12, 10, 3)
 
 def plain(K: Any) -> Any:
     L, image = K.layers, K.Input(SIZE)
-    x = L.BatchNormalization(momentum=0.8, name="norm")(L.Conv2D(5, 3, padding="same", name="conv")(image))
+    x = L.BatchNormalization(momentum=0.8, name="norm")(
+        L.Conv2D(5, 3, padding="same", name="conv")(image)
+    )
     x = L.MaxPooling2D(2, name="pool")(L.ReLU(name="relu")(x))
     return K.Model(image, L.Conv2D(4, 3, name="next")(x))
 
@@ -26,7 +28,9 @@ def plain(K: Any) -> Any:
 def layers_in_time(K: Any) -> Any:
     L, video = K.layers, K.Input((None, *SIZE))
     x = L.TimeDistributed(L.Conv2D(5, 3, padding="same", name="conv"), name="each")(video)
-    x = L.ReLU(name="relu")(L.TimeDistributed(L.BatchNormalization(momentum=0.8, name="norm"), name="norms")(x))
+    x = L.ReLU(name="relu")(
+        L.TimeDistributed(L.BatchNormalization(momentum=0.8, name="norm"), name="norms")(x)
+    )
     x = L.TimeDistributed(L.MaxPooling2D(2, name="pool"), name="pools")(x)
     return K.Model(video, L.TimeDistributed(L.Conv2D(4, 3, name="next"), name="nexts")(x))
 
@@ -53,14 +57,19 @@ def draw(model: Any) -> None:
     layers = {layer.name: layer for layer in model._flatten_layers()}
     for name in ("conv", "norm", "next"):
         olds = layers[name].get_weights()
-        moved = [rng.uniform(-0.3, 0.3, old.shape).astype("float32") + (0 if old.ndim > 1 else old) for old in olds]
+        moved = [
+            rng.uniform(-0.3, 0.3, old.shape).astype("float32") + (0 if old.ndim > 1 else old)
+            for old in olds
+        ]
         layers[name].set_weights(moved)
 
 
 @pytest.mark.parametrize("make", [layers_in_time, model_in_time])
 @pytest.mark.parametrize("to", ["strided_conv", "average_pool"])
 @pytest.mark.parametrize("method", ["statistics", "least_squares"])
-def test_a_step_is_fitted_like_a_sample(K: Any, make: Callable[[Any], Any], to: Any, method: Any) -> None:
+def test_a_step_is_fitted_like_a_sample(
+    K: Any, make: Callable[[Any], Any], to: Any, method: Any
+) -> None:
     images = smooth(120)
     fitted = []
     for model, data in ((plain(K), images), (make(K), images[:, None])):
@@ -72,7 +81,9 @@ def test_a_step_is_fitted_like_a_sample(K: Any, make: Callable[[Any], Any], to: 
     found = [report.stages[0].agreement for report in (one, two)]
     assert found[1] != two.before
     assert found[1].distance == pytest.approx(found[0].distance, rel=1e-3)
-    assert [fit.error for fit in two.layers] == pytest.approx([fit.error for fit in one.layers], rel=1e-3)
+    assert [fit.error for fit in two.layers] == pytest.approx(
+        [fit.error for fit in one.layers], rel=1e-3
+    )
     for name, values in ours.items():
         for a, b in zip(values, theirs[name], strict=True):
             assert np.allclose(a, b, rtol=1e-3, atol=1e-3)
@@ -100,13 +111,17 @@ def test_time_is_folded_into_the_batch_and_back(K: Any) -> None:
 
 def masked(K: Any) -> Any:
     L, video = K.layers, K.Input((5, *SIZE))
-    step = K.Sequential([K.Input(SIZE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2), L.Flatten()], name="step")
+    step = K.Sequential(
+        [K.Input(SIZE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2), L.Flatten()], name="step"
+    )
     return K.Model(video, L.LSTM(3)(L.TimeDistributed(step)(L.Masking()(video))))
 
 
 def texts(K: Any) -> Any:
     L, words = K.layers, K.Input((4, 6), dtype="int32")
-    step = K.Sequential([K.Input((6,), dtype="int32"), L.Embedding(9, 3, mask_zero=True), L.Activation("tanh")])
+    step = K.Sequential(
+        [K.Input((6,), dtype="int32"), L.Embedding(9, 3, mask_zero=True), L.Activation("tanh")]
+    )
     return K.Model(words, L.LSTM(2)(L.TimeDistributed(L.LSTM(3))(L.TimeDistributed(step)(words))))
 
 
@@ -115,19 +130,28 @@ def test_masks_reach_what_stands_behind_a_model_in_time(K: Any, make: Callable[[
     if make is masked and K.__name__ == "keras":
         pytest.skip("Keras 3 hands an LSTM the mask of every cell, and the model does not run")
     model = make(K)
-    x = smooth(40).reshape(8, 5, *SIZE) if make is masked else np.random.default_rng(0).integers(0, 9, (8, 4, 6))
+    x = (
+        smooth(40).reshape(8, 5, *SIZE)
+        if make is masked
+        else np.random.default_rng(0).integers(0, 9, (8, 4, 6))
+    )
     x[:4, 2:] = 0
     reading = dialect_of(model).read(model)
     (end,) = [((), tensor) for tensor in reading.graph.outputs]
     played = Player(reading, {end}).run([reading.dialect.tensor(x)])[end]
-    np.testing.assert_allclose(reading.dialect.result(played), model.predict(x, verbose=0), atol=1e-5)
+    np.testing.assert_allclose(
+        reading.dialect.result(played), model.predict(x, verbose=0), atol=1e-5
+    )
 
 
 def test_a_layer_that_two_wrappers_hold_is_left_alone(K: Any) -> None:
     L, video, shared = K.layers, K.Input((2, *SIZE)), K.layers.Conv2D(4, 3, name="shared")
     x = L.TimeDistributed(L.Conv2D(5, 3, name="conv"), name="each")(video)
     x = L.TimeDistributed(L.MaxPooling2D(2), name="pools")(L.ReLU()(x))
-    ends = [L.TimeDistributed(shared, name="one")(x), L.TimeDistributed(shared, name="two")(L.Rescaling(-2.0, 0.5)(x))]
+    ends = [
+        L.TimeDistributed(shared, name="one")(x),
+        L.TimeDistributed(shared, name="two")(L.Rescaling(-2.0, 0.5)(x)),
+    ]
     model = K.Model(video, [L.Flatten()(end) for end in ends])
     new = swap_downsampling(model)
     before = [np.array(weight) for weight in new.get_layer("one").get_weights()]

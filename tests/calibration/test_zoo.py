@@ -15,7 +15,12 @@ from keras_downswap import Report, calibrate, swap_downsampling
 from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.errors import BadRequest
 
-FORMS: tuple[dict[str, Any], ...] = ({}, {"to": "average_pool"}, {"to": "max_pool"}, {"to": "blur_pool"})
+FORMS: tuple[dict[str, Any], ...] = (
+    {},
+    {"to": "average_pool"},
+    {"to": "max_pool"},
+    {"to": "blur_pool"},
+)
 SAMPLES = 80
 STAY = {
     "frozen": "no layer may move",
@@ -33,7 +38,9 @@ def samples_for(model: Any) -> Any:
         dense = [part if isinstance(part, tf.Tensor) else _dense(part) for part in parts]
         return np.concatenate([part.numpy() for part in dense])
 
-    return tf.nest.map_structure(joined, *(sample_for(model, batch=2, seed=seed) for seed in range(SAMPLES // 2)))
+    return tf.nest.map_structure(
+        joined, *(sample_for(model, batch=2, seed=seed) for seed in range(SAMPLES // 2))
+    )
 
 
 def _dense(value: Any) -> Any:
@@ -53,7 +60,9 @@ def swapped(model: Any) -> tuple[Any, Report]:
 
 def assert_fitted(report: CalibrationReport, approximate: bool, stays: str = "") -> None:
     """Nothing got worse; what an approximate swap changed came nearer; no rung saw numbers that are none."""
-    assert report.before.distance <= 1e-9 or approximate, "an exact swap changed what the model makes"
+    assert report.before.distance <= 1e-9 or approximate, (
+        "an exact swap changed what the model makes"
+    )
     stages = [stage.agreement.distance for stage in report.stages if stage.agreement is not None]
     assert all(map(np.isfinite, stages)), stages
     assert report.after.distance <= min([report.before.distance, *stages])
@@ -74,6 +83,8 @@ def test_every_trap_is_fitted(name: str, K: Any) -> None:
             calibrate(new, old, samples_for(old), verbose=False)
         return
     made = calibrate(new, old, samples_for(old), steps=100 if name == "seeds" else 4, verbose=False)
-    assert_fitted(made, any(site.promise == "approximate" for site in report.sites), STAY.get(name, ""))
+    assert_fitted(
+        made, any(site.promise == "approximate" for site in report.sites), STAY.get(name, "")
+    )
     assert [bits(weight) for weight in old.weights] == weights, "the original was changed"
     assert_same_boundary(old, new)

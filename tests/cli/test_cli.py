@@ -56,7 +56,13 @@ def test_a_dry_run_prints_the_plan_and_writes_no_model(tmp_path: Path) -> None:
 def test_inspect_shows_costs_before_and_after() -> None:
     done = run("inspect", DEMO)
     assert done.exit_code == 0
-    for words in ("6,944 -> 12,320", "110,592 -> 49,152", "221,184 -> 55,296", "4x4x24", "approximate"):
+    for words in (
+        "6,944 -> 12,320",
+        "110,592 -> 49,152",
+        "221,184 -> 55,296",
+        "4x4x24",
+        "approximate",
+    ):
         assert words in done.stdout
 
 
@@ -67,8 +73,14 @@ def test_inspect_shows_costs_before_and_after() -> None:
         (["convert", DEMO, "out.pb"], "expected the ending"),
         (["convert", DEMO, "out"], "Keras 3 does not save models as a SavedModel"),
         (["convert", DEMO, "nowhere/out.keras"], "there is no folder"),
-        (["convert", DEMO, "out.keras", "--to", "magic"], "unknown target to='magic': expected one of"),
-        (["convert", DEMO, "out.keras", "--method", "magic"], "unknown method='magic': expected one of"),
+        (
+            ["convert", DEMO, "out.keras", "--to", "magic"],
+            "unknown target to='magic': expected one of",
+        ),
+        (
+            ["convert", DEMO, "out.keras", "--method", "magic"],
+            "unknown method='magic': expected one of",
+        ),
         (["convert", DEMO, "out.keras", "--include", "("], "is not a regular expression"),
         (["convert", DEMO, "out.keras", "--report", "nowhere/report.json"], "there is no folder"),
         (["inspect", DEMO, "--to", "magic"], "unknown target"),
@@ -86,7 +98,9 @@ def test_errors_are_one_line_and_leave_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("error", [BrokenPromise("the shape broke"), ZeroDivisionError("surprise\nin two lines")])
+@pytest.mark.parametrize(
+    "error", [BrokenPromise("the shape broke"), ZeroDivisionError("surprise\nin two lines")]
+)
 def test_a_failure_in_the_middle_is_one_line_and_leaves_nothing(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +153,14 @@ def test_the_demo_keeps_accuracy_by_exact_swaps_and_says_what_approximate_ones_c
 
 
 def test_it_runs_as_a_module_and_greets_nobody(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "keras_downswap", "convert", str(DEMO), str(tmp_path / "out.keras")]
+    words = [
+        sys.executable,
+        "-m",
+        "keras_downswap",
+        "convert",
+        str(DEMO),
+        str(tmp_path / "out.keras"),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.endswith(f"wrote {tmp_path / 'out.keras'}\n")
@@ -148,24 +169,47 @@ def test_it_runs_as_a_module_and_greets_nobody(tmp_path: Path) -> None:
 def test_convert_fits_what_it_swaps(tmp_path: Path) -> None:
     images = np.load(DEMO.parent / "digits_test.npz")["images"].astype(np.float32) / 16
     np.save(tmp_path / "images.npy", images)
-    options = ("--calibrate", tmp_path / "images.npy", "--kernel", "cover", "--report", tmp_path / "report.json")
+    options = (
+        "--calibrate",
+        tmp_path / "images.npy",
+        "--kernel",
+        "cover",
+        "--report",
+        tmp_path / "report.json",
+    )
     done = run("convert", DEMO, tmp_path / "a.keras", *options)
     assert done.exit_code == 0, done.output
     assert "calibrated on 450 samples without labels, judged by 50 held out" in done.stdout
     assert "fit the model first" not in done.stdout
-    old, new = (files.load(path).predict(images, verbose=0).argmax(-1) for path in (DEMO, tmp_path / "a.keras"))
+    old, new = (
+        files.load(path).predict(images, verbose=0).argmax(-1)
+        for path in (DEMO, tmp_path / "a.keras")
+    )
     assert (old == new).mean() > 0.97
     account = json.loads((tmp_path / "report.json").read_text("utf-8"))
-    assert account["calibration"]["after"]["distance"] < 0.1 * account["calibration"]["before"]["distance"]
+    assert (
+        account["calibration"]["after"]["distance"]
+        < 0.1 * account["calibration"]["before"]["distance"]
+    )
 
 
 def test_convert_keeps_to_a_limit(tmp_path: Path) -> None:
     images = np.load(DEMO.parent / "digits_test.npz")["images"].astype(np.float32) / 16
     np.save(tmp_path / "images.npy", images[:70])
-    options = ("--calibrate", tmp_path / "images.npy", "--max-drop", "0.5", "--report", tmp_path / "report.json")
+    options = (
+        "--calibrate",
+        tmp_path / "images.npy",
+        "--max-drop",
+        "0.5",
+        "--report",
+        tmp_path / "report.json",
+    )
     done = run("convert", DEMO, tmp_path / "a.keras", *options)
     assert done.exit_code == 0, done.output
-    assert "'same' chosen to stay within max_drop=0.5 (alone, before the end-to-end fit:" in done.stdout
+    assert (
+        "'same' chosen to stay within max_drop=0.5 (alone, before the end-to-end fit:"
+        in done.stdout
+    )
     assert "forms within max_drop=0.5" in done.stdout
     assert json.loads((tmp_path / "report.json").read_text("utf-8"))["choices"]["forms"] == ["same"]
     wrong = run("convert", DEMO, tmp_path / "b.keras", "--max-drop", "0.5")

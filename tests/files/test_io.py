@@ -15,7 +15,9 @@ from keras_downswap.errors import FileRefused
 from keras_downswap.files.io import check_target, identify, load, save, write_text
 
 REAL = Path(__file__).parents[3] / "shared" / "models"
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"the folder of real models is absent: {REAL}")
+needs_real = pytest.mark.skipif(
+    not REAL.is_dir(), reason=f"the folder of real models is absent: {REAL}"
+)
 GOOD = {
     "cifar10_vgg_max.h5": ("tf_keras", "h5", "2.21.0", "tensorflow", 217778),
     "cifar10_vgg_max.keras": ("tf_keras", "keras", "2.21.0", None, 217778),
@@ -32,15 +34,31 @@ GOOD = {
     "vww96_mobilenet_k3.keras": ("keras", "keras", "3.15.1", None, 221794),
 }
 KEPT = ["2.keras", "2.h5", "3.keras", "3.h5"]
-NAMES = {"tf_keras": ["m.keras", "m.h5", "m.HDF5", "folder"], "keras": ["m.keras", "m.h5", "m.hdf5"]}
-SAVES = pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in NAMES for name in NAMES[kind]])
+NAMES = {
+    "tf_keras": ["m.keras", "m.h5", "m.HDF5", "folder"],
+    "keras": ["m.keras", "m.h5", "m.hdf5"],
+}
+SAVES = pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in NAMES for name in NAMES[kind]]
+)
 
 
 def small(kind):
     keras = importlib.import_module(kind)
-    start = [keras.Input((8, 8, 2)), keras.layers.Conv2D(3, 3, activation="relu"), keras.layers.BatchNormalization()]
-    model = keras.Sequential([*start, keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")])
-    model.set_weights([np.random.default_rng(i).uniform(0.5, 1.5, w.shape) for i, w in enumerate(model.get_weights())])
+    start = [
+        keras.Input((8, 8, 2)),
+        keras.layers.Conv2D(3, 3, activation="relu"),
+        keras.layers.BatchNormalization(),
+    ]
+    model = keras.Sequential(
+        [*start, keras.layers.Flatten(), keras.layers.Dense(4, activation="softmax")]
+    )
+    model.set_weights(
+        [
+            np.random.default_rng(i).uniform(0.5, 1.5, w.shape)
+            for i, w in enumerate(model.get_weights())
+        ]
+    )
     return model
 
 
@@ -108,15 +126,33 @@ def _zip(path, **members):
 NEGATIVES = {
     "no such file": (lambda path: None, "no such file"),
     "empty": (lambda path: path.write_bytes(b""), "empty"),
-    "random": (lambda path: path.write_bytes(bytes(range(7, 207))), "expected a model saved by Keras"),
+    "random": (
+        lambda path: path.write_bytes(bytes(range(7, 207))),
+        "expected a model saved by Keras",
+    ),
     "folder": (lambda path: path.mkdir(), "no saved_model.pb"),
     "plain hdf5": (_hdf5, "not one of Keras"),
-    "hdf5 of keras 4": (lambda path: _hdf5(path, keras_version="4.0", model_config="{}"), "version unknown here"),
-    "hdf5, no json": (lambda path: _hdf5(path, keras_version="2.9", model_config="}{"), "may be damaged"),
+    "hdf5 of keras 4": (
+        lambda path: _hdf5(path, keras_version="4.0", model_config="{}"),
+        "version unknown here",
+    ),
+    "hdf5, no json": (
+        lambda path: _hdf5(path, keras_version="2.9", model_config="}{"),
+        "may be damaged",
+    ),
     "plain zip": (lambda path: _zip(path, hello=1), "zip archive, but not one of Keras"),
-    "keras core": (lambda path: _zip(path, metadata={"keras_version": "0.1"}, config={}), "keras_version '0.1'"),
-    "another savedmodel": (lambda path: (path.mkdir(), (path / "saved_model.pb").touch()), "Keras did not write"),
-    "broken savedmodel": (lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"\x12\x99")), "damaged"),
+    "keras core": (
+        lambda path: _zip(path, metadata={"keras_version": "0.1"}, config={}),
+        "keras_version '0.1'",
+    ),
+    "another savedmodel": (
+        lambda path: (path.mkdir(), (path / "saved_model.pb").touch()),
+        "Keras did not write",
+    ),
+    "broken savedmodel": (
+        lambda path: (path.mkdir(), (path / "saved_model.pb").write_bytes(b"\x12\x99")),
+        "damaged",
+    ),
 }
 
 
@@ -204,19 +240,29 @@ def test_failed_save_changes_nothing(tmp_path, monkeypatch, kind, name, old):
 
 def test_what_appears_meanwhile_is_kept(tmp_path, monkeypatch):
     model, target = small("keras"), tmp_path / "m.keras"
-    monkeypatch.setattr(type(model), "save", lambda _, path: (Path(path).touch(), target.write_bytes(b"theirs")))
+    monkeypatch.setattr(
+        type(model), "save", lambda _, path: (Path(path).touch(), target.write_bytes(b"theirs"))
+    )
     with pytest.raises(FileRefused, match="exists already"):
         save(model, target)
-    assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [("m.keras", b"theirs")]
+    assert [(left.name, left.read_bytes()) for left in tmp_path.iterdir()] == [
+        ("m.keras", b"theirs")
+    ]
 
 
 def test_folder_comes_back_when_renaming_fails(tmp_path, monkeypatch):
     replace, model = os.replace, small("tf_keras")
     save(model, tmp_path / "folder")
-    monkeypatch.setattr(os, "replace", lambda a, b: replace(a, b if "-old" in f"{a}{b}" else tmp_path / "no" / "where"))
+    monkeypatch.setattr(
+        os,
+        "replace",
+        lambda a, b: replace(a, b if "-old" in f"{a}{b}" else tmp_path / "no" / "where"),
+    )
     with pytest.raises(FileRefused, match="nothing has changed"):
         save(model, tmp_path / "folder", overwrite=True)
-    assert [(left.name, identify(left).format) for left in tmp_path.iterdir()] == [("folder", "savedmodel")]
+    assert [(left.name, identify(left).format) for left in tmp_path.iterdir()] == [
+        ("folder", "savedmodel")
+    ]
 
 
 def test_target_is_checked_before_any_work(tmp_path):

@@ -13,7 +13,13 @@ from keras_downswap.files import vetting
 from keras_downswap.files.io import identify, load, save, vet
 
 BOTH = pytest.mark.parametrize("kind", ["tf_keras", "keras"])
-WAYS = [("tf_keras", "m.keras"), ("tf_keras", "m.h5"), ("tf_keras", "folder"), ("keras", "m.keras"), ("keras", "m.h5")]
+WAYS = [
+    ("tf_keras", "m.keras"),
+    ("tf_keras", "m.h5"),
+    ("tf_keras", "folder"),
+    ("keras", "m.keras"),
+    ("keras", "m.h5"),
+]
 SAVES = pytest.mark.parametrize(("kind", "name"), WAYS)
 FILES = pytest.mark.parametrize(("kind", "name"), [way for way in WAYS if way[1] != "folder"])
 
@@ -25,7 +31,12 @@ def sequential(kind, *layers, shape=(4, 4, 2), **options):
 
 def plain(kind):
     layers = importlib.import_module(kind).layers
-    return sequential(kind, layers.Conv2D(3, 3, activation="relu", name="first"), layers.Flatten(), layers.Dense(2))
+    return sequential(
+        kind,
+        layers.Conv2D(3, 3, activation="relu", name="first"),
+        layers.Flatten(),
+        layers.Dense(2),
+    )
 
 
 def exchange(path, member, change):
@@ -112,24 +123,53 @@ def become(name, module=None, **keys):
     return lambda layer: layer.update(class_name=name, module=module, **keys)
 
 
-FUNCTION = {"module": "os", "class_name": "function", "config": "getcwd", "registered_name": "getcwd"}
+FUNCTION = {
+    "module": "os",
+    "class_name": "function",
+    "config": "getcwd",
+    "registered_name": "getcwd",
+}
 EDITS = {
     "a class of Python's": (become("Popen", "subprocess"), r"uses subprocess\.Popen"),
-    "a registered name": (lambda layer: layer.update(registered_name="author>Conv2D"), r"uses author>Conv2D"),
+    "a registered name": (
+        lambda layer: layer.update(registered_name="author>Conv2D"),
+        r"uses author>Conv2D",
+    ),
     "a loader of Keras": (become("get_file", "keras.utils"), r"uses keras\.utils\.get_file"),
     "a function": (put("activation", FUNCTION), r"uses os\.getcwd"),
-    "a function of Keras": (put("activation", {**FUNCTION, "module": "keras.utils"}), r"uses keras\.utils\.getcwd"),
+    "a function of Keras": (
+        put("activation", {**FUNCTION, "module": "keras.utils"}),
+        r"uses keras\.utils\.getcwd",
+    ),
     "a word for a function": (put("activation", "deserialize"), r"activation 'deserialize'"),
     "a word for an initializer": (put("kernel_initializer", "load"), r"kernel_initializer 'load'"),
     "a word for a regularizer": (put("bias_regularizer", "backend"), r"bias_regularizer 'backend'"),
-    "marshalled code": (put("activation", {"class_name": "__lambda__", "config": {}}), r"is a __lambda__"),
-    "a foreign policy": (put("dtype", {"module": "m", "class_name": "P", "config": {}}), r"uses m\.P"),
+    "marshalled code": (
+        put("activation", {"class_name": "__lambda__", "config": {}}),
+        r"is a __lambda__",
+    ),
+    "a foreign policy": (
+        put("dtype", {"module": "m", "class_name": "P", "config": {}}),
+        r"uses m\.P",
+    ),
     "a stored graph": (become("TFSMLayer"), r"is a TFSMLayer"),
-    "a file operation": (become("TFOpLambda", config={"function": "io.read_file"}), r"tf\.io\.read_file|uses TFOp"),
-    "a vocabulary file": (put("vocabulary", "/etc/hostname"), r"reads its vocabulary from .*/etc/hostname"),
-    "a tagged path": (put("vocabulary", {"class_name": "__bytes__", "value": "/"}), r"reads its vocabulary from"),
+    "a file operation": (
+        become("TFOpLambda", config={"function": "io.read_file"}),
+        r"tf\.io\.read_file|uses TFOp",
+    ),
+    "a vocabulary file": (
+        put("vocabulary", "/etc/hostname"),
+        r"reads its vocabulary from .*/etc/hostname",
+    ),
+    "a tagged path": (
+        put("vocabulary", {"class_name": "__bytes__", "value": "/"}),
+        r"reads its vocabulary from",
+    ),
     "a list for a class": (become(["Lambda"]), r"uses \['Lambda'\]"),
-    "a huge kernel": (put("kernel_size", [10**5, 10**5]), r"asks for about .* parameters, but it holds"),
+    "a huge kernel": (
+        put("kernel_size", [10**5, 10**5]),
+        r"asks for about .* parameters, but it holds",
+    ),
 }
 
 
@@ -146,20 +186,28 @@ def test_edited_configuration_is_refused(tmp_path, kind, name, change):
 def test_chain_of_wide_layers_is_refused(tmp_path):
     dense = importlib.import_module("tf_keras").layers.Dense
     save(sequential("tf_keras", dense(3), dense(3), shape=(2,)), tmp_path / "m.h5")
-    edit(tmp_path / "m.h5", lambda config: [put("units", 20_000)(layer) for layer in config["config"]["layers"][1:]])
+    edit(
+        tmp_path / "m.h5",
+        lambda config: [put("units", 20_000)(layer) for layer in config["config"]["layers"][1:]],
+    )
     refused(tmp_path / "m.h5", r"asks for about 400,040,000 parameters, but it holds 21;")
 
 
 @BOTH
 def test_string_lookup_with_a_vocabulary_file_is_refused(tmp_path, kind):
     lookup = importlib.import_module(kind).layers.StringLookup
-    model = sequential(kind, lookup(vocabulary=["alpha", "beta"], name="words"), shape=(1,), dtype="string")
+    model = sequential(
+        kind, lookup(vocabulary=["alpha", "beta"], name="words"), shape=(1,), dtype="string"
+    )
     save(model, tmp_path / "m.keras")
     load(tmp_path / "m.keras")
     (tmp_path / "secret.txt").write_text("alpha\nbeta\n")
     secret = put("vocabulary", str(tmp_path / "secret.txt"))
     edit(tmp_path / "m.keras", lambda config: secret(config["config"]["layers"][1]))
-    refused(tmp_path / "m.keras", r"the layer 'words' reads its vocabulary from another file, '.*secret\.txt'")
+    refused(
+        tmp_path / "m.keras",
+        r"the layer 'words' reads its vocabulary from another file, '.*secret\.txt'",
+    )
     if kind == "tf_keras":
         save(model, tmp_path / "folder")
         refused(tmp_path / "folder", r"the layer 'words' has a lookup table")
@@ -172,9 +220,15 @@ def virtual(file):
 
 
 LINKS = {
-    "external link": (lambda file: file.update(it=h5py.ExternalLink("other.h5", "/")), "links 'it'"),
+    "external link": (
+        lambda file: file.update(it=h5py.ExternalLink("other.h5", "/")),
+        "links 'it'",
+    ),
     "soft link": (lambda file: file.update(it=h5py.SoftLink("/nowhere")), "links 'it'"),
-    "external storage": (lambda file: file.create_dataset("it", (4,), "u1", external="/etc/hostname"), "another file"),
+    "external storage": (
+        lambda file: file.create_dataset("it", (4,), "u1", external="/etc/hostname"),
+        "another file",
+    ),
     "virtual": (virtual, "'/it' reads its values from another file"),
     "never written": (lambda file: file.create_dataset("it", (1 << 30,), "f8"), "declares 8,"),
 }
@@ -191,10 +245,14 @@ def test_hdf5_that_reaches_out_is_refused(tmp_path, kind, name, link):
     refused(tmp_path / name, words)
 
 
-@pytest.mark.parametrize(("member", "size"), [("model.weights.npz", 1), ("assets/../x", 1), ("assets/0", 300 << 20)])
+@pytest.mark.parametrize(
+    ("member", "size"), [("model.weights.npz", 1), ("assets/../x", 1), ("assets/0", 300 << 20)]
+)
 def test_strange_member_of_an_archive_is_refused(tmp_path, member, size):
     save(plain("keras"), tmp_path / "m.keras")
-    with zipfile.ZipFile(tmp_path / "m.keras", "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(
+        tmp_path / "m.keras", "a", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
         archive.writestr(member, bytes(size))
     refused(tmp_path / "m.keras", f"it holds {member!r}" if size == 1 else "declares 314,")
 
@@ -202,20 +260,43 @@ def test_strange_member_of_an_archive_is_refused(tmp_path, member, size):
 def rich(kind):
     keras = importlib.import_module(kind)
     layers = keras.layers
-    policy = keras.mixed_precision.Policy("mixed_float16") if kind == "tf_keras" else keras.DTypePolicy("mixed_float16")
+    policy = (
+        keras.mixed_precision.Policy("mixed_float16")
+        if kind == "tf_keras"
+        else keras.DTypePolicy("mixed_float16")
+    )
     x = image = keras.Input((8, 8, 3))
-    x = layers.Conv2D(4, 3, padding="same", kernel_initializer=keras.initializers.HeNormal(seed=1), dtype=policy)(x)
-    x = layers.SeparableConv2D(4, 3, padding="same", depthwise_regularizer=keras.regularizers.L2(0.1))(x)
-    x = layers.DepthwiseConv2D(3, padding="same", depthwise_constraint=keras.constraints.MaxNorm(2))(x)
+    x = layers.Conv2D(
+        4, 3, padding="same", kernel_initializer=keras.initializers.HeNormal(seed=1), dtype=policy
+    )(x)
+    x = layers.SeparableConv2D(
+        4, 3, padding="same", depthwise_regularizer=keras.regularizers.L2(0.1)
+    )(x)
+    x = layers.DepthwiseConv2D(
+        3, padding="same", depthwise_constraint=keras.constraints.MaxNorm(2)
+    )(x)
     x = layers.PReLU()(layers.LeakyReLU()(layers.Activation("swish")(x)))
-    side = keras.Sequential([layers.Conv2D(4, 1, activation=keras.activations.gelu), layers.BatchNormalization()])
+    side = keras.Sequential(
+        [layers.Conv2D(4, 1, activation=keras.activations.gelu), layers.BatchNormalization()]
+    )
     x = layers.Concatenate()([layers.Add()([x, side(x)]), x * 2 + 1])
-    x = importlib.import_module("tensorflow").nn.relu(x) if kind == "tf_keras" else keras.ops.relu(x)
+    x = (
+        importlib.import_module("tensorflow").nn.relu(x)
+        if kind == "tf_keras"
+        else keras.ops.relu(x)
+    )
     x = layers.Reshape((8, -1))(layers.AveragePooling2D(1)(x[:, :, ::2]))
-    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True, recurrent_activation="hard_sigmoid"))(x)
+    x = layers.Bidirectional(
+        layers.LSTM(3, return_sequences=True, recurrent_activation="hard_sigmoid")
+    )(x)
     x = layers.TimeDistributed(layers.Dense(3))(layers.MultiHeadAttention(2, 2)(x, x))
-    model = keras.Model(image, layers.Dense(2, activation="softmax")(layers.RNN(layers.GRUCell(3))(x)))
-    model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 5)), lambda y, z: (y - z) ** 2)
+    model = keras.Model(
+        image, layers.Dense(2, activation="softmax")(layers.RNN(layers.GRUCell(3))(x))
+    )
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 5)),
+        lambda y, z: (y - z) ** 2,
+    )
     return model
 
 
@@ -230,7 +311,11 @@ def test_what_is_keras_own_passes_and_loads_the_same(tmp_path, kind, name):
 @BOTH
 def test_every_public_layer_is_own_and_nothing_else_is(kind):
     keras, own = importlib.import_module(kind), own_names(kind)
-    public = {n for n, c in vars(keras.layers).items() if isinstance(c, type) and issubclass(c, keras.layers.Layer)}
+    public = {
+        n
+        for n, c in vars(keras.layers).items()
+        if isinstance(c, type) and issubclass(c, keras.layers.Layer)
+    }
     outside = {"TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "DenseFeatures"}
     assert len(public) > 100
     assert {name for name in public if ("keras.layers", name) not in own.pairs} == public & outside
@@ -239,11 +324,17 @@ def test_every_public_layer_is_own_and_nothing_else_is(kind):
     own_names.cache_clear()
     own = own_names(kind)
     assert own.classes.isdisjoint(outside | {revived.__name__, "Mine", "get_file", "load_model"})
-    assert {module.partition(".")[0] for module, _ in own.pairs} <= {"keras", "tf_keras", "tensorflow"}
+    assert {module.partition(".")[0] for module, _ in own.pairs} <= {
+        "keras",
+        "tf_keras",
+        "tensorflow",
+    }
 
 
 @BOTH
 @pytest.mark.parametrize("name", ["MobileNetV2", "NASNetMobile"])
 def test_size_of_real_architectures_is_estimated_well(kind, name):
     model = getattr(importlib.import_module(kind).applications, name)(weights=None)
-    assert vetting.implied_parameters(json.loads(model.to_json())) == pytest.approx(model.count_params(), rel=0.05)
+    assert vetting.implied_parameters(json.loads(model.to_json())) == pytest.approx(
+        model.count_params(), rel=0.05
+    )

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_downswap.ir.geometry import IDENTITY, Padding, SizeMap, Window, fit, middle_first, resized
+from keras_downswap.ir.geometry import (
+    IDENTITY,
+    Padding,
+    SizeMap,
+    Window,
+    fit,
+    middle_first,
+    resized,
+)
 
 PADDINGS: tuple[Padding, ...] = ("valid", "same", "causal")
 LENGTHS = range(1, 61)
@@ -37,8 +45,12 @@ def same_padding(n: int, window: Window) -> tuple[int, int]:
 @cache
 def starts(window: Window, n: int) -> tuple[int, ...]:
     """Returns the first cell of each window (negative in the padding), window by window."""
-    left, right = {"valid": (0, 0), "causal": (window.span - 1, 0)}.get(window.padding) or same_padding(n, window)
-    return tuple(cell - left for cell in range(0, n + left + right - window.span + 1, window.stride))
+    left, right = {"valid": (0, 0), "causal": (window.span - 1, 0)}.get(
+        window.padding
+    ) or same_padding(n, window)
+    return tuple(
+        cell - left for cell in range(0, n + left + right - window.span + 1, window.stride)
+    )
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -61,7 +73,9 @@ def test_lead_and_total_padding_are_tensorflows(window: Window) -> None:
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_a_lead_without_a_length_is_given_exactly_where_all_lengths_share_it(window: Window) -> None:
+def test_a_lead_without_a_length_is_given_exactly_where_all_lengths_share_it(
+    window: Window,
+) -> None:
     leads = {window.lead(n) for n in LENGTHS}
     assert window.lead(None) == (leads.pop() if len(leads) == 1 else None)
 
@@ -85,7 +99,8 @@ def test_an_index_ramp_shows_each_windows_cells() -> None:
         assert lead is not None
         ramp = np.concatenate([np.zeros(lead), np.arange(1, n + 1), np.zeros(total - lead)])
         seen = [
-            [ramp[j * window.stride + t * window.dilation] for t in range(window.size)] for j in range(window.law(n))
+            [ramp[j * window.stride + t * window.dilation] for t in range(window.size)]
+            for j in range(window.law(n))
         ]
         for first, cells in zip(starts(window, n), seen, strict=True):
             wanted = [first + t * window.dilation for t in range(window.size)]
@@ -118,7 +133,11 @@ def keras_length(layer: Any, n: int) -> int:
 def test_the_law_of_convolutions_is_kerases(K: Any) -> None:
     for window in WINDOWS:
         layer = K.layers.Conv1D(
-            3, window.size, strides=window.stride, dilation_rate=window.dilation, padding=window.padding
+            3,
+            window.size,
+            strides=window.stride,
+            dilation_rate=window.dilation,
+            padding=window.padding,
         )
         for n in range(1, 31):
             assert keras_length(layer, n) == max(window.law(n), 0), (window, n)
@@ -127,7 +146,10 @@ def test_the_law_of_convolutions_is_kerases(K: Any) -> None:
 @pytest.mark.parametrize("kind", ["MaxPooling1D", "AveragePooling1D"])
 def test_the_law_of_pools_is_kerases(K: Any, kind: str) -> None:
     for p, q, padding in product(range(1, 6), range(1, 5), PADDINGS[:2]):
-        layer, window = getattr(K.layers, kind)(p, strides=q, padding=padding), Window(p, q, 1, padding)
+        layer, window = (
+            getattr(K.layers, kind)(p, strides=q, padding=padding),
+            Window(p, q, 1, padding),
+        )
         for n in range(1, 31):
             assert keras_length(layer, n) == max(window.law(n), 0), (window, n)
 
@@ -140,7 +162,9 @@ def test_laws_compose(first: SizeMap, second: SizeMap, third: SizeMap, n: int) -
 
 
 @given(maps, maps, lengths)
-def test_laws_are_equal_exactly_where_all_lengths_are(first: SizeMap, second: SizeMap, n: int) -> None:
+def test_laws_are_equal_exactly_where_all_lengths_are(
+    first: SizeMap, second: SizeMap, n: int
+) -> None:
     assert (first == second) == all(first(m) == second(m) for m in range(200))
     assert first.agrees(second, None) == (first == second)
     assert first.agrees(second, n) == (first(n) == second(n))
@@ -160,7 +184,8 @@ def test_two_laws_may_agree_at_one_length_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "order"), [(1, (0,)), (2, (0, 1)), (3, (1, 0, 2)), (4, (1, 0, 2, 3)), (5, (2, 1, 3, 0, 4))]
+    ("size", "order"),
+    [(1, (0,)), (2, (0, 1)), (3, (1, 0, 2)), (4, (1, 0, 2, 3)), (5, (2, 1, 3, 0, 4))],
 )
 def test_the_middle_comes_first(size: int, order: tuple[int, ...]) -> None:
     assert middle_first(size) == order
@@ -176,7 +201,9 @@ OFFSETS = range(-7, 8)
 
 @pytest.mark.parametrize("geometry", FITTED, ids=str)
 @pytest.mark.parametrize("lead", [0, 1, 2, 3, (0,), (1, 0, 2), (-1, 0, -2), (3, 2, 4)], ids=str)
-def test_explicit_padding_gives_the_wanted_law(geometry: tuple[int, int, int], lead: int | tuple[int, ...]) -> None:
+def test_explicit_padding_gives_the_wanted_law(
+    geometry: tuple[int, int, int], lead: int | tuple[int, ...]
+) -> None:
     k, s, d = geometry
     for offset, n in product(OFFSETS, (None, 17)):
         law = SizeMap(offset, s)
@@ -207,7 +234,9 @@ def test_plain_paddings_are_exactly_the_equivalent_ones(
             over = [m for m in (LENGTHS if n is None else [n]) if law(m) > 0]
             alike = all(len(starts(window, m)) == law(m) for m in over)
             if isinstance(lead, int):
-                alike = alike and all(cell == j * s - lead for m in over for j, cell in enumerate(starts(window, m)))
+                alike = alike and all(
+                    cell == j * s - lead for m in over for j, cell in enumerate(starts(window, m))
+                )
             if alike:
                 equivalent.add(padding)
         if n is None or law(n) > 0:

@@ -44,7 +44,9 @@ def loops(kernel: Any, pool: tuple[int, ...], stride: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("shape", KERNELS.values(), ids=KERNELS.keys())
-@pytest.mark.parametrize(("pool", "stride"), [((2, 2, 2), (1, 1, 1)), ((2, 1, 3), (2, 3, 1)), ((1, 4, 2), (3, 2, 2))])
+@pytest.mark.parametrize(
+    ("pool", "stride"), [((2, 2, 2), (1, 1, 1)), ((2, 1, 3), (2, 3, 1)), ((1, 4, 2), (3, 2, 2))]
+)
 def test_averaged_is_the_mean_of_shifted_copies(
     shape: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]
 ) -> None:
@@ -96,7 +98,9 @@ def test_dilated_spreads_the_taps(shape: tuple[int, ...], dilation: tuple[int, .
     rank = len(shape) - 2
     kernel = RNG.standard_normal(shape)
     result = dilated(kernel, dilation[:rank])
-    wanted = np.zeros([d * (k - 1) + 1 for k, d in zip(shape[:rank], dilation, strict=False)] + list(shape[rank:]))
+    wanted = np.zeros(
+        [d * (k - 1) + 1 for k, d in zip(shape[:rank], dilation, strict=False)] + list(shape[rank:])
+    )
     for tap in product(*(range(k) for k in shape[:rank])):
         wanted[tuple(t * d for t, d in zip(tap, dilation, strict=False))] = kernel[tap]
     assert np.array_equal(result, wanted)
@@ -104,7 +108,9 @@ def test_dilated_spreads_the_taps(shape: tuple[int, ...], dilation: tuple[int, .
 
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("cells", [1, 2, 3, 4, 7, 9, 16, 27])
-def test_a_tournament_finds_the_maximum_in_as_many_rounds_as_halvings(cells: int, signed: bool) -> None:
+def test_a_tournament_finds_the_maximum_in_as_many_rounds_as_halvings(
+    cells: int, signed: bool
+) -> None:
     matrices = tournament(cells, signed)
     assert len(matrices) == (cells - 1).bit_length() + 1
     x = np.random.default_rng(0).uniform(-1 if signed else 0, 1, (200, cells))
@@ -136,13 +142,20 @@ def test_a_folded_kernel_has_its_taps_as_channels() -> None:
     folded_kernel = folded(kernel, (2,))
     assert folded_kernel.shape == (3, 4, 3)
     for tap in range(5):
-        np.testing.assert_array_equal(folded_kernel[tap // 2, 2 * (tap % 2) : 2 * (tap % 2) + 2], kernel[tap])
+        np.testing.assert_array_equal(
+            folded_kernel[tap // 2, 2 * (tap % 2) : 2 * (tap % 2) + 2], kernel[tap]
+        )
     assert not folded_kernel[2, 2:].any()
 
 
 def test_a_placed_kernel_stands_among_zeros() -> None:
     kernel = np.ones((2, 1, 1, 1))
-    assert placed(kernel, (1, 2), (4, 3))[..., 0, 0].tolist() == [[0, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert placed(kernel, (1, 2), (4, 3))[..., 0, 0].tolist() == [
+        [0, 0, 0],
+        [0, 0, 1],
+        [0, 0, 1],
+        [0, 0, 0],
+    ]
 
 
 @pytest.mark.parametrize("make", [mean, binomial])

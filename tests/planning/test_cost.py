@@ -46,7 +46,9 @@ def test_unknown_lengths_have_no_macs() -> None:
 def test_a_convolution_inside_a_network() -> None:
     """3x3 over 30x30x32, padded: 9 * 32 * 32 weights at 900 positions, then at 225."""
     sketch = Sketch()
-    sketch.pool(sketch.relu(sketch.conv(sketch.input(30, 30, channels=32), padding="same", filters=32)))
+    sketch.pool(
+        sketch.relu(sketch.conv(sketch.input(30, 30, channels=32), padding="same", filters=32))
+    )
     found = cost(sketch.graph())
     assert found.before == Cost(9_248, 8_294_400)
     assert found.after == Cost(9_248, 2_073_600)

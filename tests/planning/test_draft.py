@@ -32,11 +32,21 @@ def assert_second_run_changes_nothing(model: Any, **options: Any) -> None:
 @pytest.mark.parametrize("n", [33, 40, None])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("second", [(2, 2), (3, 2), (2, 3), (1, 2)])
-def test_average_pools_in_a_row_are_one_exact_convolution(K: Any, n: int | None, padding: str, second: Any) -> None:
+def test_average_pools_in_a_row_are_one_exact_convolution(
+    K: Any, n: int | None, padding: str, second: Any
+) -> None:
     L = K.layers
     norm = L.BatchNormalization(moving_mean_initializer="ones", gamma_initializer="random_normal")
     conv = L.Conv1D(4, 3, padding=padding, name="conv")
-    old = stack(K, n, conv, L.AveragePooling1D(3, 2), norm, L.AveragePooling1D(*second), L.AveragePooling1D(2))
+    old = stack(
+        K,
+        n,
+        conv,
+        L.AveragePooling1D(3, 2),
+        norm,
+        L.AveragePooling1D(*second),
+        L.AveragePooling1D(2),
+    )
     new, report = swap(old, method="exact")
     (site,) = report.sites
     assert (site.status, site.promise, len(site.layers)) == ("swapped", "exact", 5)
@@ -51,11 +61,18 @@ def test_average_pools_in_a_row_are_one_exact_convolution(K: Any, n: int | None,
 def test_the_promise_of_a_chain_is_that_of_its_weakest_swap(K: Any) -> None:
     L = K.layers
     old = stack(
-        K, 41, L.Conv1D(4, 3, padding="same", name="conv"), L.AveragePooling1D(2), L.MaxPooling1D(2, name="max")
+        K,
+        41,
+        L.Conv1D(4, 3, padding="same", name="conv"),
+        L.AveragePooling1D(2),
+        L.MaxPooling1D(2, name="max"),
     )
     new, report = swap(old)
     (site,) = report.sites
-    assert (site.promise, site.rule) == ("approximate", "average_pool_into_kernel + pool_into_stride")
+    assert (site.promise, site.rule) == (
+        "approximate",
+        "average_pool_into_kernel + pool_into_stride",
+    )
     assert "takes maxima" in site.reason
     assert new.get_layer("conv").kernel_size == (4,)
     assert new.output_shape == old.output_shape
@@ -64,7 +81,11 @@ def test_the_promise_of_a_chain_is_that_of_its_weakest_swap(K: Any) -> None:
 
 def test_a_pool_that_must_stay_ends_the_chain(K: Any) -> None:
     L = K.layers
-    layers = (L.Conv1D(4, 3, name="conv"), L.AveragePooling1D(2, name="mean"), L.MaxPooling1D(2, name="max"))
+    layers = (
+        L.Conv1D(4, 3, name="conv"),
+        L.AveragePooling1D(2, name="mean"),
+        L.MaxPooling1D(2, name="max"),
+    )
     old = stack(K, 41, *layers)
     for options in ({"method": "exact"}, {"exclude": ["max"]}):
         new, report = swap(old, **options)
@@ -109,7 +130,10 @@ def test_a_shared_pool_is_made_anew_for_each_of_its_forms(K: Any) -> None:
 def test_within_limits_a_shared_convolution_is_embedded_alike_in_all_its_places(K: Any) -> None:
     L = K.layers
     inputs, conv = K.Input((6, 6, 2)), L.Conv2D(2, (1, 4), name="conv")
-    old = K.Model(inputs, [L.MaxPooling2D(1, name="pool")(L.Dropout(0.5)(conv(inputs))), L.ReLU()(conv(inputs))])
+    old = K.Model(
+        inputs,
+        [L.MaxPooling2D(1, name="pool")(L.Dropout(0.5)(conv(inputs))), L.ReLU()(conv(inputs))],
+    )
     new, report = swap(old, to="profile:akida")
     assert [site.layers for site in report.sites] == [("conv",), ("conv",), ("pool",)]
     assert {site.promise for site in report.sites} == {"exact"}
@@ -118,10 +142,14 @@ def test_within_limits_a_shared_convolution_is_embedded_alike_in_all_its_places(
 
 def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -> None:
     L = K.layers
-    old = stack(K, 33, L.AveragePooling1D(3, 2), L.Conv1D(4, 2, name="conv"), L.MaxPooling1D(2), L.Flatten())
+    old = stack(
+        K, 33, L.AveragePooling1D(3, 2), L.Conv1D(4, 2, name="conv"), L.MaxPooling1D(2), L.Flatten()
+    )
     x = laws.sample_for(old)
     (wide, report), (cover, _) = swap(old, method="wide"), swap(old, kernel="cover")
-    assert [site.rule for site in report.sites] == ["average_pool_into_next_kernel + pool_into_wide"]
+    assert [site.rule for site in report.sites] == [
+        "average_pool_into_next_kernel + pool_into_wide"
+    ]
     laws.assert_close(laws.values(cover, x), laws.values(wide, x), 1e-5)
 
 
@@ -139,7 +167,9 @@ def test_a_pool_behind_a_form_of_two_convolutions_goes_into_the_second(K: Any, l
     conv = L.Conv1D(4, 2, name="conv")
     old = stack(K, 33, conv, L.MaxPooling1D(2), getattr(L, last)(2, name="last"), L.Flatten())
     new, report = swap(old, method="wide")
-    second = {"MaxPooling1D": "pool_into_stride", "AveragePooling1D": "average_pool_into_kernel"}[last]
+    second = {"MaxPooling1D": "pool_into_stride", "AveragePooling1D": "average_pool_into_kernel"}[
+        last
+    ]
     assert [site.rule for site in report.sites] == [f"pool_into_wide + {second}"]
     assert new.output_shape == old.output_shape
     assert_second_run_changes_nothing(new, method="wide")

@@ -54,11 +54,18 @@ def test_average_pools_in_a_row_in_front_of_a_convolution_become_its_stride() ->
     (site,) = plan(sketch.graph())
     assert (site.layers, site.promise) == (("a", "b", "conv"), "exact")
     assert site.replacement is not None
-    (new,) = [step for steps in site.replacement.steps.values() for step in steps if isinstance(step, Make)]
+    (new,) = [
+        step
+        for steps in site.replacement.steps.values()
+        for step in steps
+        if isinstance(step, Make)
+    ]
     assert (new.kind, new.settings["kernel_size"], new.settings["strides"]) == ("Conv", (12,), (4,))
 
 
-def test_an_average_pool_whose_convolution_takes_another_one_first_is_still_swapped_by_itself() -> None:
+def test_an_average_pool_whose_convolution_takes_another_one_first_is_still_swapped_by_itself() -> (
+    None
+):
     sketch = Sketch()
     x = sketch.pool(sketch.relu(sketch.input(32)), kind="Average", name="a")
     sketch.pool(x, kind="Average", name="b")
@@ -69,10 +76,16 @@ def test_an_average_pool_whose_convolution_takes_another_one_first_is_still_swap
 def test_a_pool_behind_its_zero_padding_goes_with_it(kernel: Any) -> None:
     """As in ResNet's stem: convolution of 7, stride 2, padding, pool of 3, stride 2: sampled at the window's middle."""
     sketch = Sketch()
-    x = sketch.pad(sketch.relu(sketch.conv(sketch.input(38), 7, 2, name="conv")), (1, 1), name="pad")
+    x = sketch.pad(
+        sketch.relu(sketch.conv(sketch.input(38), 7, 2, name="conv")), (1, 1), name="pad"
+    )
     sketch.pool(x, 3, 2, name="pool")
     (site,) = plan(sketch.graph(), kernel=kernel)
-    assert (site.layers[0], site.layers[-2:], site.promise) == ("conv", ("pad", "pool"), "approximate")
+    assert (site.layers[0], site.layers[-2:], site.promise) == (
+        "conv",
+        ("pad", "pool"),
+        "approximate",
+    )
     assert site.replacement is not None
     steps = {sketch.calls[index].name: made for index, made in site.replacement.steps.items()}
     assert (steps["pad"], steps["pool"]) == ((), ())
@@ -107,17 +120,28 @@ def test_methods(method: Any, rules: tuple[str | None, ...]) -> None:
 def test_reasons_tell_why_no_exact_swap_was_found() -> None:
     exact, approximate = plan(two_pairs())
     assert exact.reason == ""
-    assert approximate.reason == "MaxPooling1D 'pool2' takes maxima, which no single convolution computes"
+    assert (
+        approximate.reason
+        == "MaxPooling1D 'pool2' takes maxima, which no single convolution computes"
+    )
     (kept,) = plan(pair(32), method="exact")
-    assert (kept.layers, kept.reason) == (("conv", "pool"), approximate.reason.replace("pool2", "pool"))
-    (kept,) = plan(pair(32, conv={"stride": 2, "kernel": 1}), "subsample", method="exact", include=["pool"])[:1]
+    assert (kept.layers, kept.reason) == (
+        ("conv", "pool"),
+        approximate.reason.replace("pool2", "pool"),
+    )
+    (kept,) = plan(
+        pair(32, conv={"stride": 2, "kernel": 1}), "subsample", method="exact", include=["pool"]
+    )[:1]
     assert kept.reason == "left out by include or exclude"
 
 
 def test_a_method_without_a_rule_says_so() -> None:
     graph = pair(32, conv={"stride": 2})
     (conv, pool) = plan(graph, "average_pool", method="exact")
-    assert "no rule for to='average_pool' that this method admits starts at Conv1D 'conv'" in conv.reason
+    assert (
+        "no rule for to='average_pool' that this method admits starts at Conv1D 'conv'"
+        in conv.reason
+    )
     assert "MaxPooling1D 'pool' has a window above 1" in pool.reason
 
 
@@ -176,15 +200,25 @@ def test_nested_layers_are_named_by_their_path_and_each_scope_is_listed_once() -
         (0, ("pool",)), (1, ("outer/conv", "outer/pool")), (2, ("outer/inner/conv", "outer/inner/pool"))
     ]  # fmt: skip
     assert [site.promise for site in sites] == [None, "exact", "approximate"]
-    assert sites[0].reason == "no convolution stands behind MaxPooling1D 'pool': upstream is Functional 'outer'"
-    assert [site.status for site in plan(outer.graph(), include=["outer/inner/conv"])] == ["kept", "kept", "swapped"]
+    assert (
+        sites[0].reason
+        == "no convolution stands behind MaxPooling1D 'pool': upstream is Functional 'outer'"
+    )
+    assert [site.status for site in plan(outer.graph(), include=["outer/inner/conv"])] == [
+        "kept",
+        "kept",
+        "swapped",
+    ]
 
 
 def test_targets_say_what_they_do_not_concern() -> None:
     graph = pair(32, conv={"stride": 2, "kind": "ConvLSTM"})
     conv, pool = plan(graph, "subsample")
     assert conv.reason == "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution"
-    assert pool.reason == "to='subsample' concerns strided convolutions only, and MaxPooling1D 'pool' is a pool"
+    assert (
+        pool.reason
+        == "to='subsample' concerns strided convolutions only, and MaxPooling1D 'pool' is a pool"
+    )
     sketch = Sketch()
     sketch.conv(sketch.input(32), stride=2)
     (kept,) = plan(sketch.graph())
@@ -207,7 +241,9 @@ def shared(second: str, **facts: Any) -> Graph:
     sketch = Sketch()
     one = sketch.conv(sketch.input(32))
     two = sketch.again(sketch.calls[-1], sketch.input(20, name="input2"))
-    return sketch.graph(sketch.pool(one, name="pool1"), getattr(sketch, second)(two, name="pool2", **facts))
+    return sketch.graph(
+        sketch.pool(one, name="pool1"), getattr(sketch, second)(two, name="pool2", **facts)
+    )
 
 
 def test_a_shared_convolution_is_swapped_where_all_its_calls_agree() -> None:
@@ -225,7 +261,9 @@ def test_a_shared_convolution_is_swapped_where_all_its_calls_agree() -> None:
         ("pool", {"kind": "Average"}, "is used in 2 places, which would need different swaps"),
     ],
 )
-def test_a_shared_convolution_is_kept_where_they_do_not(second: str, facts: dict[str, Any], words: str) -> None:
+def test_a_shared_convolution_is_kept_where_they_do_not(
+    second: str, facts: dict[str, Any], words: str
+) -> None:
     sites = plan(shared(second, **facts))
     assert {site.status for site in sites} == {"kept"}
     assert f"Conv1D 'conv' {words}" in sites[0].reason
@@ -273,10 +311,21 @@ def pairs_of_layers(kernels: dict[int, Any]) -> Rule:
     def apply(graph: Graph, pool: Call, to: str) -> Replacement:
         second = graph.producer(pool)
         calls = (graph.producer(second), second)
-        makes = {c.index: (Make("Conv", 1, c.name, {}, c.layer, c.layer, kernels.get(c.index)),) for c in calls}
+        makes = {
+            c.index: (Make("Conv", 1, c.name, {}, c.layer, c.layer, kernels.get(c.index)),)
+            for c in calls
+        }
         return Replacement((*makes, pool.index), makes)
 
-    return Rule("pairs", frozenset({"pairs"}), Promise.EXACT, False, lambda c: c.role is Role.MAX_POOL, apply, "")
+    return Rule(
+        "pairs",
+        frozenset({"pairs"}),
+        Promise.EXACT,
+        False,
+        lambda c: c.role is Role.MAX_POOL,
+        apply,
+        "",
+    )
 
 
 def test_a_kept_swap_of_two_layers_keeps_the_swaps_that_share_either() -> None:
@@ -284,7 +333,10 @@ def test_a_kept_swap_of_two_layers_keeps_the_swaps_that_share_either() -> None:
     x = sketch.input(32)
     layers = {name: 1000 + i for i, name in enumerate("abcde")}
     for first, second in ("ab", "bc", "de"):
-        sketch.pool(sketch.conv(sketch.conv(x, layer=layers[first]), layer=layers[second]), name=first + second)
+        sketch.pool(
+            sketch.conv(sketch.conv(x, layer=layers[first]), layer=layers[second]),
+            name=first + second,
+        )
     sketch.conv(x, layer=layers["a"])
     sites = find_sites(sketch.graph(), (pairs_of_layers({}),), "pairs")
     assert [site.status for site in sites] == ["kept", "kept", "swapped"]
@@ -296,13 +348,28 @@ def test_calls_of_a_layer_must_agree_on_its_kernel_too() -> None:
     for _ in range(2):
         sketch.pool(sketch.conv(sketch.conv(x), layer=1000))
     graph = sketch.graph()
-    assert {site.status for site in find_sites(graph, (pairs_of_layers({}),), "pairs")} == {"swapped"}
+    assert {site.status for site in find_sites(graph, (pairs_of_layers({}),), "pairs")} == {
+        "swapped"
+    }
     (one, two) = find_sites(graph, (pairs_of_layers({2: np.negative}),), "pairs")
     assert (one.status, two.status) == ("kept", "kept")
     assert "which would need different swaps" in one.reason
 
 
-OPERATIONS = ["conv", "strided", "again", "Max", "Max", "Average", "one", "relu", "bn", "spatial", "depthwise", "hide"]
+OPERATIONS = [
+    "conv",
+    "strided",
+    "again",
+    "Max",
+    "Max",
+    "Average",
+    "one",
+    "relu",
+    "bn",
+    "spatial",
+    "depthwise",
+    "hide",
+]
 
 
 @st.composite
@@ -315,8 +382,15 @@ def chains(draw: st.DrawFn) -> Graph:
         length = sketch.sizes(x)[0]
         if length is not None and length < 4:
             continue
-        kernel, stride, padding = draw(st.integers(1, 3)), draw(st.integers(1, 3)), draw(st.sampled_from(PADDINGS))
-        name, convs = f"{operation}{sketch.last}", [call for call in sketch.calls if call.role is Role.CONV]
+        kernel, stride, padding = (
+            draw(st.integers(1, 3)),
+            draw(st.integers(1, 3)),
+            draw(st.sampled_from(PADDINGS)),
+        )
+        name, convs = (
+            f"{operation}{sketch.last}",
+            [call for call in sketch.calls if call.role is Role.CONV],
+        )
         if operation in ("conv", "strided"):
             sketch.conv(x, kernel, 1 + (operation == "strided"), padding, name=name, filters=2)
         elif operation == "depthwise":
@@ -341,25 +415,35 @@ TARGET, METHOD = st.sampled_from(TARGETS), st.sampled_from(METHODS)
 
 
 @given(chains(), TARGET, METHOD)
-def test_no_downsampling_call_is_passed_over_in_silence(graph: Graph, to: str, method: Method) -> None:
+def test_no_downsampling_call_is_passed_over_in_silence(
+    graph: Graph, to: str, method: Method
+) -> None:
     sites = plan(graph, to, method=method)
     listed = {index for site in sites for index in site.calls}
     assert listed >= {call.index for call in graph.calls if call.downsamples or call.hidden}
     assert [min(site.calls) for site in sites] == sorted(min(site.calls) for site in sites)
     replaced: list[int] = []
     for site in sites:
-        assert (site.status == "swapped") == (site.replacement is not None) == (site.rule is not None)
+        assert (
+            (site.status == "swapped") == (site.replacement is not None) == (site.rule is not None)
+        )
         assert site.reason or site.status == "swapped"
-        assert "/" in site.layers[0] or site.layers == tuple(graph.calls[i].name for i in site.calls)
+        assert "/" in site.layers[0] or site.layers == tuple(
+            graph.calls[i].name for i in site.calls
+        )
         replaced += site.replacement.steps if site.replacement else ()
     assert len(replaced) == len(set(replaced)), "two swaps replace one call"
 
 
 @given(chains(), TARGET, METHOD)
-def test_shapes_survive_and_a_second_run_finds_nothing(graph: Graph, to: str, method: Method) -> None:
+def test_shapes_survive_and_a_second_run_finds_nothing(
+    graph: Graph, to: str, method: Method
+) -> None:
     sites = plan(graph, to, method=method)
     new = replay(graph, sites)
-    assert [new.tensors[t].shape for t in new.outputs] == [graph.tensors[t].shape for t in graph.outputs]
+    assert [new.tensors[t].shape for t in new.outputs] == [
+        graph.tensors[t].shape for t in graph.outputs
+    ]
     assert not [site for site in plan(new, to, method=method) if site.status == "swapped"]
 
 
@@ -384,12 +468,18 @@ def drawn(sketch: Sketch, step: Make, x: int) -> int:
         facts = {} if step.like is None else {"layer": step.like}
         x = sketch.conv(x, *geometry, kind=step.kind, name=step.name, filters=filters, **facts)
         if step.blurs:
-            sketch.calls[-1] = replace(sketch.calls[-1], settings={**sketch.calls[-1].settings, "blurs": True})
+            sketch.calls[-1] = replace(
+                sketch.calls[-1], settings={**sketch.calls[-1].settings, "blurs": True}
+            )
         return x
     if step.kind in ("MaxPooling", "AveragePooling"):
-        return sketch.pool(x, s["pool_size"], s["strides"], s["padding"], kind=step.kind[:-7], name=step.name)
+        return sketch.pool(
+            x, s["pool_size"], s["strides"], s["padding"], kind=step.kind[:-7], name=step.name
+        )
     if step.kind == "Reshape":
-        return sketch.add(step.name, "Reshape", Role.OTHER, (x,), (None, *s["target_shape"]), "float32")
+        return sketch.add(
+            step.name, "Reshape", Role.OTHER, (x,), (None, *s["target_shape"]), "float32"
+        )
     if step.kind == "Activation":
         return sketch.each(x, step.name, "Activation", Role.LINEAR)
     (n,), sign = sketch.sizes(x), 1 if step.kind == "ZeroPadding" else -1

@@ -45,15 +45,33 @@ def test_profiles_ship_with_their_source() -> None:
         ("pool_sizes = []", "pool_sizes must be a list of sizes, received []"),
         ("source = 3", "source must be a text, received 3"),
         ("max_pool = ", "cannot be read"),
-        ("max_pool = false\naverage_pool = false\nstrided_conv = false", "nothing could downsample"),
+        (
+            "max_pool = false\naverage_pool = false\nstrided_conv = false",
+            "nothing could downsample",
+        ),
         ("strided_conv = false\npool_strides = [1]", "nothing could downsample"),
-        ("max_pool = false\naverage_pool = false\npool_sizes = [2]", "takes no pools and lists their sizes"),
-        ("strided_conv = false\nstrided_kernel_sizes = [3]", "takes no strided convolutions and lists"),
-        ("kernel_sizes = [1, 5]\nstrided_kernel_sizes = [3]", "no kernel size of strided convolutions is among"),
+        (
+            "max_pool = false\naverage_pool = false\npool_sizes = [2]",
+            "takes no pools and lists their sizes",
+        ),
+        (
+            "strided_conv = false\nstrided_kernel_sizes = [3]",
+            "takes no strided convolutions and lists",
+        ),
+        (
+            "kernel_sizes = [1, 5]\nstrided_kernel_sizes = [3]",
+            "no kernel size of strided convolutions is among",
+        ),
         ("strided_conv = false\nconv_strides = [2]", "a stride of 1 is not among the strides"),
         ("conv_strides = [1]\nstrided_kernel_sizes = [3]", "only 1 is among the strides"),
-        ("pool_overlap = false\npool_sizes = [1]\nstrided_conv = false", "nothing could downsample"),
-        ("pool_overlap = false\npool_sizes = [3]\npool_strides = [2]", "no stride is among the sizes"),
+        (
+            "pool_overlap = false\npool_sizes = [1]\nstrided_conv = false",
+            "nothing could downsample",
+        ),
+        (
+            "pool_overlap = false\npool_sizes = [3]\npool_strides = [2]",
+            "no stride is among the sizes",
+        ),
     ],
 )
 def test_a_profile_that_is_none_gets_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
@@ -77,7 +95,12 @@ def test_an_unknown_profile_is_named_with_those_there_are(tmp_path: Path) -> Non
         ("max_pool = false", {}, {}, "max_pool_into_relus"),
         ("max_pool = false", {}, {"kind": "Average"}, None),
         ("average_pool = false", {}, {"kind": "Average"}, "average_pool_into_kernel"),
-        ("average_pool = false", {"activation": "relu"}, {"kind": "Average"}, "average_pool_into_depthwise"),
+        (
+            "average_pool = false",
+            {"activation": "relu"},
+            {"kind": "Average"},
+            "average_pool_into_depthwise",
+        ),
         (
             "average_pool = false\ngrouped_conv = false",
             {"activation": "relu"},
@@ -99,24 +122,51 @@ def test_an_unknown_profile_is_named_with_those_there_are(tmp_path: Path) -> Non
             "stride_into_subsample",
         ),
         ("strided_conv = false\npool_sizes = [2]", {"stride": 2}, {}, "stride_into_depth"),
-        ("strided_kernel_sizes = [5]\npool_sizes = [2]\nreshape = false", {"stride": 2}, {}, "kernel_into_larger"),
+        (
+            "strided_kernel_sizes = [5]\npool_sizes = [2]\nreshape = false",
+            {"stride": 2},
+            {},
+            "kernel_into_larger",
+        ),
         ("kernel_sizes = [1, 3, 5]", {"kernel": 4}, {}, "kernel_into_larger"),
         ("pool_sizes = [2]", {}, {"size": 3, "stride": 2}, "pool_into_smaller"),
-        ("pool_sizes = [2]\npool_strides = [2]", {}, {"size": 3, "stride": 2}, "max_pool_into_relus"),
-        ("pool_sizes = [2]\npool_strides = [2]\ndepth_multipliers = [1]", {}, {"size": 3, "stride": 2}, None),
-        ("pool_sizes = [2]\npool_strides = [2]\ngrouped_conv = false", {}, {"size": 3, "stride": 2}, None),
+        (
+            "pool_sizes = [2]\npool_strides = [2]",
+            {},
+            {"size": 3, "stride": 2},
+            "max_pool_into_relus",
+        ),
+        (
+            "pool_sizes = [2]\npool_strides = [2]\ndepth_multipliers = [1]",
+            {},
+            {"size": 3, "stride": 2},
+            None,
+        ),
+        (
+            "pool_sizes = [2]\npool_strides = [2]\ngrouped_conv = false",
+            {},
+            {"size": 3, "stride": 2},
+            None,
+        ),
         ("pool_padding = false", {}, {"padding": "same"}, None),
     ],
 )
-def test_each_limit_finds_its_form(tmp_path: Path, text: str, conv: Any, pool: Any, rule: str | None) -> None:
-    sites = plan(pair(33 if "padding" not in text else 34, conv=conv, pool=pool), profile(tmp_path, text))
+def test_each_limit_finds_its_form(
+    tmp_path: Path, text: str, conv: Any, pool: Any, rule: str | None
+) -> None:
+    sites = plan(
+        pair(33 if "padding" not in text else 34, conv=conv, pool=pool), profile(tmp_path, text)
+    )
     swapped = [site.rule for site in sites if site.status == "swapped"]
     assert all(site.promise == "exact" for site in sites if site.status == "swapped")
     assert (swapped[0] if swapped else None) == rule, sites
     bounds = limits(str(tmp_path / "own.toml"))
     for site in sites:
         for layer in made(site) if site.status == "swapped" else ():
-            assert bounds.breach_by(layer, (None,), layer.settings) in (None, "it takes no pools that pad")
+            assert bounds.breach_by(layer, (None,), layer.settings) in (
+                None,
+                "it takes no pools that pad",
+            )
 
 
 def test_a_small_kernel_is_embedded_where_only_larger_ones_may_stride(tmp_path: Path) -> None:
@@ -127,7 +177,10 @@ def test_a_small_kernel_is_embedded_where_only_larger_ones_may_stride(tmp_path: 
                 sketch = Sketch()
                 sketch.conv(sketch.input(n), kernel, 2, padding)
                 (site,) = plan(
-                    sketch.graph(), profile(tmp_path, "strided_kernel_sizes = [4]\nmax_pool = false\nreshape = false")
+                    sketch.graph(),
+                    profile(
+                        tmp_path, "strided_kernel_sizes = [4]\nmax_pool = false\nreshape = false"
+                    ),
                 )
                 assert site.status == "swapped", site.reason
                 w, x = rng.standard_normal((kernel, 2, 4)), rng.standard_normal((n, 2))
@@ -179,6 +232,10 @@ def test_a_network_comes_out_within_its_profile(K: Any, name: str) -> None:
     sliding = [call for call in graph.calls if call.windows]
     assert len(sliding) >= 4
     for call in sliding:
-        assert (bounds.breach_of(call, graph.sizes(call)) is not None) == (call.name in kept), call.label
+        assert (bounds.breach_of(call, graph.sizes(call)) is not None) == (call.name in kept), (
+            call.label
+        )
     for site in report.sites:
-        assert site.status == "swapped" or site.layers[-1] in kept or f"is within {to}" in site.reason, site
+        assert (
+            site.status == "swapped" or site.layers[-1] in kept or f"is within {to}" in site.reason
+        ), site

@@ -18,7 +18,9 @@ def swap(model: Any, **options: Any) -> tuple[Any, Report]:
 
 def pair(K: Any, **conv: Any) -> tuple[Any, Any]:
     inputs = K.Input((16, 16, 3))
-    return inputs, K.layers.MaxPooling2D(2, name="pool")(K.layers.Conv2D(4, 3, name="conv", **conv)(inputs))
+    return inputs, K.layers.MaxPooling2D(2, name="pool")(
+        K.layers.Conv2D(4, 3, name="conv", **conv)(inputs)
+    )
 
 
 def test_a_nested_model_may_stand_on_the_same_input_as_the_model(K: Any, tmp_path: Any) -> None:
@@ -35,7 +37,10 @@ def test_a_nested_model_may_stand_on_the_same_input_as_the_model(K: Any, tmp_pat
 
 def test_two_nested_models_may_share_nodes(K: Any) -> None:
     inputs, features = pair(K)
-    one, two = K.Model(inputs, features, name="one"), K.Model(inputs, K.layers.Flatten()(features), name="two")
+    one, two = (
+        K.Model(inputs, features, name="one"),
+        K.Model(inputs, K.layers.Flatten()(features), name="two"),
+    )
     image = K.Input((16, 16, 3))
     old = K.Model(image, [one(image), two(image)])
     for to in ("strided_conv", "average_pool", "max_pool"):
@@ -69,7 +74,11 @@ def test_a_kernel_that_another_layer_holds_is_not_untied_in_silence(K: Any) -> N
             self.built = True
 
         def call(self, x: Any) -> Any:
-            return x * K.backend.sum(self.kernel) if hasattr(K.backend, "sum") else x * K.ops.sum(self.kernel)
+            return (
+                x * K.backend.sum(self.kernel)
+                if hasattr(K.backend, "sum")
+                else x * K.ops.sum(self.kernel)
+            )
 
     inputs = K.Input((16, 16, 3))
     conv = K.layers.Conv2D(4, 3, strides=2, name="conv")
@@ -78,14 +87,23 @@ def test_a_kernel_that_another_layer_holds_is_not_untied_in_silence(K: Any) -> N
         with pytest.warns(UserWarning, match="nothing was swapped"):
             new, report = swap(old, to=to)
         assert len(new.weights) == len(old.weights) == 2
-        assert to != "max_pool" or "holds a weight that another layer or call holds too" in report.sites[0].reason
+        assert (
+            to != "max_pool"
+            or "holds a weight that another layer or call holds too" in report.sites[0].reason
+        )
 
 
-def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_stops_the_swap(K: Any) -> None:
+def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_stops_the_swap(
+    K: Any,
+) -> None:
     L, inputs = K.layers, K.Input((16, 16, 3))
     conv = L.Conv2D(4, 3, name="conv")
     features = conv(inputs)
-    bias, kernel, total = conv.bias, conv.kernel, K.ops.sum if K.__name__ == "keras" else K.backend.sum
+    bias, kernel, total = (
+        conv.bias,
+        conv.kernel,
+        K.ops.sum if K.__name__ == "keras" else K.backend.sum,
+    )
 
     class Shift(L.Layer):  # type: ignore[misc, name-defined]
         def __init__(self, by: Any) -> None:
@@ -95,7 +113,10 @@ def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_sto
         def call(self, x: Any) -> Any:
             return x + self.by()
 
-    for pool, by in ((L.MaxPooling2D, lambda: total(kernel)), (L.AveragePooling2D, lambda: total(bias))):
+    for pool, by in (
+        (L.MaxPooling2D, lambda: total(kernel)),
+        (L.AveragePooling2D, lambda: total(bias)),
+    ):
         old = K.Model(inputs, Shift(by)(pool(2)(features)))
         new = swap(old)[0]
         made = new.get_layer("conv")
@@ -106,7 +127,9 @@ def test_a_function_that_closes_over_a_swapped_weight_follows_the_new_one_or_sto
     nested = K.Sequential([K.Input((7, 7, 4)), L.Dense(4)], name="nested")
     for by in (lambda: total(kernel), lambda: total(conv.kernel)):
         for behind in (L.ReLU(), nested):
-            with pytest.raises(BrokenPromise, match="something besides layer 'conv' refers to its weights"):
+            with pytest.raises(
+                BrokenPromise, match="something besides layer 'conv' refers to its weights"
+            ):
                 swap(K.Model(inputs, Shift(by)(behind(L.AveragePooling2D(2)(features)))))
 
 
@@ -127,11 +150,15 @@ def test_a_compiled_model_comes_back_compiled_alike(K: Any) -> None:
     x, y = laws.sample_for(old, batch=4), np.ones((4, 2), "float32")
     old.fit(x, y, epochs=1, verbose=0)
     new, report = swap(old)
-    assert "the new model is compiled like the original, with a fresh optimizer state" in report.notes
+    assert (
+        "the new model is compiled like the original, with a fresh optimizer state" in report.notes
+    )
     assert type(new.optimizer) is type(old.optimizer)
     assert new.optimizer is not old.optimizer
     assert str(new.optimizer.get_config()) == str(old.optimizer.get_config())
-    assert int(laws.array(new.optimizer.iterations)) == 0 < int(laws.array(old.optimizer.iterations))
+    assert (
+        int(laws.array(new.optimizer.iterations)) == 0 < int(laws.array(old.optimizer.iterations))
+    )
     assert new.get_compile_config() == old.get_compile_config()
     before = laws.snapshot_of(old)
     losses = new.fit(x, y, epochs=3, verbose=0).history
@@ -178,7 +205,9 @@ def test_an_exact_site_is_judged_by_its_coarsest_dtype_and_largest_stage(K: Any)
                                 beta_initializer=K.initializers.Constant(1000.0))  # fmt: skip
     shifted = K.Model(inputs, L.AveragePooling2D(2)(norm(L.Conv2D(4, 3)(inputs))))
     for old in (coarse, large, shifted):
-        if "upstream is Cast" in plan_swaps(old).sites[0].reason:  # an older Keras puts the cast into the graph
+        if (
+            "upstream is Cast" in plan_swaps(old).sites[0].reason
+        ):  # an older Keras puts the cast into the graph
             continue
         assert swap(old)[1].sites[0].promise == "exact"
 
@@ -196,8 +225,12 @@ def test_dropout_of_a_fixed_spatial_shape_is_not_passed(K: Any) -> None:
 def test_a_sequential_model_that_takes_other_sizes_is_noted(K: Any) -> None:
     L = K.layers
     old = K.Sequential([K.Input((16, 16, 3)), L.Conv2D(4, 3, padding="same"), L.MaxPooling2D(2)])
-    assert any("Sequential model lets itself be called at others" in note for note in swap(old)[1].notes)
-    free = K.Sequential([K.Input((None, None, 3)), L.Conv2D(4, 3, padding="same"), L.MaxPooling2D(2)])
+    assert any(
+        "Sequential model lets itself be called at others" in note for note in swap(old)[1].notes
+    )
+    free = K.Sequential(
+        [K.Input((None, None, 3)), L.Conv2D(4, 3, padding="same"), L.MaxPooling2D(2)]
+    )
     new, report = swap(free)
     assert not any("Sequential" in note for note in report.notes)
     for n in (16, 17):
@@ -217,15 +250,22 @@ def test_reasons_come_from_the_rule_that_is_for_the_call(K: Any) -> None:
     L = K.layers
     inputs = K.Input((None, None, 3))
     conv = L.Conv2D(4, 3, strides=2, padding="same")(inputs)
-    (site,) = swap(K.Model(inputs, L.AveragePooling2D(3, strides=2, padding="same", name="mean")(conv)))[1].sites
+    (site,) = swap(
+        K.Model(inputs, L.AveragePooling2D(3, strides=2, padding="same", name="mean")(conv))
+    )[1].sites
     assert site.promise == "approximate"
-    assert "'mean' pads (padding='same' over an unknown length), so its divisor changes at the border" in site.reason
+    assert (
+        "'mean' pads (padding='same' over an unknown length), so its divisor changes at the border"
+        in site.reason
+    )
 
 
 def test_a_dilated_convolution_subsampled_is_exact_through_its_dense_kernel(K: Any) -> None:
     L = K.layers
     inputs = K.Input((16, 16, 3))
-    old = K.Model(inputs, L.MaxPooling2D(1, strides=2)(L.Conv2D(4, 3, dilation_rate=2, name="conv")(inputs)))
+    old = K.Model(
+        inputs, L.MaxPooling2D(1, strides=2)(L.Conv2D(4, 3, dilation_rate=2, name="conv")(inputs))
+    )
     new, report = swap(old)
     assert report.sites[0].promise == "exact"
     assert new.get_layer("conv").kernel_size == (5, 5)

@@ -77,7 +77,11 @@ def test_every_layer_of_the_copy_can_be_an_output(K: Any, name: str) -> None:
         try:
             whole = K.Model(old.inputs, layer.output)
             laws.values(whole, x)
-        except (AttributeError, ValueError, KeyError):  # called several times, or inside a nested model
+        except (
+            AttributeError,
+            ValueError,
+            KeyError,
+        ):  # called several times, or inside a nested model
             continue
         part = K.Model(new.inputs, new.get_layer(layer.name).output)
         laws.assert_same_values(whole, part, tf.nest.flatten(x), rtol=0)
@@ -111,7 +115,9 @@ def test_training_the_new_model_leaves_the_original_alone(K: Any, name: str, mak
     new = make(old)
     start = bits(new)
     if (K.__name__, name) not in UNTRAINABLE:
-        wanted = tf.nest.map_structure(lambda t: np.random.default_rng(1).uniform(size=t.shape), structured(old, y))
+        wanted = tf.nest.map_structure(
+            lambda t: np.random.default_rng(1).uniform(size=t.shape), structured(old, y)
+        )
         new.compile(K.optimizers.SGD(0.01), loss="mse", run_eagerly=True)
         new.fit(x, wanted, batch_size=2, epochs=3, verbose=0)
         assert bits(new) != start or not new.trainable_weights
@@ -122,7 +128,9 @@ def test_training_the_new_model_leaves_the_original_alone(K: Any, name: str, mak
 def structured(model: Any, values: list[Any]) -> Any:
     """Return a model's values in the structure of its outputs."""
     made = model.outputs if laws.is_sequential(model) else model.output
-    return tf.nest.pack_sequence_as(made[0] if isinstance(made, list) and len(made) == 1 else made, values)
+    return tf.nest.pack_sequence_as(
+        made[0] if isinstance(made, list) and len(made) == 1 else made, values
+    )
 
 
 def assert_alive(old: Any, new: Any, x: Any) -> None:
@@ -147,11 +155,15 @@ def test_the_copy_computes_with_its_own_weights(K: Any, name: str) -> None:
 
 def test_random_layers_draw_on_from_the_same_state(K: Any) -> None:
     if K.__name__ == "tf_keras":
-        pytest.skip("tf_keras seeds its random layers per object and call, not by a state that could be copied")
+        pytest.skip(
+            "tf_keras seeds its random layers per object and call, not by a state that could be copied"
+        )
     old = ZOO["seeds"](K)
     x = laws.sample_for(old)
     new = copied(old)
-    laws.assert_same_values(lambda v, **_: old(v, training=True), lambda v, **_: new(v, training=True), x, rtol=0)
+    laws.assert_same_values(
+        lambda v, **_: old(v, training=True), lambda v, **_: new(v, training=True), x, rtol=0
+    )
 
 
 def test_a_sequential_copy_can_grow_and_shrink(K: Any) -> None:

@@ -35,7 +35,9 @@ class Case:
 
     def made(self, kind: str) -> Any:
         """Return the first layer of a class that the swap made."""
-        return next(lay for made in self.new.made.values() for lay in made if type(lay).__name__ == kind)
+        return next(
+            lay for made in self.new.made.values() for lay in made if type(lay).__name__ == kind
+        )
 
     def verify(self) -> tuple[Check, ...]:
         return verify(self.reading, self.before, self.sites, self.new)
@@ -55,7 +57,16 @@ def broken(given: Case, words: str) -> None:
 
 def test_an_honest_rewrite_passes_every_kind_of_check(K: Any) -> None:
     checks = case(K, "conv_norm_average").verify()
-    assert [c.what for c in checks] == ["original", "boundary", "shape", "law", "law", "weights", "values", "weights"]
+    assert [c.what for c in checks] == [
+        "original",
+        "boundary",
+        "shape",
+        "law",
+        "law",
+        "weights",
+        "values",
+        "weights",
+    ]
     assert all(c.where and c.detail for c in checks)
 
 
@@ -180,7 +191,9 @@ def test_a_broken_rule_gives_no_model(K: Any, monkeypatch: pytest.MonkeyPatch) -
     before = laws.snapshot_of(model)
     swap_downsampling(model)
     monkeypatch.setattr(average_pool_into_kernel, "pair_mean", wrong_mean)
-    with pytest.raises(BrokenPromise, match=r"conv2d.* exact values differ .* Nothing was returned"):
+    with pytest.raises(
+        BrokenPromise, match=r"conv2d.* exact values differ .* Nothing was returned"
+    ):
         swap_downsampling(model)
     laws.assert_untouched(before, model)
 

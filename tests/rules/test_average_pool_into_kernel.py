@@ -42,7 +42,12 @@ def test_the_articles_pair_becomes_one_convolution() -> None:
     (conv,) = made(answer)
     assert answer.chain == (1, 2)
     assert answer.steps[2] == ()
-    assert (conv.kind, conv.rank, conv.name, conv.like) == ("Conv", 2, "conv", named(graph, "conv").layer)
+    assert (conv.kind, conv.rank, conv.name, conv.like) == (
+        "Conv",
+        2,
+        "conv",
+        named(graph, "conv").layer,
+    )
     assert conv.settings == {
         "kernel_size": (4, 4), "strides": (2, 2), "dilation_rate": (1, 1), "padding": "valid"
     }  # fmt: skip
@@ -71,7 +76,15 @@ def test_a_dilated_convolution_is_written_out() -> None:
 
 
 def test_a_causal_convolution_may_stay_causal() -> None:
-    (conv,) = made(apply(pair(None, conv={"kernel": 1, "padding": "causal"}, pool={**AVERAGE, "size": 1, "stride": 2})))
+    (conv,) = made(
+        apply(
+            pair(
+                None,
+                conv={"kernel": 1, "padding": "causal"},
+                pool={**AVERAGE, "size": 1, "stride": 2},
+            )
+        )
+    )
     assert conv.settings["padding"] == "causal"
 
 
@@ -82,7 +95,11 @@ def test_the_name_of_one_of_several_outputs_survives() -> None:
     graph = sketch.graph(first, sketch.conv(x, name="other"))
     answer = apply(graph)
     identity = made(answer)[-1]
-    assert (identity.kind, identity.name, identity.settings) == ("Activation", "pool", {"activation": "linear"})
+    assert (identity.kind, identity.name, identity.settings) == (
+        "Activation",
+        "pool",
+        {"activation": "linear"},
+    )
     assert answer.steps[2] == (identity,)
 
 
@@ -93,14 +110,20 @@ def test_the_name_of_one_of_several_outputs_survives() -> None:
         ({"conv": {"activation": "relu"}, "pool": AVERAGE}, "'conv' has the activation relu"),
         ({"between": ["relu"], "pool": AVERAGE}, "ReLU 'relu0' stands between and is not linear"),
         ({"between": ["batch_norm", "relu"], "pool": AVERAGE}, "'relu1' stands between"),
-        ({"pool": {**AVERAGE, "padding": "same", "size": 3, "stride": 2}}, "pads .padding='same' over length 30"),
+        (
+            {"pool": {**AVERAGE, "padding": "same", "size": 3, "stride": 2}},
+            "pads .padding='same' over length 30",
+        ),
         ({"pool": {**AVERAGE, "size": 40}}, "covers its whole 30 map"),
         ({"conv": {"kind": "ConvLSTM"}, "pool": AVERAGE}, "ConvLSTM1D 'conv' is no ordinary"),
         ({"conv": {"obstacle": "is quantized"}, "pool": AVERAGE}, "Conv1D 'conv' is quantized"),
         ({"pool": {**AVERAGE, "obstacle": "is odd"}}, "AveragePooling1D 'pool' is odd"),
         ({"pool": {**AVERAGE, "dtype": "float16"}}, "turns float32 into float16"),
         ({"pool": {**AVERAGE, "channels_last": False}}, "differ in data_format"),
-        ({"conv": {"in_front": frozenset(), "padding": "causal"}, "pool": AVERAGE}, "'conv' would need ZeroPadding1D"),
+        (
+            {"conv": {"in_front": frozenset(), "padding": "causal"}, "pool": AVERAGE},
+            "'conv' would need ZeroPadding1D",
+        ),
     ],
 )
 def test_refusals(facts: dict[str, Any], words: str) -> None:
@@ -142,10 +165,20 @@ def test_a_second_consumer_would_see_the_change() -> None:
 def test_an_output_of_the_model_must_stay() -> None:
     sketch = Sketch()
     x = sketch.conv(sketch.input(32))
-    assert "'conv' is also an output of the model" in refusal(sketch.graph(sketch.pool(x, kind="Average"), x))
+    assert "'conv' is also an output of the model" in refusal(
+        sketch.graph(sketch.pool(x, kind="Average"), x)
+    )
 
 
-axis = st.tuples(*(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(4, 15)))
+axis = st.tuples(
+    *(
+        st.integers(1, 4),
+        st.integers(1, 3),
+        st.integers(1, 3),
+        st.integers(1, 3),
+        st.integers(4, 15),
+    )
+)
 padding = st.sampled_from(("valid", "same"))
 
 
@@ -157,14 +190,23 @@ def test_axes_of_their_own_geometry_keep_the_values(
     s = s if dilation == 1 else (1,) * len(s)
     pools = list(zip(p, q, [pool_padding] * len(p), strict=True))
     lengths = zip(n, k, s, strict=True)
-    between = [placed(m, dilation * (taps - 1) + 1, stride, padding)[1] for m, taps, stride in lengths]
+    between = [
+        placed(m, dilation * (taps - 1) + 1, stride, padding)[1] for m, taps, stride in lengths
+    ]
     assume(all(m > 0 and placed(m, *pool)[1] > 0 for m, pool in zip(between, pools, strict=True)))
     conv = {"kernel": k, "stride": s, "padding": padding, "dilation": dilation}
     graph = pair(*n, conv=conv, pool={**AVERAGE, "size": p, "stride": q, "padding": pool_padding})
-    covers = all(1 <= m <= size for m, (size, _, _) in zip(between, pools, strict=True)) and max(p) > 1
+    covers = (
+        all(1 <= m <= size for m, (size, _, _) in zip(between, pools, strict=True)) and max(p) > 1
+    )
     pads = [placed(m, *pool) for m, pool in zip(between, pools, strict=True)]
-    if covers or any((out - 1) * t + size > m for m, (size, t, _), (_, out) in zip(between, pools, pads, strict=True)):
-        with pytest.raises(Refused, match="covers its whole" if covers else "its divisor changes at the border"):
+    if covers or any(
+        (out - 1) * t + size > m
+        for m, (size, t, _), (_, out) in zip(between, pools, pads, strict=True)
+    ):
+        with pytest.raises(
+            Refused, match="covers its whole" if covers else "its divisor changes at the border"
+        ):
             apply(graph)
         return
     answer = apply(graph)

@@ -56,7 +56,12 @@ class Case(NamedTuple):
 
 def planned(case: Case, method: Method = "auto") -> Site:
     conv = {"kernel": case.kernel, "stride": case.stride, "padding": case.padding}
-    pool = {"size": case.pool, "stride": case.pool_stride, "padding": case.pool_padding, "kind": case.kind}
+    pool = {
+        "size": case.pool,
+        "stride": case.pool_stride,
+        "padding": case.pool_padding,
+        "kind": case.kind,
+    }
     sites = find_sites(pair(case.n, conv=conv, pool=pool), RULES, "strided_conv", method)
     return next(site for site in sites if "pool" in site.layers)
 
@@ -64,7 +69,9 @@ def planned(case: Case, method: Method = "auto") -> Site:
 @cache
 def decided() -> tuple[tuple[Case, Site], ...]:
     pools = (1, 2, 3), (1, 2, 3), PADDINGS[:2], ("Max", "Average")
-    cases = map(Case._make, product(range(1, 6), (1, 2, 3), PADDINGS, *pools, (*range(5, 21), None)))
+    cases = map(
+        Case._make, product(range(1, 6), (1, 2, 3), PADDINGS, *pools, (*range(5, 21), None))
+    )
     return tuple((case, planned(case)) for case in cases if case.lengths)
 
 
@@ -97,7 +104,9 @@ def test_a_swap_is_exact_wherever_an_identity_exists() -> None:
         exact = case.pool == 1 or (case.kind == "Average" and never_pads(case))
         alone = exact and not fixed_lead(case)
         rules = ("pool_into_stride", "average_pool_into_kernel", "pool_of_one_into_stride")
-        assert site.rule == ("average_pool_into_depthwise" if alone else rules[exact * (1 + (case.pool == 1))]), case
+        assert site.rule == (
+            "average_pool_into_depthwise" if alone else rules[exact * (1 + (case.pool == 1))]
+        ), case
         assert site.promise == ("exact" if exact else "approximate")
         assert bool(site.reason) != exact
 
@@ -109,7 +118,9 @@ def test_the_method_decides_which_swaps_are_open() -> None:
         exact, copy = planned(case, "exact"), planned(case, "copy")
         assert exact.rule == (auto.rule if auto.promise == "exact" else None), case
         assert exact.status == "swapped" or exact.reason == auto.reason
-        assert copy.rule == ("pool_into_stride" if str(auto.rule).startswith("average") else auto.rule), case
+        assert copy.rule == (
+            "pool_into_stride" if str(auto.rule).startswith("average") else auto.rule
+        ), case
         assert all(step.kernel is None for step in made(copy))
 
 
@@ -148,12 +159,17 @@ def test_every_swap_has_kerases_lengths(oracle: Oracle) -> None:
     compared = 0
     for case, site in decided():
         for n in case.lengths:
-            m = oracle(n, "Conv", kernel_size=case.kernel, strides=case.stride, padding=case.padding)
+            m = oracle(
+                n, "Conv", kernel_size=case.kernel, strides=case.stride, padding=case.padding
+            )
             kind, padding = f"{case.kind}Pooling", case.pool_padding
             wanted = oracle(m, kind, pool_size=case.pool, strides=case.pool_stride, padding=padding)
             assert wanted == case.out(n), case
             if site.status == "swapped":
-                assert oracle.through(n if "conv" in site.layers else m, made(site)) == wanted, (case, n)
+                assert oracle.through(n if "conv" in site.layers else m, made(site)) == wanted, (
+                    case,
+                    n,
+                )
                 compared += 1
     assert compared > 30_000
 
@@ -199,7 +215,8 @@ def test_layers_are_added_only_where_no_plain_padding_does() -> None:
             padding
             for padding in PADDINGS
             if all(
-                placed(n, span, stride, padding)[first:] == w[first:] for n, w in zip(case.lengths, wanted, strict=True)
+                placed(n, span, stride, padding)[first:] == w[first:]
+                for n, w in zip(case.lengths, wanted, strict=True)
             )
         ]
         assert (len(made(site)) == 1) == bool(plain), case
@@ -240,7 +257,9 @@ def test_every_exact_swap_keeps_the_values() -> None:
         for n in case.lengths:
             middle = convolved(X[:n], kernel, [(case.stride, 1, case.padding)])
             old = averages(middle, [(case.pool, case.pool_stride, case.pool_padding)])
-            assert close(emitted(X[:n] if "conv" in site.layers else middle, made(site), kernel), old), (case, n)
+            assert close(
+                emitted(X[:n] if "conv" in site.layers else middle, made(site), kernel), old
+            ), (case, n)
             compared += 1
     assert compared > 20_000
 
@@ -249,4 +268,9 @@ def test_every_subsampling_keeps_the_values() -> None:
     for (kernel, stride, padding, size), site in reversed_sites("subsample"):
         for n in range(5, 25) if size is None else [size]:
             old = convolved(X[:n], KERNELS[kernel], [(stride, 1, padding)])
-            assert close(emitted(X[:n], made(site), KERNELS[kernel]), old), (kernel, stride, padding, n)
+            assert close(emitted(X[:n], made(site), KERNELS[kernel]), old), (
+                kernel,
+                stride,
+                padding,
+                n,
+            )

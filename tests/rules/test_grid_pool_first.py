@@ -41,17 +41,26 @@ class Case(NamedTuple):
 
     def out(self, n: int) -> int:
         return placed(
-            placed(n, self.pool, self.pool_stride, self.pool_padding)[1], self.kernel, self.stride, self.padding
+            placed(n, self.pool, self.pool_stride, self.pool_padding)[1],
+            self.kernel,
+            self.stride,
+            self.padding,
         )[1]
 
     def never_pads(self) -> bool:
-        ends = [(n, *placed(n, self.pool, self.pool_stride, self.pool_padding)) for n in self.lengths]
-        return all(left == 0 and (out - 1) * self.pool_stride + self.pool <= n for n, left, out in ends)
+        ends = [
+            (n, *placed(n, self.pool, self.pool_stride, self.pool_padding)) for n in self.lengths
+        ]
+        return all(
+            left == 0 and (out - 1) * self.pool_stride + self.pool <= n for n, left, out in ends
+        )
 
 
 def planned(case: Case, method: Method = "auto") -> Site:
     sketch = Sketch()
-    x = sketch.pool(sketch.input(case.n), case.pool, case.pool_stride, case.pool_padding, kind=case.kind)
+    x = sketch.pool(
+        sketch.input(case.n), case.pool, case.pool_stride, case.pool_padding, kind=case.kind
+    )
     sketch.conv(x, case.kernel, case.stride, case.padding)
     return find_sites(sketch.graph(), RULES, "strided_conv", method)[0]
 
@@ -59,7 +68,13 @@ def planned(case: Case, method: Method = "auto") -> Site:
 @cache
 def decided() -> tuple[tuple[Case, Site], ...]:
     pools = (1, 2, 3), (1, 2, 3), ("valid", "same")
-    convs = range(1, 5), (1, 2, 3), ("valid", "same", "causal"), ("Max", "Average"), (*range(5, 17), None)
+    convs = (
+        range(1, 5),
+        (1, 2, 3),
+        ("valid", "same", "causal"),
+        ("Max", "Average"),
+        (*range(5, 17), None),
+    )
     cases = map(Case._make, product(*pools, *convs))
     return tuple((case, planned(case)) for case in cases if case.lengths)
 
@@ -74,8 +89,13 @@ def test_every_pair_is_swapped_and_the_rule_tells_how() -> None:
     for case, site in decided():
         means = case.pool == 1 or (case.kind == "Average" and case.never_pads())
         assert (site.promise == "exact") == means, case
-        assert (site.rule == "pool_of_one_into_next_stride") == (case.pool == case.kernel == 1), case
-        assert planned(case, "copy").rule in ("pool_into_next_stride", "pool_of_one_into_next_stride"), case
+        assert (site.rule == "pool_of_one_into_next_stride") == (case.pool == case.kernel == 1), (
+            case
+        )
+        assert planned(case, "copy").rule in (
+            "pool_into_next_stride",
+            "pool_of_one_into_next_stride",
+        ), case
 
 
 def test_one_convolution_does_it_wherever_its_zeros_are_zeros_of_the_input() -> None:
@@ -93,7 +113,9 @@ def test_one_convolution_does_it_wherever_its_zeros_are_zeros_of_the_input() -> 
             pads |= lead > 0 or after
             at_all |= after
         cut_varies = case.n is None and case.pool > 1 and at_all
-        possible = len(leads) == 1 and (case.pool <= case.pool_stride or not pads) and not cut_varies
+        possible = (
+            len(leads) == 1 and (case.pool <= case.pool_stride or not pads) and not cut_varies
+        )
         assert (site.rule == "average_pool_into_next_kernel") == possible, (case, site.rule)
 
 
@@ -117,15 +139,26 @@ def test_every_exact_swap_keeps_the_values_and_every_swap_the_lengths() -> None:
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 @pytest.mark.parametrize("signed", [True, False])
-def test_a_tournament_of_relus_finds_the_maximum(size: int, stride: int, padding: str, signed: bool) -> None:
+def test_a_tournament_of_relus_finds_the_maximum(
+    size: int, stride: int, padding: str, signed: bool
+) -> None:
     for n in (*range(6, 12), None):
         sketch = Sketch()
         x = sketch.input(n)
-        x = x if signed else sketch.each(x, "a", "Activation", Role.POINTWISE, settings={"activation": "sigmoid"})
+        x = (
+            x
+            if signed
+            else sketch.each(
+                x, "a", "Activation", Role.POINTWISE, settings={"activation": "sigmoid"}
+            )
+        )
         sketch.pool(x, size, stride, padding)
         (site,) = find_sites(sketch.graph(), RULES, "conv_relu")
         at = range(6, 12) if n is None else [n]
-        pads = any(placed(m, size, stride, padding)[0] or _reaches(m, size, stride, padding) > m for m in at)
+        pads = any(
+            placed(m, size, stride, padding)[0] or _reaches(m, size, stride, padding) > m
+            for m in at
+        )
         if signed and padding == "same" and size > 1 and (n is None or pads):
             assert site.status == "kept"
             assert "a convolution pads zeros, which would win" in site.reason

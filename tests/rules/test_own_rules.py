@@ -56,7 +56,9 @@ def test_a_target_of_ones_own_needs_no_file(K: Any) -> None:
 
 def test_a_rule_that_promises_values_and_keeps_shapes_only_is_found_out(K: Any) -> None:
     liar = replace(pool_into_stride.RULE, name="liar", promise=Promise.EXACT)
-    with pytest.raises(BrokenPromise, match=r"the rule liar broke its promise: .*exact values differ"):
+    with pytest.raises(
+        BrokenPromise, match=r"the rule liar broke its promise: .*exact values differ"
+    ):
         swap_downsampling(pair(K), rules=[liar])
 
 
@@ -74,7 +76,9 @@ def test_a_rule_that_always_finds_something_ends() -> None:
 
     sketch = Sketch()
     sketch.pool(sketch.input(32))
-    (site,) = find_sites(sketch.graph(), [replace(pool_into_stride.RULE, apply=again)], "strided_conv")
+    (site,) = find_sites(
+        sketch.graph(), [replace(pool_into_stride.RULE, apply=again)], "strided_conv"
+    )
     assert site.status == "swapped"
 
 
@@ -106,13 +110,19 @@ mine = others_rules:RULE
 def listed(folder: Path, module: str) -> subprocess.CompletedProcess[str]:
     """Return what a fresh Python says of the rules, with a package installed in a folder that offers one."""
     (folder / "others-1.0.dist-info").mkdir()
-    (folder / "others-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (folder / "others-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: others\nVersion: 1.0\n"
+    )
     (folder / "others-1.0.dist-info" / "entry_points.txt").write_text(OFFER)
     (folder / "others_rules.py").write_text(module)
-    code = "from keras_downswap.rules import RULES, TARGETS; print([r.name for r in RULES], TARGETS)"
+    code = (
+        "from keras_downswap.rules import RULES, TARGETS; print([r.name for r in RULES], TARGETS)"
+    )
     paths = os.pathsep.join([str(folder), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths}
-    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
 
 
 def test_an_installed_package_offers_its_rules(tmp_path: Path) -> None:

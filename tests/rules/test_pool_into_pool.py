@@ -20,16 +20,30 @@ def test_it_promises_shapes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "to", "wanted"), [("Max", "average_pool", "AveragePooling"), ("Average", "max_pool", "MaxPooling")]
+    ("kind", "to", "wanted"),
+    [("Max", "average_pool", "AveragePooling"), ("Average", "max_pool", "MaxPooling")],
 )
 @pytest.mark.parametrize("last", [True, False])
-def test_the_other_kind_has_the_same_windows_and_name(kind: str, to: str, wanted: str, last: bool) -> None:
-    graph = pair(32, None, pool={"size": (3, 2), "stride": (2, 1), "padding": "same", "kind": kind}, last=last)
+def test_the_other_kind_has_the_same_windows_and_name(
+    kind: str, to: str, wanted: str, last: bool
+) -> None:
+    graph = pair(
+        32,
+        None,
+        pool={"size": (3, 2), "stride": (2, 1), "padding": "same", "kind": kind},
+        last=last,
+    )
     pool = named(graph, "pool")
     answer = RULE.apply(graph, pool, to)
     (step,) = made(answer)
     assert answer.chain == (pool.index,)
-    assert (step.kind, step.rank, step.name, step.beside, step.like) == (wanted, 2, "pool", pool.layer, None)
+    assert (step.kind, step.rank, step.name, step.beside, step.like) == (
+        wanted,
+        2,
+        "pool",
+        pool.layer,
+        None,
+    )
     assert step.settings == {
         "pool_size": (3, 2), "strides": (2, 1), "padding": "same",
         "data_format": "channels_last" if last else "channels_first",
@@ -46,8 +60,16 @@ def test_it_does_not_care_what_stands_before() -> None:
     ("facts", "to", "words"),
     [
         ({}, "max_pool", "MaxPooling1D 'pool' already is what to='max_pool' asks for"),
-        ({"kind": "Average"}, "average_pool", "AveragePooling1D 'pool' already is what to='average_pool' asks for"),
-        ({"size": 30}, "average_pool", "'pool' covers its whole 30 map: global pooling, not a downsampling site"),
+        (
+            {"kind": "Average"},
+            "average_pool",
+            "AveragePooling1D 'pool' already is what to='average_pool' asks for",
+        ),
+        (
+            {"size": 30},
+            "average_pool",
+            "'pool' covers its whole 30 map: global pooling, not a downsampling site",
+        ),
         ({"size": 40, "padding": "same"}, "average_pool", "'pool' covers its whole 30 map"),
         ({"obstacle": "is odd"}, "average_pool", "MaxPooling1D 'pool' is odd"),
     ],
@@ -62,5 +84,7 @@ def test_refusals(facts: dict[str, Any], to: str, words: str) -> None:
 def test_global_pooling_is_no_site() -> None:
     sketch = Sketch()
     sketch.global_pool(sketch.input(32))
-    with pytest.raises(Refused, match="GlobalAveragePooling1D 'gap' is global pooling, not a downsampling site"):
+    with pytest.raises(
+        Refused, match="GlobalAveragePooling1D 'gap' is global pooling, not a downsampling site"
+    ):
         RULE.apply(sketch.graph(), sketch.calls[-1], "max_pool")

@@ -39,9 +39,17 @@ def test_every_small_window_is_the_chain_or_is_kept() -> None:
         assert len(steps) > 1
         assert all(step.settings["pool_size"][0] in PRIMES for step in steps)
         pool = maxima if kind == "Max" else averages
-        assert close(emitted(X[:n], steps, None), pool(X[:n], [(p, q, padding)])), (kind, p, q, padding, n)
+        assert close(emitted(X[:n], steps, None), pool(X[:n], [(p, q, padding)])), (
+            kind,
+            p,
+            q,
+            padding,
+            n,
+        )
     assert min(seen.values()) > 10, seen
-    assert set(seen) == {" ".join(x) for x in product(("Max", "Average"), ("valid", "same"), ("swapped", "kept"))}
+    assert set(seen) == {
+        " ".join(x) for x in product(("Max", "Average"), ("valid", "same"), ("swapped", "kept"))
+    }
 
 
 def test_of_an_unknown_length_what_never_pads_is_swapped() -> None:
@@ -63,10 +71,14 @@ def test_axes_of_other_lengths_are_aligned_at_their_ends() -> None:
 def test_a_profile_of_small_pools_is_met(K: Any, padding: str) -> None:
     L = K.layers
     image = K.Input((32, 32, 3))
-    x = L.MaxPooling2D(3, 2, padding=padding, name="pool1")(L.ReLU()(L.Conv2D(8, 3, padding="same")(image)))
+    x = L.MaxPooling2D(3, 2, padding=padding, name="pool1")(
+        L.ReLU()(L.Conv2D(8, 3, padding="same")(image))
+    )
     old = K.Model(image, L.Flatten()(L.MaxPooling2D(4, 4, name="pool2")(x)))
     new, report = swap_downsampling(old, "profile:akida", return_report=True)
-    assert [(site.status, site.rule) for site in report.sites] == [("swapped", "pool_into_smaller")] * 2
+    assert [(site.status, site.rule) for site in report.sites] == [
+        ("swapped", "pool_into_smaller")
+    ] * 2
     pools = [layer for layer in new.layers if "Pooling" in type(layer).__name__]
     assert {layer.pool_size for layer in pools} == {(2, 2)}
     x = laws.sample_for(old)

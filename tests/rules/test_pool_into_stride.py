@@ -24,7 +24,11 @@ def refusal(graph: Graph) -> str:
 
 
 def test_it_promises_shapes_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.APPROXIMATE, True, frozenset({"strided_conv"}))
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.APPROXIMATE,
+        True,
+        frozenset({"strided_conv"}),
+    )
 
 
 def test_the_articles_swap() -> None:
@@ -58,16 +62,28 @@ def test_layers_in_front_only_where_plain_padding_has_another_length(
     n: int | None, conv: str, pool: int, layers: list[str]
 ) -> None:
     steps = made(apply(pair(n, conv={"padding": conv}, pool={"size": pool})))
-    shown = [f"{s.kind} {s.settings['cropping' if s.kind == 'Cropping' else 'padding']}" for s in steps]
+    shown = [
+        f"{s.kind} {s.settings['cropping' if s.kind == 'Cropping' else 'padding']}" for s in steps
+    ]
     assert shown == layers
 
 
 @pytest.mark.parametrize("last", [True, False])
 def test_one_axis_may_be_padded_and_another_cropped(last: bool) -> None:
-    pad, crop, conv = made(apply(pair(None, None, conv={"kernel": (3, 1), "padding": "same"}, last=last)))
+    pad, crop, conv = made(
+        apply(pair(None, None, conv={"kernel": (3, 1), "padding": "same"}, last=last))
+    )
     form = {"data_format": "channels_last" if last else "channels_first"}
-    assert (pad.kind, pad.name, pad.settings) == ("ZeroPadding", "conv_pad", {"padding": ((1, 0), (0, 0)), **form})
-    assert (crop.kind, crop.name, crop.settings) == ("Cropping", "conv_crop", {"cropping": ((0, 0), (0, 1)), **form})
+    assert (pad.kind, pad.name, pad.settings) == (
+        "ZeroPadding",
+        "conv_pad",
+        {"padding": ((1, 0), (0, 0)), **form},
+    )
+    assert (crop.kind, crop.name, crop.settings) == (
+        "Cropping",
+        "conv_crop",
+        {"cropping": ((0, 0), (0, 1)), **form},
+    )
     assert conv.settings["padding"] == "valid"
     assert pad.like is crop.like is None
 
@@ -97,13 +113,25 @@ def test_a_pool_of_stride_one_leaves_a_dilated_convolution() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"conv": {"dilation": 2}}, "'conv' has dilation_rate .2,., and Keras has no convolution with stride and dil"),
-        ({"conv": {"kind": "ConvLSTM"}}, "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution"),
+        (
+            {"conv": {"dilation": 2}},
+            "'conv' has dilation_rate .2,., and Keras has no convolution with stride and dil",
+        ),
+        (
+            {"conv": {"kind": "ConvLSTM"}},
+            "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution",
+        ),
         ({"conv": {"obstacle": "is quantized (int8)"}}, "Conv1D 'conv' is quantized"),
         ({"pool": {"obstacle": "is adaptive pooling"}}, "MaxPooling1D 'pool' is adaptive pooling"),
         ({"pool": {"size": 30}}, "MaxPooling1D 'pool' covers its whole 30 map: global pooling"),
-        ({"pool": {"dtype": "bfloat16"}}, "'pool' turns float32 into bfloat16, which a swap would lose"),
-        ({"pool": {"channels_last": False}}, "Conv1D 'conv' and MaxPooling1D 'pool' differ in data_format"),
+        (
+            {"pool": {"dtype": "bfloat16"}},
+            "'pool' turns float32 into bfloat16, which a swap would lose",
+        ),
+        (
+            {"pool": {"channels_last": False}},
+            "Conv1D 'conv' and MaxPooling1D 'pool' differ in data_format",
+        ),
         (
             {"conv": {"kernel": 4, "in_front": frozenset({"ZeroPadding"})}},
             "'conv' would need Cropping1D, which this Keras",
@@ -119,7 +147,9 @@ def test_refusals(facts: dict[str, Any], words: str) -> None:
 def test_global_pooling_is_no_site() -> None:
     sketch = Sketch()
     sketch.global_pool(sketch.conv(sketch.input(32)), name="pool")
-    assert "GlobalAveragePooling1D 'pool' is global pooling, not a downsampling site" in refusal(sketch.graph())
+    assert "GlobalAveragePooling1D 'pool' is global pooling, not a downsampling site" in refusal(
+        sketch.graph()
+    )
 
 
 def test_a_map_is_covered_only_if_every_axis_is() -> None:
@@ -138,7 +168,10 @@ def test_something_else_upstream(upstream: str) -> None:
         x = getattr(sketch, upstream)(sketch.conv(x), name="before")
     found = sketch.calls[-1].label
     sketch.pool(x)
-    assert refusal(sketch.graph()) == f"no convolution stands behind MaxPooling1D 'pool': upstream is {found}"
+    assert (
+        refusal(sketch.graph())
+        == f"no convolution stands behind MaxPooling1D 'pool': upstream is {found}"
+    )
 
 
 def test_a_second_consumer_anywhere_between() -> None:
@@ -150,7 +183,9 @@ def test_a_second_consumer_anywhere_between() -> None:
         sketch.pool(chain[-1])
         sketch.opaque(chain[at], name="spy")
         owner = sketch.calls[sketch.tensors[chain[at]].producer].label
-        assert refusal(sketch.graph()) == f"the output of {owner} has a second consumer, Opaque 'spy'"
+        assert (
+            refusal(sketch.graph()) == f"the output of {owner} has a second consumer, Opaque 'spy'"
+        )
 
 
 def test_an_output_anywhere_between() -> None:
@@ -160,7 +195,10 @@ def test_an_output_anywhere_between() -> None:
         chain.append(sketch.relu(chain[-1]))
         last = sketch.pool(chain[-1])
         owner = sketch.calls[sketch.tensors[chain[at]].producer].label
-        assert refusal(sketch.graph(chain[at], last)) == f"the output of {owner} is also an output of the model"
+        assert (
+            refusal(sketch.graph(chain[at], last))
+            == f"the output of {owner} is also an output of the model"
+        )
 
 
 def test_a_dtype_between_does_not_matter_where_the_pool_keeps_it() -> None:

@@ -10,16 +10,25 @@ from keras_downswap.rules.pool_of_one_into_pool import RULE
 
 
 def test_it_promises_values() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, frozenset({"max_pool", "average_pool"}))
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.EXACT,
+        True,
+        frozenset({"max_pool", "average_pool"}),
+    )
 
 
 @pytest.mark.parametrize(
-    ("kind", "to", "wanted"), [("Max", "average_pool", "AveragePooling"), ("Average", "max_pool", "MaxPooling")]
+    ("kind", "to", "wanted"),
+    [("Max", "average_pool", "AveragePooling"), ("Average", "max_pool", "MaxPooling")],
 )
 def test_a_pool_of_one_changes_its_kind(kind: str, to: str, wanted: str) -> None:
     graph = pair(32, 9, pool={"size": 1, "stride": (2, 3), "kind": kind})
     (step,) = made(RULE.apply(graph, named(graph, "pool"), to))
-    assert (step.kind, step.settings["pool_size"], step.settings["strides"]) == (wanted, (1, 1), (2, 3))
+    assert (step.kind, step.settings["pool_size"], step.settings["strides"]) == (
+        wanted,
+        (1, 1),
+        (2, 3),
+    )
 
 
 def test_a_map_of_one_cell_is_no_global_pooling_here() -> None:

@@ -20,12 +20,23 @@ def apply(graph: Graph) -> Replacement:
 
 
 def test_it_promises_values_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, frozenset({"strided_conv", "cheapest"}))
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.EXACT,
+        True,
+        frozenset({"strided_conv", "cheapest"}),
+    )
 
 
 @pytest.mark.parametrize("kind", ["Max", "Average"])
 def test_the_stride_moves_into_the_convolution(kind: str) -> None:
-    answer = apply(pair(33, conv={"stride": 2, "activation": "relu"}, between=["relu"], pool={**ONE, "kind": kind}))
+    answer = apply(
+        pair(
+            33,
+            conv={"stride": 2, "activation": "relu"},
+            between=["relu"],
+            pool={**ONE, "kind": kind},
+        )
+    )
     (conv,) = made(answer)
     assert answer.chain == (1, 2, 3)
     assert set(answer.steps) == {1, 3}
@@ -50,7 +61,10 @@ def test_a_dilated_convolution_may_stay_where_nothing_strides() -> None:
     ("facts", "words"),
     [
         ({"pool": {}}, "'pool' has a window above 1, so it does not subsample"),
-        ({"conv": {"dilation": 2}, "pool": ONE}, "'conv' has dilation_rate .2,., and Keras has no convolution with"),
+        (
+            {"conv": {"dilation": 2}, "pool": ONE},
+            "'conv' has dilation_rate .2,., and Keras has no convolution with",
+        ),
         ({"conv": {"kind": "ConvLSTM"}, "pool": ONE}, "ConvLSTM1D 'conv' is no ordinary"),
         ({"conv": {"obstacle": "has LoRA enabled"}, "pool": ONE}, "Conv1D 'conv' has LoRA enabled"),
         ({"pool": {**ONE, "dtype": "float16"}}, "turns float32 into float16"),

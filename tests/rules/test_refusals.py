@@ -115,8 +115,18 @@ def test_a_shortcut_is_a_way_to_a_sum() -> None:
     sketch = Sketch()
     x = sketch.input(32, channels=4)
     a, b = sketch.conv(x, 1, 2, name="short"), sketch.conv(x, 3, 2, "same", name="long")
-    sketch.add("sum", "Add", Role.JOIN, (a, b), sketch.tensors[a].shape, "float32", settings={"linear": True})
-    short = next(s for s in find_sites(sketch.graph(), RULES, "identity_shortcut") if s.layers == ("short",))
+    sketch.add(
+        "sum",
+        "Add",
+        Role.JOIN,
+        (a, b),
+        sketch.tensors[a].shape,
+        "float32",
+        settings={"linear": True},
+    )
+    short = next(
+        s for s in find_sites(sketch.graph(), RULES, "identity_shortcut") if s.layers == ("short",)
+    )
     assert (short.rule, short.promise) == ("shortcut_into_pool", "approximate")
     (layer,) = made(short)
     assert (layer.kind, layer.name, layer.settings["pool_size"]) == ("MaxPooling", "short", (2,))

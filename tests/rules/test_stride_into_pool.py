@@ -31,7 +31,9 @@ def test_it_promises_shapes_with_the_same_weights() -> None:
     )
 
 
-@pytest.mark.parametrize(("to", "kind"), [("max_pool", "MaxPooling"), ("average_pool", "AveragePooling")])
+@pytest.mark.parametrize(
+    ("to", "kind"), [("max_pool", "MaxPooling"), ("average_pool", "AveragePooling")]
+)
 @pytest.mark.parametrize("last", [True, False])
 def test_the_stride_becomes_a_pool(to: str, kind: str, last: bool) -> None:
     graph = strided(33, 33, stride=(2, 3), padding="same", last=last)
@@ -57,7 +59,9 @@ def test_the_stride_becomes_a_pool(to: str, kind: str, last: bool) -> None:
         (32, "causal", "valid"), (None, "causal", "same"),
     ],
 )  # fmt: skip
-def test_the_pool_is_valid_where_that_has_the_same_length(n: int | None, conv: str, pool: str) -> None:
+def test_the_pool_is_valid_where_that_has_the_same_length(
+    n: int | None, conv: str, pool: str
+) -> None:
     assert made(apply(strided(n, padding=conv)))[1].settings["padding"] == pool
 
 
@@ -98,7 +102,10 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
     named_output, other = sketch.relu(x), sketch.conv(sketch.inputs[0], name="other")
     assert apply(sketch.graph(named_output, other)).chain == (1,)
     assert apply(sketch.graph(named_output)).chain == (1, 2)
-    with pytest.raises(Refused, match="'conv' is one of several outputs of the model: a layer behind it would rename"):
+    with pytest.raises(
+        Refused,
+        match="'conv' is one of several outputs of the model: a layer behind it would rename",
+    ):
         apply(sketch.graph(x, other))
     assert apply(sketch.graph(x)).chain == (1,)
     sketch.scope = 1
@@ -108,8 +115,14 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"kind": "ConvLSTM"}, "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution"),
-        ({"obstacle": "has LoRA enabled: merge its weights first"}, "Conv1D 'conv' has LoRA enabled"),
+        (
+            {"kind": "ConvLSTM"},
+            "ConvLSTM1D 'conv' is no ordinary, depthwise or separable convolution",
+        ),
+        (
+            {"obstacle": "has LoRA enabled: merge its weights first"},
+            "Conv1D 'conv' has LoRA enabled",
+        ),
     ],
 )
 def test_refusals(facts: dict[str, Any], words: str) -> None:

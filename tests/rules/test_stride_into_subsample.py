@@ -27,7 +27,11 @@ def strided(*sizes: int | None, last: bool = True, **facts: Any) -> Graph:
 
 
 def test_it_promises_values_with_the_same_weights() -> None:
-    assert (RULE.promise, RULE.verbatim, RULE.targets) == (Promise.EXACT, True, frozenset({"subsample"}))
+    assert (RULE.promise, RULE.verbatim, RULE.targets) == (
+        Promise.EXACT,
+        True,
+        frozenset({"subsample"}),
+    )
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -36,7 +40,11 @@ def test_a_valid_convolution_is_subsampled(last: bool) -> None:
     answer = apply(graph)
     conv, pool = made(answer)
     assert answer.steps == {1: (conv, pool)}
-    assert (conv.settings["strides"], conv.settings["padding"], conv.kernel) == ((1, 1), "valid", None)
+    assert (conv.settings["strides"], conv.settings["padding"], conv.kernel) == (
+        (1, 1),
+        "valid",
+        None,
+    )
     assert (pool.kind, pool.name) == ("MaxPooling", "conv_pool")
     assert pool.settings == {
         "pool_size": (1, 1), "strides": (2, 3), "padding": "valid",
@@ -63,7 +71,9 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
     sketch = Sketch()
     x = sketch.conv(sketch.input(32), stride=2)
     graph = sketch.graph(x, sketch.relu(x))
-    with pytest.raises(Refused, match="the output of Conv1D 'conv' is one of several outputs of the model"):
+    with pytest.raises(
+        Refused, match="the output of Conv1D 'conv' is one of several outputs of the model"
+    ):
         apply(graph)
 
 
@@ -72,7 +82,11 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
     [
         ((32,), {"kind": "ConvLSTM"}, "ConvLSTM1D 'conv' is no ordinary"),
         ((32,), {"obstacle": "is quantized"}, "Conv1D 'conv' is quantized"),
-        ((32, None), {"padding": "same"}, "padding='same' and stride 2 over an unknown length .spatial axis 1."),
+        (
+            (32, None),
+            {"padding": "same"},
+            "padding='same' and stride 2 over an unknown length .spatial axis 1.",
+        ),
         ((32,), {"padding": "same", "in_front": frozenset()}, "'conv' would need ZeroPadding1D"),
     ],
 )
@@ -93,10 +107,14 @@ axis = st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(3, 15))
 
 
 @given(st.lists(axis, min_size=2, max_size=3), st.sampled_from(("valid", "same")))
-def test_axes_of_their_own_geometry_keep_the_values(axes: list[tuple[int, ...]], padding: str) -> None:
+def test_axes_of_their_own_geometry_keep_the_values(
+    axes: list[tuple[int, ...]], padding: str
+) -> None:
     k, s, n = zip(*axes, strict=True)
     assume(all(placed(m, taps, stride, padding)[1] > 0 for taps, stride, m in axes))
     steps = made(apply(strided(*n, kernel=k, stride=s, padding=padding)))
     x = np.random.default_rng(0).standard_normal((*n, 2))
     kernel = np.random.default_rng(1).standard_normal((*k, 2, 3))
-    assert close(emitted(x, steps, kernel), convolved(x, kernel, [(stride, 1, padding) for stride in s]))
+    assert close(
+        emitted(x, steps, kernel), convolved(x, kernel, [(stride, 1, padding) for stride in s])
+    )

@@ -34,7 +34,10 @@ def test_a_wide_limit_takes_the_cheapest_forms(K: Any) -> None:
     _, report = swapped(network(K), 0.99)
     assert rules(report) == ["pool_into_stride", "pool_into_stride"]
     assert report.choices.forms == ("same", "same")
-    assert "'same' chosen to stay within max_drop=0.99 (alone, before the end-to-end fit: 'same' loses" in str(report)
+    assert (
+        "'same' chosen to stay within max_drop=0.99 (alone, before the end-to-end fit: 'same' loses"
+        in str(report)
+    )
     forms = [[option.form for option in group.options] for group in report.choices.groups]
     assert forms == [["same", "cover", "kept"], ["same", "cover", "wide", "kept"]]
     assert json.loads(report.to_json())["choices"]["trials"][0]["forms"] == ["same", "same"]
@@ -42,7 +45,10 @@ def test_a_wide_limit_takes_the_cheapest_forms(K: Any) -> None:
 
 def test_no_limit_on_exactness_keeps_everything(K: Any) -> None:
     old = network(K)
-    with pytest.warns(NothingSwapped, match="no form of 2 sites that was tried keeps to max_drop=0; the report says"):
+    with pytest.warns(
+        NothingSwapped,
+        match="no form of 2 sites that was tried keeps to max_drop=0; the report says",
+    ):
         new, report = swapped(old, 0.0)
     assert rules(report) == [None, None]
     assert all("kept to stay within max_drop=0 (" in site.reason for site in report.sites[:2])
@@ -67,7 +73,9 @@ def test_warnings_are_for_the_caller(K: Any, door: str) -> None:
     assert {w.filename for w in caught if w.category is NothingSwapped} == {__file__}
 
 
-def test_forms_are_mixed_and_what_is_returned_holds(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forms_are_mixed_and_what_is_returned_holds(
+    K: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(forms, "SHARE", 0.4)  # too hopeful here, so that there are several trials
     old = network(K)
     _, widest = swapped(old, 0.99)
@@ -84,11 +92,17 @@ def test_forms_are_mixed_and_what_is_returned_holds(K: Any, monkeypatch: pytest.
     assert ("pool0" in names) == (report.choices.forms[0] == "kept")
 
 
-def test_a_trial_is_distilled_where_there_is_enough(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_is_distilled_where_there_is_enough(
+    K: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(within, "LEAST", 30)
     monkeypatch.setattr(within, "STEPS", 1)
     _, report = swapped(network(K), 0.99, calibration_data=images(192))
-    assert [stage.name for stage in report.calibration.stages] == ["statistics", "least_squares", "distill"]
+    assert [stage.name for stage in report.calibration.stages] == [
+        "statistics",
+        "least_squares",
+        "distill",
+    ]
     assert report.calibration.stages[-1].note == "30 steps"
 
 
@@ -96,7 +110,11 @@ def test_sites_that_share_a_layer_take_one_form(K: Any) -> None:
     L = K.layers
     K.utils.set_random_seed(1)
     inputs = [K.Input((12, 12, 3), name=name) for name in "ab"]
-    conv, pool, ends = L.Conv2D(6, 3, padding="same", activation="relu", name="conv"), L.MaxPooling2D(2), []
+    conv, pool, ends = (
+        L.Conv2D(6, 3, padding="same", activation="relu", name="conv"),
+        L.MaxPooling2D(2),
+        [],
+    )
     for x in inputs:
         ends.append(L.GlobalAveragePooling2D()(pool(conv(x))))
     model = K.Model(inputs, L.Dense(3)(L.Concatenate()(ends)))
@@ -120,7 +138,9 @@ def test_the_note_on_few_samples(K: Any) -> None:
     L = K.layers
     inputs = K.Input((12, 12, 3))
     x = L.Flatten()(L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu")(inputs)))
-    model = K.Model(inputs, L.Dense(4, activation="softmax", kernel_initializer=lambda *a, **k: wide(a[0]))(x))
+    model = K.Model(
+        inputs, L.Dense(4, activation="softmax", kernel_initializer=lambda *a, **k: wide(a[0]))(x)
+    )
     _, report = swapped(model, 0.9)
     assert report.choices.kinds == ("classes",)
     assert "note" not in str(report.choices)
@@ -157,7 +177,9 @@ def test_a_limit_on_a_batch_that_is_larger_than_what_is_held_out(K: Any) -> None
     model = K.Model(inputs, L.Dense(3)(L.Flatten()(x)))
     _, report = swapped(model, 0.99, calibration_data=images(96))
     assert report.calibration.held_out == 32
-    with pytest.raises(BadRequest, match="do not fill one batch of 32, the only size that the model takes"):
+    with pytest.raises(
+        BadRequest, match="do not fill one batch of 32, the only size that the model takes"
+    ):
         swapped(model, 0.99, calibration_data=images(40))
 
 
@@ -170,7 +192,9 @@ def test_time_that_is_up_keeps_everything(K: Any) -> None:
 
 
 @pytest.mark.parametrize(("at", "trials"), [("fit_layers", 0), ("distill", 1)])
-def test_ctrl_c_returns_what_holds(K: Any, monkeypatch: pytest.MonkeyPatch, at: str, trials: int) -> None:
+def test_ctrl_c_returns_what_holds(
+    K: Any, monkeypatch: pytest.MonkeyPatch, at: str, trials: int
+) -> None:
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt
 
@@ -193,8 +217,14 @@ def kept(plan: Any) -> Any:
         ({"max_drop": 1.5}, "expected 0 <= max_drop < 1, received 1.5"),
         ({"max_drop": -0.1}, "expected 0 <= max_drop < 1, received -0.1"),
         ({"max_drop": 0.01}, "expected calibration_data .*, received none"),
-        ({"max_drop": 0.01, "calibration_data": 1, "method": "wide"}, "expected method='auto' and kernel='same', rec"),
-        ({"max_drop": 0.01, "calibration_data": 1, "kernel": "cover"}, "received method='auto' and kernel='cover'"),
+        (
+            {"max_drop": 0.01, "calibration_data": 1, "method": "wide"},
+            "expected method='auto' and kernel='same', rec",
+        ),
+        (
+            {"max_drop": 0.01, "calibration_data": 1, "kernel": "cover"},
+            "received method='auto' and kernel='cover'",
+        ),
         ({"max_drop": 0.01, "calibration_data": np.zeros((9, 5, 5, 3))}, "expected .*12"),
     ],
 )

@@ -45,7 +45,9 @@ def _fire(K: Any, x: Any, squeeze: int, expand: int, name: str) -> Any:
     return layers.Concatenate(name=f"{name}_concat")([narrow, wide])
 
 
-def fishnet_like(K: Any, input_shape: Shape = (32, 32, 3), classes: int = 10, width: int = 16) -> Any:
+def fishnet_like(
+    K: Any, input_shape: Shape = (32, 32, 3), classes: int = 10, width: int = 16
+) -> Any:
     """Builds a small network after FishNet (Sun et al. 2018): tail, body, head; max pools, no strided convolution.
 
     Args:
@@ -109,7 +111,9 @@ def _residual(K: Any, x: Any, filters: int, name: str) -> Any:
 
 def _refine(K: Any, x: Any, name: str) -> Any:
     deep = _bottleneck(K, _norm_relu(K, x, f"{name}_pre"), x.shape[-1] // 2, name)
-    return K.layers.Add(name=f"{name}_add")([_sum_adjacent_channels(K, x, 2, f"{name}_reduce"), deep])
+    return K.layers.Add(name=f"{name}_add")(
+        [_sum_adjacent_channels(K, x, 2, f"{name}_reduce"), deep]
+    )
 
 
 def _bottleneck(K: Any, active: Any, filters: int, name: str) -> Any:
@@ -131,7 +135,9 @@ def _sum_adjacent_channels(K: Any, x: Any, group: int, name: str) -> Any:
     kept = x.shape[-1] // group
     reduce = K.layers.Conv2D(kept, 1, use_bias=False, trainable=False, name=name)
     reduced = reduce(x)
-    reduce.set_weights([np.repeat(np.eye(kept, dtype=np.float32), group, axis=0)[np.newaxis, np.newaxis]])
+    reduce.set_weights(
+        [np.repeat(np.eye(kept, dtype=np.float32), group, axis=0)[np.newaxis, np.newaxis]]
+    )
     return reduced
 
 
@@ -175,14 +181,18 @@ def _block_d(K: Any, x: Any, inner: int, stride: int, name: str) -> Any:
     deep = _conv_norm(K, deep, 4 * inner, 1, 1, f"{name}_3")
     shortcut = x
     if stride > 1:
-        shortcut = K.layers.AveragePooling2D(2, strides=2, padding="same", name=f"{name}_shortcut_pool")(shortcut)
+        shortcut = K.layers.AveragePooling2D(
+            2, strides=2, padding="same", name=f"{name}_shortcut_pool"
+        )(shortcut)
     if x.shape[-1] != 4 * inner:
         shortcut = _conv_norm(K, shortcut, 4 * inner, 1, 1, f"{name}_shortcut")
     return K.layers.ReLU(name=f"{name}_relu")(K.layers.Add(name=f"{name}_add")([shortcut, deep]))
 
 
 def _conv_norm(K: Any, x: Any, filters: int, kernel: int, stride: int, name: str) -> Any:
-    conv = K.layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv")
+    conv = K.layers.Conv2D(
+        filters, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
+    )
     return K.layers.BatchNormalization(name=f"{name}_bn")(conv(x))
 
 

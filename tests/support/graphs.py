@@ -38,8 +38,12 @@ class Sketch:
     tensors: list[Tensor] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
 
-    def input(self, *sizes: int | None, channels: int = 2, dtype: str = "float32", name: str = "input") -> int:
-        self.inputs.append(self.add(name, "InputLayer", Role.INPUT, (), self.shaped(sizes, channels), dtype))
+    def input(
+        self, *sizes: int | None, channels: int = 2, dtype: str = "float32", name: str = "input"
+    ) -> int:
+        self.inputs.append(
+            self.add(name, "InputLayer", Role.INPUT, (), self.shaped(sizes, channels), dtype)
+        )
         return self.inputs[-1]
 
     def conv(
@@ -62,11 +66,19 @@ class Sketch:
         rank = self.rank(x)
         sizes = (axes(value, rank) for value in (kernel, stride, dilation))
         windows = tuple(Window(k, s, d, padding) for k, s, d in zip(*sizes, strict=True))
-        settings = {"filters": filters, "groups": groups, "use_bias": use_bias, "activation": activation, "kind": kind}
+        settings = {
+            "filters": filters,
+            "groups": groups,
+            "use_bias": use_bias,
+            "activation": activation,
+            "kind": kind,
+        }
         settings |= {"depth_multiplier": 1}
         settings["layers_in_front"] = in_front
         role = Role.OTHER_CONV if kind == "ConvLSTM" else Role.CONV
-        return self.slide(x, name, f"{kind}{rank}D", role, windows, filters, settings=settings, **facts)
+        return self.slide(
+            x, name, f"{kind}{rank}D", role, windows, filters, settings=settings, **facts
+        )
 
     def pool(
         self,
@@ -93,13 +105,26 @@ class Sketch:
         )
 
     def pad(self, x: int, *cells: tuple[int, int], name: str = "pad") -> int:
-        sizes = [None if n is None else n + sum(pair) for n, pair in zip(self.sizes(x), cells, strict=True)]
+        sizes = [
+            None if n is None else n + sum(pair)
+            for n, pair in zip(self.sizes(x), cells, strict=True)
+        ]
         shape, kind = self.shaped(sizes, self.channels(x)), f"ZeroPadding{self.rank(x)}D"
-        return self.add(name, kind, Role.RESIZE, (x,), shape, self.tensors[x].dtype, settings={"cells": cells})
+        return self.add(
+            name, kind, Role.RESIZE, (x,), shape, self.tensors[x].dtype, settings={"cells": cells}
+        )
 
     def global_pool(self, x: int, name: str = "gap", **facts: Any) -> int:
         shape, dtype = (None, self.channels(x)), self.tensors[x].dtype
-        return self.add(name, f"GlobalAveragePooling{self.rank(x)}D", Role.GLOBAL_POOL, (x,), shape, dtype, **facts)
+        return self.add(
+            name,
+            f"GlobalAveragePooling{self.rank(x)}D",
+            Role.GLOBAL_POOL,
+            (x,),
+            shape,
+            dtype,
+            **facts,
+        )
 
     def relu(self, x: int, name: str = "relu", **facts: Any) -> int:
         return self.each(x, name, "ReLU", Role.POINTWISE, **facts)
@@ -107,7 +132,9 @@ class Sketch:
     def batch_norm(self, x: int, name: str = "bn", axis: int | None = None, **facts: Any) -> int:
         rank = len(self.tensors[x].shape)
         own = (rank - 1 if self.channels_last else 1) if axis is None else axis % rank
-        return self.each(x, name, "BatchNormalization", Role.LINEAR, settings={"axis": own}, **facts)
+        return self.each(
+            x, name, "BatchNormalization", Role.LINEAR, settings={"axis": own}, **facts
+        )
 
     def dropout(self, x: int, name: str = "dropout", **facts: Any) -> int:
         return self.each(x, name, "Dropout", Role.LINEAR, **facts)
@@ -121,15 +148,21 @@ class Sketch:
 
     def nested(self, x: int, inner: Graph, name: str, **facts: Any) -> int:
         out = inner.tensors[inner.outputs[0]]
-        return self.add(name, "Functional", Role.MODEL, (x,), out.shape, out.dtype, inner=inner, **facts)
+        return self.add(
+            name, "Functional", Role.MODEL, (x,), out.shape, out.dtype, inner=inner, **facts
+        )
 
     def again(self, call: Call, *xs: int) -> int:
         """Calls a layer once more (or, in another sketch, over again) on other tensors."""
-        facts = {name: getattr(call, name) for name in ("layer", "settings", "hidden", "frozen_training")}
+        facts = {
+            name: getattr(call, name) for name in ("layer", "settings", "hidden", "frozen_training")
+        }
         if call.windows:
             facts["filters"] = call.settings.get("filters")
             return self.slide(xs[0], call.name, call.class_name, call.role, call.windows, **facts)
-        return self.add(call.name, call.class_name, call.role, xs, self.tensors[xs[0]].shape, "float32", **facts)
+        return self.add(
+            call.name, call.class_name, call.role, xs, self.tensors[xs[0]].shape, "float32", **facts
+        )
 
     def graph(self, *outputs: int) -> Graph:
         parts = tuple(self.calls), tuple(self.tensors), tuple(self.inputs)
@@ -151,7 +184,9 @@ class Sketch:
     def shaped(self, sizes: Sequence[int | None], channels: int | None) -> Shape:
         return (None, *sizes, channels) if self.channels_last else (None, channels, *sizes)
 
-    def each(self, x: int, name: str, class_name: str, role: Role, dtype: str | None = None, **facts: Any) -> int:
+    def each(
+        self, x: int, name: str, class_name: str, role: Role, dtype: str | None = None, **facts: Any
+    ) -> int:
         tensor = self.tensors[x]
         return self.add(name, class_name, role, (x,), tensor.shape, dtype or tensor.dtype, **facts)
 
@@ -166,18 +201,38 @@ class Sketch:
         dtype: str | None = None,
         **facts: Any,
     ) -> int:
-        sizes = [None if n is None else w.law(n) for n, w in zip(self.sizes(x), windows, strict=True)]
+        sizes = [
+            None if n is None else w.law(n) for n, w in zip(self.sizes(x), windows, strict=True)
+        ]
         shape = self.shaped(sizes, filters or self.channels(x))
-        return self.add(name, class_name, role, (x,), shape, dtype or self.tensors[x].dtype, windows=windows, **facts)
+        return self.add(
+            name,
+            class_name,
+            role,
+            (x,),
+            shape,
+            dtype or self.tensors[x].dtype,
+            windows=windows,
+            **facts,
+        )
 
     def add(
-        self, name: str, class_name: str, role: Role, xs: Sequence[int], shape: Shape, dtype: str, **facts: Any
+        self,
+        name: str,
+        class_name: str,
+        role: Role,
+        xs: Sequence[int],
+        shape: Shape,
+        dtype: str,
+        **facts: Any,
     ) -> int:
         index = len(self.calls)
         facts = {"channels_last": self.channels_last, **facts}
         number = facts.pop("layer") if "layer" in facts else next(self.numbers)
         self.tensors.append(Tensor(shape, dtype, index))
-        self.calls.append(Call(index, number, name, class_name, role, tuple(xs), (self.last,), **facts))
+        self.calls.append(
+            Call(index, number, name, class_name, role, tuple(xs), (self.last,), **facts)
+        )
         return self.last
 
 
@@ -205,7 +260,12 @@ def made(answer: Site | Replacement | None) -> list[Make]:
     """Returns the layers that a swap makes, in graph order."""
     replacement = answer.replacement if isinstance(answer, Site) else answer
     assert replacement is not None, "the site is kept"
-    return [s for index in sorted(replacement.steps) for s in replacement.steps[index] if isinstance(s, Make)]
+    return [
+        s
+        for index in sorted(replacement.steps)
+        for s in replacement.steps[index]
+        if isinstance(s, Make)
+    ]
 
 
 @cache
@@ -237,7 +297,9 @@ def fixed_kernel(step: Make, depth: int) -> Any:
     return dense
 
 
-def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]], bias: float = 0.5) -> Any:
+def convolved(
+    x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]], bias: float = 0.5
+) -> Any:
     """Convolves in float64 and adds a bias; one (stride, dilation, padding) per axis of x but the last."""
     cuts = []
     for axis, (s, d, padding) in enumerate(windows):
@@ -247,7 +309,9 @@ def convolved(x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]], bias
         x = np.pad(x, [(left, end) if a == axis else (0, 0) for a in range(x.ndim)])
         cuts.append([slice(t * d, t * d + (out - 1) * s + 1, s) for t in range(k)])
     taps = np.ndindex(*kernel.shape[:-2])
-    return bias + sum(x[tuple(cut[t] for cut, t in zip(cuts, tap, strict=True))] @ kernel[tap] for tap in taps)
+    return bias + sum(
+        x[tuple(cut[t] for cut, t in zip(cuts, tap, strict=True))] @ kernel[tap] for tap in taps
+    )
 
 
 def averages(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
@@ -274,16 +338,22 @@ def emitted(x: Any, steps: Sequence[Make], kernel: Any) -> Any:
     for step in steps:
         s, rank = step.settings, x.ndim - 1
         if step.convolves:
-            windows = list(zip(s["strides"], s["dilation_rate"], [s["padding"]] * rank, strict=True))
+            windows = list(
+                zip(s["strides"], s["dilation_rate"], [s["padding"]] * rank, strict=True)
+            )
             if step.fixed is None:
                 x = convolved(x, step.kernel(kernel) if step.kernel else kernel, windows)
             else:
                 x = convolved(x, fixed_kernel(step, x.shape[-1]), windows, bias=0)
                 x = np.maximum(x, 0) if s["activation"] == "relu" else x
         elif step.kind == "AveragePooling":
-            x = averages(x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)])
+            x = averages(
+                x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)]
+            )
         elif step.kind == "MaxPooling":
-            x = maxima(x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)])
+            x = maxima(
+                x, [(p, q, s["padding"]) for p, q in zip(s["pool_size"], s["strides"], strict=True)]
+            )
         else:
             cells = s["padding" if step.kind == "ZeroPadding" else "cropping"]
             pairs = [cells] if rank == 1 else cells

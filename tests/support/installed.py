@@ -13,7 +13,9 @@ def skip_if_newer_than_installed(origin: Origin) -> None:
     """Skip the running test where a file was written by a newer Keras, which an older one need not read."""
     here = importlib.import_module(origin.keras).__version__
     if _minor(origin.version) > _minor(here):
-        pytest.skip(f"{origin.path.name} was written by {origin.keras} {origin.version}, and {here} is installed")
+        pytest.skip(
+            f"{origin.path.name} was written by {origin.keras} {origin.version}, and {here} is installed"
+        )
 
 
 def _minor(version: str) -> tuple[int, ...]:

@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from support.looking import BACKEND, CONVS, array, is_sequential, owed, owned, parts, root_of, unwrapped
+from support.looking import (
+    BACKEND,
+    CONVS,
+    array,
+    is_sequential,
+    owed,
+    owned,
+    parts,
+    root_of,
+    unwrapped,
+)
 
 from keras_downswap import NothingSwapped, Report, swap_downsampling
 from keras_downswap.planning.sites import Site
@@ -48,7 +58,9 @@ def boundary(model: Any) -> Any:
     """Return names, structure, shapes and dtypes of inputs and outputs."""
     plain = is_sequential(model)
     given, made = (model.inputs, model.outputs) if plain else (model.input, model.output)
-    facts = tf.nest.map_structure(lambda t: str((tuple(t.shape), getattr(t.dtype, "name", t.dtype))), (given, made))
+    facts = tf.nest.map_structure(
+        lambda t: str((tuple(t.shape), getattr(t.dtype, "name", t.dtype))), (given, made)
+    )
     names = list(getattr(model, "output_names", ())), [t.name.split("/")[0] for t in model.inputs]
     return facts, names
 
@@ -69,8 +81,13 @@ def bits(variable: Any) -> tuple[Any, ...]:
 def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> None:
     """Every weight outside the layers excepted by path is bit-equal under the same path, and none was added."""
     excepted = set(except_layers)
-    weighted = ({p: getattr(lay, "weights", ()) for p, lay in parts(m) if p not in excepted} for m in (old, new))
-    olds, news = ({path: weights for path, weights in found.items() if weights} for found in weighted)
+    weighted = (
+        {p: getattr(lay, "weights", ()) for p, lay in parts(m) if p not in excepted}
+        for m in (old, new)
+    )
+    olds, news = (
+        {path: weights for path, weights in found.items() if weights} for found in weighted
+    )
     assert news.keys() == olds.keys()
     for path, weights in olds.items():
         assert len(news[path]) == len(weights), f"{path}: number of weights"
@@ -81,11 +98,23 @@ def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> Non
 def assert_nothing_shared(old: Any, new: Any) -> None:
     """No variable, layer or node is used by both models, through whatever attribute, closure or call argument."""
     common = owned(old).keys() & (mine := owned(new)).keys()
-    assert not common, f"shared: {[type(mine[i]).__name__ + ' ' + str(getattr(mine[i], 'name', '')) for i in common]}"
+    assert not common, (
+        f"shared: {[type(mine[i]).__name__ + ' ' + str(getattr(mine[i], 'name', '')) for i in common]}"
+    )
 
 
-COMPOSING = ("average_pool_into_kernel", "average_pool_into_next_kernel", "average_pool_into_polyphase")
-COMPOSING += ("stride_into_depth", "shortcut_into_pool", "kernel_into_larger", "pool_into_cover", "pool_into_wide")
+COMPOSING = (
+    "average_pool_into_kernel",
+    "average_pool_into_next_kernel",
+    "average_pool_into_polyphase",
+)
+COMPOSING += (
+    "stride_into_depth",
+    "shortcut_into_pool",
+    "kernel_into_larger",
+    "pool_into_cover",
+    "pool_into_wide",
+)
 FIXED = (
     "average_pool_into_depthwise",
     "extra_conv",
@@ -100,15 +129,23 @@ def composed(old: Any, new: Any, report: Report) -> set[str]:
     found: set[str] = set()
     for model, rules in ((old, COMPOSING), (new, COMPOSING + FIXED)):
         bounded = report.to.startswith("profile:")
-        sites = [site for site in report.sites if bounded or any(rule in str(site.rule) for rule in rules)]
+        sites = [
+            site
+            for site in report.sites
+            if bounded or any(rule in str(site.rule) for rule in rules)
+        ]
         named = [re.escape(name) for site in sites for name in site.layers]
         more = r"(_round\d+|_blur|_narrow)"
         wrapped = [f"{name.rpartition('/')[0]}{more}(_\\d+)?/.*" for name in named if "/" in name]
         stems = re.compile(
-            rf"({'|'.join(named)}){more}?(_\d+)?" + "".join(f"|{w}" for w in wrapped) if named else "(?!)"
+            rf"({'|'.join(named)}){more}?(_\d+)?" + "".join(f"|{w}" for w in wrapped)
+            if named
+            else "(?!)"
         )
         kinds = [(path, layer, type(unwrapped(layer)).__name__) for path, layer in parts(model)]
-        remade = {id(layer) for path, layer, kind in kinds if stems.fullmatch(path) and kind in CONVS}
+        remade = {
+            id(layer) for path, layer, kind in kinds if stems.fullmatch(path) and kind in CONVS
+        }
         found |= {path for path, layer, _ in kinds if id(layer) in remade}
     return found
 
@@ -155,9 +192,17 @@ def assert_untouched(before: Snapshot, model: Any) -> None:
 @contextmanager
 def at_rest(model: Any) -> Iterator[None]:
     """Give a model back the state (of stateful layers, of statistics and seeds) that it had before a run."""
-    states = [getattr(layer, "states", None) for _, layer in (parts(model) if hasattr(model, "layers") else ())]
-    moving = [*getattr(model, "variables", ()), *(v for v in tf.nest.flatten(states) if hasattr(v, "assign"))]
-    before = [(variable, array(variable).copy()) for variable in moving if hasattr(variable, "assign")]
+    states = [
+        getattr(layer, "states", None)
+        for _, layer in (parts(model) if hasattr(model, "layers") else ())
+    ]
+    moving = [
+        *getattr(model, "variables", ()),
+        *(v for v in tf.nest.flatten(states) if hasattr(v, "assign")),
+    ]
+    before = [
+        (variable, array(variable).copy()) for variable in moving if hasattr(variable, "assign")
+    ]
     yield
     for variable, value in before:
         if array(variable).tobytes() != value.tobytes():
@@ -175,38 +220,54 @@ def assert_same_values(old: Any, new: Any, x: Any, rtol: float) -> None:
     olds, news = values(old, x), values(new, x)
     assert len(olds) == len(news)
     for number, (a, b) in enumerate(zip(olds, news, strict=True)):
-        assert (a.shape, a.dtype) == (b.shape, b.dtype), f"output {number}: {a.shape} {a.dtype}, {b.shape} {b.dtype}"
+        assert (a.shape, a.dtype) == (b.shape, b.dtype), (
+            f"output {number}: {a.shape} {a.dtype}, {b.shape} {b.dtype}"
+        )
         if rtol == 0 or a.dtype.kind not in "fV":
             assert a.tobytes() == b.tobytes() if a.dtype.kind != "O" else a.tolist() == b.tolist()
             continue
         one, two = a.astype(np.float64), b.astype(np.float64)
         worst, scale = np.abs(one - two).max(), np.abs(one).max()
-        assert worst <= rtol * scale, f"output {number}: differs by {worst:.1e} at scale {scale:.1e}"
+        assert worst <= rtol * scale, (
+            f"output {number}: differs by {worst:.1e} at scale {scale:.1e}"
+        )
 
 
 def assert_close(olds: list[Any], news: list[Any], tolerance: float) -> None:
     """Outputs agree within a tolerance of the largest of them all, bit by bit where it is 0."""
-    scale = max([1.0, *(float(np.abs(y[np.isfinite(y)].astype(np.float64)).max(initial=0)) for y in olds)])
+    scale = max(
+        [1.0, *(float(np.abs(y[np.isfinite(y)].astype(np.float64)).max(initial=0)) for y in olds)]
+    )
     for number, (a, b) in enumerate(zip(olds, news, strict=True)):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         if tolerance == 0:
             assert a.tobytes() == b.tobytes(), f"output {number} is not the same, bit by bit"
-        np.testing.assert_allclose(b.astype(np.float64), a.astype(np.float64), rtol=0, atol=tolerance * scale)
+        np.testing.assert_allclose(
+            b.astype(np.float64), a.astype(np.float64), rtol=0, atol=tolerance * scale
+        )
 
 
 def assert_accounted(model: Any, report: Report) -> None:
     """The report has an entry for every pool and strided convolution, and says of each kept one why."""
     for names in owed(model):
         wanted = [together if report.to == "strided_conv" else together[-1:] for together in names]
-        found = any({*one} <= {*site.layers} or _stands_alone(one[-1], site) for one in wanted for site in report.sites)
+        found = any(
+            {*one} <= {*site.layers} or _stands_alone(one[-1], site)
+            for one in wanted
+            for site in report.sites
+        )
         assert found, f"{names} is missing in\n{report}"
     for site in report.sites:
-        assert site.status == "swapped" or len(site.reason) > 10, f"{site.layers} is kept without a reason"
+        assert site.status == "swapped" or len(site.reason) > 10, (
+            f"{site.layers} is kept without a reason"
+        )
 
 
 def _stands_alone(pool: str, site: Site) -> bool:
     """Tell whether a site need not mention the convolution in front of its pool."""
-    return pool in site.layers and (site.status == "swapped" or (pool == site.layers[0] and len(site.layers) > 1))
+    return pool in site.layers and (
+        site.status == "swapped" or (pool == site.layers[0] and len(site.layers) > 1)
+    )
 
 
 def assert_survives_saving(model: Any, tmp_path: Path) -> None:
@@ -238,5 +299,7 @@ def assert_idempotent(model: Any, to: str, method: Any = "auto", **options: Any)
     warned = [w for w in caught if w.category is NothingSwapped]
     assert warned, f"it swapped again:\n{report}"
     assert "nothing was swapped" in str(warned[0].message)
-    assert [(p, type(lay)) for p, lay in parts(again)] == [(p, type(lay)) for p, lay in parts(model)]
+    assert [(p, type(lay)) for p, lay in parts(again)] == [
+        (p, type(lay)) for p, lay in parts(model)
+    ]
     assert_weights_kept(model, again, ())

@@ -14,7 +14,9 @@ import tensorflow as tf
 
 POOLS = frozenset(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3))
 GLOBAL_POOLS = frozenset(f"Global{pool}" for pool in POOLS)
-CONVS = frozenset(f"{kind}Conv{rank}D" for kind in ("", "Depthwise", "Separable") for rank in (1, 2, 3))
+CONVS = frozenset(
+    f"{kind}Conv{rank}D" for kind in ("", "Depthwise", "Separable") for rank in (1, 2, 3)
+)
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 OWNED = frozenset({"Layer", "Operation", "Node", "KerasVariable"})
 
@@ -112,9 +114,15 @@ def owed(model: Any) -> list[set[tuple[str, ...]]]:
             strided = strides > 1 if isinstance(strides, int) else max(strides) > 1
             if kind in POOLS | GLOBAL_POOLS or (kind in CONVS and strided):
                 entries.setdefault((id(layer), False), set()).add((name,))
-            conv = unwrapped(before) if layer is wrapped and (outer is wrapped or type(before) is type(outer)) else None
+            conv = (
+                unwrapped(before)
+                if layer is wrapped and (outer is wrapped or type(before) is type(outer))
+                else None
+            )
             if kind in POOLS and type(conv).__name__ in CONVS:
-                folder = path.removesuffix(wrapped.name).removesuffix(f"{outer.name}/" if outer is not wrapped else "")
+                folder = path.removesuffix(wrapped.name).removesuffix(
+                    f"{outer.name}/" if outer is not wrapped else ""
+                )
                 behind = before.name if conv is before else f"{before.name}/{conv.name}"
                 entries.setdefault((id(layer), True), set()).add((folder + behind, name))
     return list(entries.values())

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from support.zoo import arguments, boundaries, branches, calls, chains, classes, kinds, names, nesting, pools, state
+from support.zoo import (
+    arguments,
+    boundaries,
+    branches,
+    calls,
+    chains,
+    classes,
+    kinds,
+    names,
+    nesting,
+    pools,
+    state,
+)
 from support.zoo.chains import chain
 from support.zoo.trap import TRAPS as ZOO
 from support.zoo.trap import Trap, randomised

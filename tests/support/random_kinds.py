@@ -13,7 +13,19 @@ RARE: tuple[dict[str, Any], ...] = (
     {"kernel_regularizer": "l2"}, {"activity_regularizer": "l2"}, {"kernel_constraint": "non_neg"},
     {"trainable": False},
 )  # fmt: skip
-CHANGING = ("Depthwise", "Separable", "Transpose", "Pad", "Crop", "Global", "Dense", "Time", "Flatten", "Up", "Permute")
+CHANGING = (
+    "Depthwise",
+    "Separable",
+    "Transpose",
+    "Pad",
+    "Crop",
+    "Global",
+    "Dense",
+    "Time",
+    "Flatten",
+    "Up",
+    "Permute",
+)
 STEPS = (0, 1, 2, 5)
 """By how much the unknown lengths of the samples differ from the first one."""
 POINTWISE = (
@@ -31,10 +43,14 @@ def sizes(draw: st.DrawFn, space: tuple[Dim, ...], most: int, low: int = 1) -> t
     return tuple(draw(st.integers(min(low, least(n)), max(1, min(most, least(n))))) for n in space)
 
 
-def convolution(draw: st.DrawFn, spec: Spec, given: dict[str, Any], strided: bool | None = None) -> Layer:
+def convolution(
+    draw: st.DrawFn, spec: Spec, given: dict[str, Any], strided: bool | None = None
+) -> Layer:
     """Draw an ordinary convolution that fits a tensor."""
     moved = given.get("data_format") == "channels_first"
-    channels, space = (spec.shape[0], spec.shape[1:]) if moved else (spec.shape[-1], spec.shape[:-1])
+    channels, space = (
+        (spec.shape[0], spec.shape[1:]) if moved else (spec.shape[-1], spec.shape[:-1])
+    )
     rank = len(space)
     kernel = sizes(draw, space, 4 if rank < 3 else 3)
     strides, dilation = (1,) * rank, (1,) * rank
@@ -66,10 +82,20 @@ def convolution(draw: st.DrawFn, spec: Spec, given: dict[str, Any], strided: boo
 def pool(draw: st.DrawFn, spec: Spec, given: dict[str, Any]) -> Layer:
     """Draw a pool that fits a tensor: equal to its stride, overlapping, with gaps, of size 1."""
     space = spec.shape[1:] if given.get("data_format") == "channels_first" else spec.shape[:-1]
-    size = (1,) * len(space) if draw(st.sampled_from(range(7))) == 6 else sizes(draw, space, 4, low=2)
-    kind, padding = draw(st.sampled_from(("Max", "Average", "Average"))), draw(st.sampled_from(("valid", "same")))
-    strides = size if draw(st.booleans()) and set(size) != {1} else sizes(draw, (3,) * len(space), 3)
-    return Layer(f"{kind}Pooling{len(space)}D", {"pool_size": size, "strides": strides, "padding": padding, **given})
+    size = (
+        (1,) * len(space) if draw(st.sampled_from(range(7))) == 6 else sizes(draw, space, 4, low=2)
+    )
+    kind, padding = (
+        draw(st.sampled_from(("Max", "Average", "Average"))),
+        draw(st.sampled_from(("valid", "same"))),
+    )
+    strides = (
+        size if draw(st.booleans()) and set(size) != {1} else sizes(draw, (3,) * len(space), 3)
+    )
+    return Layer(
+        f"{kind}Pooling{len(space)}D",
+        {"pool_size": size, "strides": strides, "padding": padding, **given},
+    )
 
 
 def pointwise(draw: st.DrawFn, spec: Spec, given: dict[str, Any]) -> Layer | None:
@@ -79,7 +105,11 @@ def pointwise(draw: st.DrawFn, spec: Spec, given: dict[str, Any]) -> Layer | Non
     rank, channel = len(spec.shape), 1 if moved else len(spec.shape)
     axis = channel if draw(st.integers(0, 5)) else draw(st.integers(1, rank))
     depth = spec.shape[axis - 1]
-    if kind in ("BatchNormalization", "LayerNormalization", "GroupNormalization") and not isinstance(depth, int):
+    if kind in (
+        "BatchNormalization",
+        "LayerNormalization",
+        "GroupNormalization",
+    ) and not isinstance(depth, int):
         return None
     if kind == "SpatialDropout":
         if rank == 1:
@@ -87,8 +117,14 @@ def pointwise(draw: st.DrawFn, spec: Spec, given: dict[str, Any]) -> Layer | Non
         form = {"data_format": "channels_first"} if moved and rank > 2 else {}
         return Layer(f"SpatialDropout{rank - 1}D", {"rate": 0.5, **form, **given})
     if kind == "PReLU":
-        shared = [a for a in range(1, rank) if a != channel or moved] if draw(st.booleans()) else [1]
-        shared = shared if spec.known and draw(st.integers(0, 3)) == 0 else [a for a in range(1, rank + 1) if a != axis]
+        shared = (
+            [a for a in range(1, rank) if a != channel or moved] if draw(st.booleans()) else [1]
+        )
+        shared = (
+            shared
+            if spec.known and draw(st.integers(0, 3)) == 0
+            else [a for a in range(1, rank + 1) if a != axis]
+        )
         if not isinstance(depth, int):
             return None
         return Layer(kind, {"alpha_initializer": "ones", "shared_axes": shared, **given})
@@ -140,7 +176,10 @@ def other(draw: st.DrawFn, spec: Spec, given: dict[str, Any]) -> Layer | None:
         inner = Spec(spec.shape[1:])
         if rank < 2 or not spec.known or moved:
             return None
-        return Layer("TimeDistributed", {"layer": draw(st.sampled_from((convolution, pool)))(draw, inner, {})})
+        return Layer(
+            "TimeDistributed",
+            {"layer": draw(st.sampled_from((convolution, pool)))(draw, inner, {})},
+        )
     if kind == "Global":
         what = draw(st.sampled_from(("Max", "Average")))
         return Layer(f"Global{what}Pooling{rank}D", {"keepdims": draw(st.booleans()), **given})
@@ -158,37 +197,60 @@ def _reshape(spec: Spec, plain: dict[str, Any]) -> Layer | None:
     """Return the layer that makes one axis of the first two."""
     if spec.rank < 2 or not spec.known:
         return None
-    return Layer("Reshape", {"target_shape": (least(spec.shape[0]) * least(spec.shape[1]), *spec.shape[2:]), **plain})
+    return Layer(
+        "Reshape",
+        {"target_shape": (least(spec.shape[0]) * least(spec.shape[1]), *spec.shape[2:]), **plain},
+    )
 
 
-def _other_convolution(draw: st.DrawFn, kind: str, space: tuple[Dim, ...], given: dict[str, Any]) -> Layer | None:
+def _other_convolution(
+    draw: st.DrawFn, kind: str, space: tuple[Dim, ...], given: dict[str, Any]
+) -> Layer | None:
     rank, padding = len(space), draw(st.sampled_from(("valid", "same")))
-    stride = draw(st.integers(1, 2))  # a depthwise convolution of unequal strides does not run on every CPU
-    settings = {"kernel_size": sizes(draw, space, 3), "strides": (stride,) * rank, "padding": padding, **given}
+    stride = draw(
+        st.integers(1, 2)
+    )  # a depthwise convolution of unequal strides does not run on every CPU
+    settings = {
+        "kernel_size": sizes(draw, space, 3),
+        "strides": (stride,) * rank,
+        "padding": padding,
+        **given,
+    }
     if kind == "Transpose":
         return Layer(f"Conv{rank}DTranspose", {"filters": 2, **settings})
     if rank > 2:
         return None
     if kind == "Depthwise":
-        return Layer(f"DepthwiseConv{rank}D", {"depth_multiplier": draw(st.integers(1, 2)), **settings})
+        return Layer(
+            f"DepthwiseConv{rank}D", {"depth_multiplier": draw(st.integers(1, 2)), **settings}
+        )
     return Layer(f"SeparableConv{rank}D", {"filters": 3, **settings})
 
 
 def loosened(spec: Spec, common: dict[str, Any], loose: bool) -> Spec:
     """Return an input that takes a tensor: of its own lengths, or of any."""
     channel = 0 if "data_format" in common else len(spec.shape) - 1
-    dims = ((n,) * len(STEPS) if loose and isinstance(n, int) and i != channel else n for i, n in enumerate(spec.shape))
+    dims = (
+        (n,) * len(STEPS) if loose and isinstance(n, int) and i != channel else n
+        for i, n in enumerate(spec.shape)
+    )
     return Spec(tuple(dims), spec.dtype)
 
 
 def an_input(draw: st.DrawFn, common: dict[str, Any], base: int) -> Spec:
     """Draw an input, of spatial rank 1 to 3."""
-    rank = draw(st.sampled_from((1, 1, 2, 2, 2, 3) if "dtype" not in common and "dtypes" not in common else (1, 2)))
+    rank = draw(
+        st.sampled_from(
+            (1, 1, 2, 2, 2, 3) if "dtype" not in common and "dtypes" not in common else (1, 2)
+        )
+    )
     longest = {1: 24, 2: 16, 3: 9}[rank]
     lengths: list[Dim] = [draw(st.integers(min(6, longest), longest)) for _ in range(rank)]
     if draw(st.integers(0, 3)) == 0:
         low = min(base, longest)
-        lengths = [tuple(low + more for more in STEPS) if draw(st.booleans()) else n for n in lengths]
+        lengths = [
+            tuple(low + more for more in STEPS) if draw(st.booleans()) else n for n in lengths
+        ]
     channels = draw(st.sampled_from((2, 3, 4)))
     shape = (channels, *lengths) if "data_format" in common else (*lengths, channels)
     return Spec(shape, common.get("dtype", "float32"))

@@ -13,7 +13,10 @@ import tensorflow as tf
 Dim = int | tuple[int, ...]
 """A known length, or the lengths that an unknown one takes in the samples."""
 
-PYTHON: dict[str, Callable[[Any], Any]] = {"python:half": lambda x: x * 0.5, "python:square": lambda x: x * x}
+PYTHON: dict[str, Callable[[Any], Any]] = {
+    "python:half": lambda x: x * 0.5,
+    "python:square": lambda x: x * x,
+}
 COMPUTED = {"mixed_float16": "float16", None: "float32"}
 MERGES = ("Add", "Multiply", "Maximum", "Average", "Subtract", "Concatenate")
 
@@ -41,7 +44,10 @@ def each(function: Callable[..., int], *dims: Dim) -> Dim:
     if all(isinstance(n, int) for n in dims):
         return function(*dims)
     count = next(len(n) for n in dims if isinstance(n, tuple))
-    return tuple(function(*row) for row in zip(*((n,) * count if isinstance(n, int) else n for n in dims), strict=True))
+    return tuple(
+        function(*row)
+        for row in zip(*((n,) * count if isinstance(n, int) else n for n in dims), strict=True)
+    )
 
 
 def least(dim: Dim) -> int:
@@ -65,7 +71,9 @@ class Layer:
         """Return the layer of a Keras, or the function that applies the operation."""
         if self.kind in OPERATIONS:
             return lambda x: OPERATIONS[self.kind](getattr(K, "ops", tf), x)
-        given = {k: PYTHON.get(v, v) if isinstance(v, str) else v for k, v in self.arguments.items()}
+        given = {
+            k: PYTHON.get(v, v) if isinstance(v, str) else v for k, v in self.arguments.items()
+        }
         given = {k: v.make(K, made) if isinstance(v, Layer) else v for k, v in given.items()}
         return getattr(K.layers, self.kind)(**given)
 
@@ -84,7 +92,9 @@ class Layer:
         (first, *others), arguments = shapes, self.arguments
         kind = {"concat": "Concatenate", "sum": "Add"}.get(self.kind, self.kind)
         if kind in MERGES:
-            return _merged(first, others, arguments.get("axis", -1) if kind == "Concatenate" else None)
+            return _merged(
+                first, others, arguments.get("axis", -1) if kind == "Concatenate" else None
+            )
         if kind in SHAPES:
             return SHAPES[kind](first, arguments)
         found = re.fullmatch(r"(\w+?)([123])D(Transpose)?", kind)
@@ -98,9 +108,17 @@ class Layer:
             return None
         if found[1].startswith("Global"):
             ones = (1,) * len(space)
-            return (channels,) if not arguments.get("keepdims") else (channels, *ones) if moved else (*ones, channels)
+            return (
+                (channels,)
+                if not arguments.get("keepdims")
+                else (channels, *ones)
+                if moved
+                else (*ones, channels)
+            )
         lengths = _lengths(found[1] + (found[3] or ""), space, arguments)
-        channels = arguments.get("filters", each(lambda n: n * arguments.get("depth_multiplier", 1), channels))
+        channels = arguments.get(
+            "filters", each(lambda n: n * arguments.get("depth_multiplier", 1), channels)
+        )
         return (channels, *lengths) if moved else (*lengths, channels)
 
 
@@ -112,17 +130,27 @@ def _lengths(kind: str, space: tuple[Dim, ...], arguments: dict[str, Any]) -> tu
         return tuple(each(lambda n, i=i: n + sign * sum(pairs[i]), space[i]) for i in every)
     if kind == "UpSampling":
         factor = arguments["size"]
-        return tuple(each(lambda n, i=i: n * (factor[i] if len(space) > 1 else factor), space[i]) for i in every)
+        return tuple(
+            each(lambda n, i=i: n * (factor[i] if len(space) > 1 else factor), space[i])
+            for i in every
+        )
     sizes, strides = arguments.get("kernel_size") or arguments["pool_size"], arguments["strides"]
     if kind == "ConvTranspose":
-        more = [max(k - s, 0) if arguments["padding"] == "valid" else 0 for k, s in zip(sizes, strides, strict=True)]
+        more = [
+            max(k - s, 0) if arguments["padding"] == "valid" else 0
+            for k, s in zip(sizes, strides, strict=True)
+        ]
         return tuple(each(lambda n, i=i: n * strides[i] + more[i], space[i]) for i in every)
     far = arguments.get("dilation_rate", (1,) * len(space))
     facts = list(zip(sizes, strides, far, strict=True))
-    return tuple(each(lambda n, i=i: shortened(n, *facts[i], arguments["padding"]), space[i]) for i in every)
+    return tuple(
+        each(lambda n, i=i: shortened(n, *facts[i], arguments["padding"]), space[i]) for i in every
+    )
 
 
-def _merged(first: tuple[Dim, ...], others: list[tuple[Dim, ...]], axis: int | None) -> tuple[Dim, ...] | None:
+def _merged(
+    first: tuple[Dim, ...], others: list[tuple[Dim, ...]], axis: int | None
+) -> tuple[Dim, ...] | None:
     """Return the shape of a join; sizes of 1 stretch unless the join is a concatenation."""
     shape = list(first)
     for other in others:
@@ -147,14 +175,18 @@ def _reshaped(shape: tuple[Dim, ...], arguments: dict[str, Any]) -> tuple[Dim, .
 
 
 def _in_time(shape: tuple[Dim, ...], arguments: dict[str, Any]) -> tuple[Dim, ...] | None:
-    made: tuple[Spec, ...] | None = arguments["layer"].after((Spec(shape[1:]),)) if len(shape) > 2 else None
+    made: tuple[Spec, ...] | None = (
+        arguments["layer"].after((Spec(shape[1:]),)) if len(shape) > 2 else None
+    )
     return None if made is None else (shape[0], *made[0].shape)
 
 
 SHAPES: dict[str, Callable[[tuple[Dim, ...], dict[str, Any]], tuple[Dim, ...] | None]] = {
     "Flatten": _reshaped,
     "Reshape": _reshaped,
-    "Permute": lambda shape, a: tuple(shape[i - 1] for i in a["dims"]) if len(a["dims"]) == len(shape) else None,
+    "Permute": lambda shape, a: (
+        tuple(shape[i - 1] for i in a["dims"]) if len(a["dims"]) == len(shape) else None
+    ),
     "Dense": lambda shape, a: (*shape[:-1], a["units"]) if isinstance(shape[-1], int) else None,
     "TimeDistributed": _in_time,
     "slice": lambda shape, a: (each(lambda n: n - 1, shape[0]), *shape[1:]),

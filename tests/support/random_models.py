@@ -30,9 +30,21 @@ class Drawing:
     """
 
     def __init__(
-        self, draw: st.DrawFn, inputs: list[Spec], shelf: dict[int, Any], given: dict[str, Any], depth: int, chain: bool
+        self,
+        draw: st.DrawFn,
+        inputs: list[Spec],
+        shelf: dict[int, Any],
+        given: dict[str, Any],
+        depth: int,
+        chain: bool,
     ) -> None:
-        self.draw, self.shelf, self.common, self.depth, self.chain = draw, shelf, given, depth, chain
+        self.draw, self.shelf, self.common, self.depth, self.chain = (
+            draw,
+            shelf,
+            given,
+            depth,
+            chain,
+        )
         self.inner = depth < DEPTH
         self.inputs, self.specs, self.steps = tuple(inputs), list(inputs), list[Step]()
 
@@ -58,11 +70,17 @@ class Drawing:
         back: int = self.one(0, 0, 0, 0, 1, 2, 4, 7)
         return fit[-1 - min(back, len(fit) - 1)]
 
-    def add(self, layer: Layer | Recipe | None, on: tuple[int, ...], key: int | None = None) -> int | None:
+    def add(
+        self, layer: Layer | Recipe | None, on: tuple[int, ...], key: int | None = None
+    ) -> int | None:
         """Add a call, if it fits; return the number of the first tensor that it makes."""
         specs = tuple(self.specs[i] for i in on)
         made = layer.after(specs) if layer is not None else None
-        if layer is None or made is None or (key is not None and not takes_again(layer, self.shelf[key][1], specs)):
+        if (
+            layer is None
+            or made is None
+            or (key is not None and not takes_again(layer, self.shelf[key][1], specs))
+        ):
             return None
         if self.chain and (len(on) > 1 or len(made) > 1):
             return None
@@ -71,8 +89,14 @@ class Drawing:
             if isinstance(layer, Recipe) or layer.kind not in {*OPERATIONS, *MERGES}:
                 self.shelf[key] = (layer, specs)
         call = {}
-        if isinstance(layer, Layer) and layer.kind in ("BatchNormalization", "Dropout") and not self.chain:
-            call = self.one(*[{}] * 9, {"training": False}, {"training": layer.kind == "BatchNormalization"})
+        if (
+            isinstance(layer, Layer)
+            and layer.kind in ("BatchNormalization", "Dropout")
+            and not self.chain
+        ):
+            call = self.one(
+                *[{}] * 9, {"training": False}, {"training": layer.kind == "BatchNormalization"}
+            )
         self.steps.append(Step(key, layer, on, call))
         self.specs += made
         return len(self.specs) - len(made)
@@ -101,18 +125,26 @@ class Drawing:
         if at is None:
             return
         axis = 1 if "data_format" in self.common else len(self.specs[at].shape)
-        between = self.one(None, Layer("Dropout", {"rate": 0.5}), Layer("BatchNormalization", {"axis": axis}))
+        between = self.one(
+            None, Layer("Dropout", {"rate": 0.5}), Layer("BatchNormalization", {"axis": axis})
+        )
         self.pool(self.add(between, (at,)) or at, padding="valid")
 
     def branched(self) -> None:
         """Add two or three convolutions of one tensor that differ in their weights, a join of them, and a pool."""
         at = self.tensor(1)
-        first = at if at is None or self.chain else self.convolution(at, activation=self.one(None, "relu"))
+        first = (
+            at
+            if at is None or self.chain
+            else self.convolution(at, activation=self.one(None, "relu"))
+        )
         if at is None or first is None or self.chain:
             return
         layer = self.steps[-1].layer
         if isinstance(layer, Layer):
-            layer = replace(layer, arguments={k: v for k, v in layer.arguments.items() if k != "name"})
+            layer = replace(
+                layer, arguments={k: v for k, v in layer.arguments.items() if k != "name"}
+            )
         ends = [first, *(self.add(layer, (at,)) for _ in range(self.one(1, 1, 2)))]
         kind = self.one(*MERGES, "Concatenate")
         axis = (
@@ -121,7 +153,8 @@ class Drawing:
             else {}
         )
         joined = self.add(
-            Layer(kind, axis), tuple(end for end in ends[: 2 if kind == "Subtract" else 3] if end is not None)
+            Layer(kind, axis),
+            tuple(end for end in ends[: 2 if kind == "Subtract" else 3] if end is not None),
         )
         if joined is not None:
             self.pool(self.pointwise(joined) or joined if self.one(True, False) else joined)
@@ -164,7 +197,11 @@ class Drawing:
         if at is None or self.chain:
             return
         layer = Layer(self.one(*MERGES, "concat", "sum"), {})
-        fit = [i for i in range(len(self.specs)) if layer.after((self.specs[at], self.specs[i])) is not None]
+        fit = [
+            i
+            for i in range(len(self.specs))
+            if layer.after((self.specs[at], self.specs[i])) is not None
+        ]
         if fit:
             self.add(layer, (at, fit[-1 - min(self.one(0, 0, 1, 2, 3), len(fit) - 1)]))
 
@@ -180,7 +217,9 @@ class Drawing:
 
     def repeat(self) -> None:
         """Call layers again that were called in a row, on another tensor or on what they made."""
-        rows = [i for i, step in enumerate(self.steps) if step.key in self.shelf and len(step.on) == 1]
+        rows = [
+            i for i, step in enumerate(self.steps) if step.key in self.shelf and len(step.on) == 1
+        ]
         if not rows:
             return
         start = self.one(*rows)
@@ -210,7 +249,10 @@ class Drawing:
         loose = self.one(True, False)
         inputs = [kinds.loosened(self.specs[i], self.common, loose) for i in on]
         inner = Drawing(self.draw, inputs, self.shelf, self.common, self.depth - 1, chain)
-        made = self.add(replace(inner.drawn(self.draw(st.integers(1, 4))), frozen=self.one(*[False] * 5, True)), on)
+        made = self.add(
+            replace(inner.drawn(self.draw(st.integers(1, 4))), frozen=self.one(*[False] * 5, True)),
+            on,
+        )
         if made is not None and self.specs[made].rank > 0 and self.one(True, False):
             self.pool(made)
 
@@ -221,7 +263,12 @@ class Drawing:
             return  # a call that makes several tensors leaves the numbers of tensors and calls out of step
         end = at = self.draw(st.sampled_from(sorted(makers)))
         row: list[Step] = []
-        while at in makers and len(makers[at].on) == 1 and len(row) < 5 and (not row or self.one(*[True] * 4, False)):
+        while (
+            at in makers
+            and len(makers[at].on) == 1
+            and len(row) < 5
+            and (not row or self.one(*[True] * 4, False))
+        ):
             row.insert(0, makers[at])
             at = row[0].on[0]
         if row:
@@ -242,7 +289,9 @@ class Drawing:
         if not self.steps:
             self.add(Layer("ReLU"), (0,))
         if self.chain:
-            return Recipe(self.inputs, tuple(self.steps), (len(self.specs) - 1,), ("sequential", "bare"))
+            return Recipe(
+                self.inputs, tuple(self.steps), (len(self.specs) - 1,), ("sequential", "bare")
+            )
         used = {i for step in self.steps for i in step.on}
         ends = [i for i in range(len(self.specs)) if i not in used] or [len(self.specs) - 1]
         outputs = ends[-3:] if self.one(True, True, False) else ends[-1:]
@@ -251,19 +300,25 @@ class Drawing:
         if self.inner:  # Keras 3 cannot call a model that passes a tensor through
             outputs = [i for i in outputs if i >= len(self.inputs)] or [len(self.specs) - 1]
         forms = self.one("bare", "bare", "list", "dict"), self.one("bare", "bare", "list", "dict")
-        return Recipe(self.inputs, tuple(self.steps), tuple(self.draw(st.permutations(outputs))), forms)
+        return Recipe(
+            self.inputs, tuple(self.steps), tuple(self.draw(st.permutations(outputs))), forms
+        )
 
 
 @st.composite
 def models(draw: st.DrawFn) -> Recipe:
     """Draw a model of a few to some twenty calls."""
     common: dict[str, Any] = {"keys": itertools.count(), "names": list(NAMES)}
-    special = ("float64", "mixed", "channels_first") if BACKEND == "tensorflow" else ("channels_first",)
+    special = (
+        ("float64", "mixed", "channels_first") if BACKEND == "tensorflow" else ("channels_first",)
+    )
     kind = draw(st.sampled_from(("float32",) * 7 + special))
     if kind == "channels_first":
         common["data_format"] = kind
     elif kind != "float32":
-        common |= {"dtype": kind} if kind == "float64" else {"dtypes": (None, "float64", "mixed_float16")}
+        common |= (
+            {"dtype": kind} if kind == "float64" else {"dtypes": (None, "float64", "mixed_float16")}
+        )
     base, chain = draw(st.integers(8, 9)), draw(st.integers(0, 5)) == 0
     count = 1 if chain else draw(st.sampled_from((1, 1, 1, 2, 3)))
     inputs = [kinds.an_input(draw, common, base)]
@@ -272,5 +327,9 @@ def models(draw: st.DrawFn) -> Recipe:
     drawing = Drawing(draw, inputs, {}, common, DEPTH, chain)
     recipe = drawing.drawn(draw(st.integers(2, 8)))
     batch = draw(st.sampled_from((None, None, None, None, 2)))
-    loss = None if chain or draw(st.integers(0, 9)) else draw(st.integers(0, least(len(drawing.specs) - 1)))
+    loss = (
+        None
+        if chain or draw(st.integers(0, 9))
+        else draw(st.integers(0, least(len(drawing.specs) - 1)))
+    )
     return replace(recipe, batch=batch, loss=loss)

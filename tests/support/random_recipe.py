@@ -52,7 +52,12 @@ class Recipe:
         for layer in {id(layer): layer for _, layer in laws.parts(model)}.values():
             old = layer.get_weights()
             layer.set_weights(
-                [w + rng.uniform(-0.5, 0.5, w.shape).astype(w.dtype) if w.dtype.kind == "f" else w for w in old]
+                [
+                    w + rng.uniform(-0.5, 0.5, w.shape).astype(w.dtype)
+                    if w.dtype.kind == "f"
+                    else w
+                    for w in old
+                ]
             )
         return model
 
@@ -80,7 +85,9 @@ class Recipe:
             model = K.Sequential([*inputs, *layers])
         else:
             outputs = [tensors[i] for i in self.outputs]
-            model = K.Model(_packed(inputs, self.form[0], "in"), _packed(outputs, self.form[1], "out"))
+            model = K.Model(
+                _packed(inputs, self.form[0], "in"), _packed(outputs, self.form[1], "out")
+            )
             if self.loss is not None and K.__name__ == "tf_keras":
                 model.add_loss(tf.reduce_mean(tensors[self.loss]))
         if self.frozen:
@@ -108,7 +115,9 @@ class Recipe:
 
     def samples(self, model: Any) -> list[Any]:
         """Return random inputs, several where lengths are unknown."""
-        unknown = next((n for spec in self.inputs for n in spec.shape if isinstance(n, tuple)), (1,))
+        unknown = next(
+            (n for spec in self.inputs for n in spec.shape if isinstance(n, tuple)), (1,)
+        )
         return [laws.sample_for(model, batch=2, length=n) for n in unknown]
 
 
@@ -134,5 +143,15 @@ def takes_again(layer: Layer | Recipe, first: tuple[Spec, ...], specs: tuple[Spe
     if layer.kind.startswith(("Conv", "Depthwise", "Separable", "Dense")):
         at = 0 if layer.arguments.get("data_format") == "channels_first" else -1
         return old[at] == new[at]
-    weightless = ("Max", "Average", "ReLU", "LeakyReLU", "ELU", "Activation", "Dropout", "Gaussian", "Rescaling")
+    weightless = (
+        "Max",
+        "Average",
+        "ReLU",
+        "LeakyReLU",
+        "ELU",
+        "Activation",
+        "Dropout",
+        "Gaussian",
+        "Rescaling",
+    )
     return old == new or layer.kind.startswith(weightless)

@@ -27,7 +27,9 @@ def head(K: Any, shape: Any = (4,), units: int = 3, dtype: str = "float32", name
     return K.Model(i, K.layers.Dense(units, name=name, dtype=dtype)(i), name="m")
 
 
-@pytest.mark.parametrize("change", [{"shape": (5,)}, {"units": 4}, {"dtype": "float64"}, {"name": "e"}])
+@pytest.mark.parametrize(
+    "change", [{"shape": (5,)}, {"units": 4}, {"dtype": "float64"}, {"name": "e"}]
+)
 def test_same_boundary_fails_on(K: Any, change: dict[str, Any]) -> None:
     laws.assert_same_boundary(head(K), head(K))
     with pytest.raises(AssertionError):
@@ -122,12 +124,19 @@ def test_same_values_fails_on_another_shape_or_number_of_outputs(K: Any) -> None
 def test_close_fails_beyond_its_tolerance_of_the_largest_output() -> None:
     one, ten = np.ones(3, "float32"), np.full(3, 10, "float32")
     laws.assert_close([one, ten], [one + 0.009, ten], 1e-3)
-    for news, tolerance in (([one + 0.011, ten], 1e-3), ([one + 1e-6, ten], 0), ([one[:2], ten], 9), ([one], 9)):
+    for news, tolerance in (
+        ([one + 0.011, ten], 1e-3),
+        ([one + 1e-6, ten], 0),
+        ([one[:2], ten], 9),
+        ([one], 9),
+    ):
         with pytest.raises((AssertionError, ValueError)):
             laws.assert_close([one, ten], news, tolerance)
 
 
-def test_survives_as_the_original_does_fails_where_the_original_survives(K: Any, tmp_path: Path) -> None:
+def test_survives_as_the_original_does_fails_where_the_original_survives(
+    K: Any, tmp_path: Path
+) -> None:
     old, new = ZOO["article_pair"](K), ZOO["article_pair"](K)
     new.layers[-1].call = lambda x: x[:, :30:2, :30:2]
     with pytest.raises(AssertionError):
@@ -143,14 +152,20 @@ def test_accounted_fails_on_each_missing_entry(K: Any) -> None:
     assert len(report.sites) == 3
     for gone in report.sites:
         with pytest.raises(AssertionError, match="is missing"):
-            laws.assert_accounted(old, replace(report, sites=tuple(s for s in report.sites if s is not gone)))
+            laws.assert_accounted(
+                old, replace(report, sites=tuple(s for s in report.sites if s is not gone))
+            )
 
 
 def test_accounted_fails_where_a_pool_lacks_its_convolution_or_a_reason(K: Any) -> None:
     old = ZOO["article_pair"](K)
     _, report = swap_downsampling(old, return_report=True)
     (site,) = report.sites
-    for wrong in (replace(site.kept("it stays"), layers=site.layers[1:]), replace(site, layers=()), site.kept("")):
+    for wrong in (
+        replace(site.kept("it stays"), layers=site.layers[1:]),
+        replace(site, layers=()),
+        site.kept(""),
+    ):
         with pytest.raises(AssertionError):
             laws.assert_accounted(old, replace(report, sites=(wrong,)))
 
@@ -170,14 +185,24 @@ def test_accounted_takes_a_pool_with_the_convolution_behind_it(K: Any) -> None:
 
 
 def test_accounted_sees_into_wrappers_and_nested_models(K: Any) -> None:
-    wrapped = [together for names in owed(ZOO["convolution_and_pool_in_time"](K)) for together in names]
+    wrapped = [
+        together for names in owed(ZOO["convolution_and_pool_in_time"](K)) for together in names
+    ]
     assert wrapped == [("pools/pool",), ("convs/conv", "pools/pool")]
     hidden = [together for names in owed(ZOO["hidden_in_a_layer"](K)) for together in names]
     assert sorted(hidden) == [("block/conv",), ("block/pool",)]
     inside = [together for names in owed(ZOO["model_in_time"](K)) for together in names]
-    assert all(path.startswith("time_distributed/sequential/") for together in inside for path in together)
-    folders = [{together[-1].rpartition("/")[0] for together in names} for names in owed(ZOO["nested"](K))]
-    assert sorted(map(sorted, folders)) == [["block", "deep/block"], ["block", "deep/block"], ["deep"]]
+    assert all(
+        path.startswith("time_distributed/sequential/") for together in inside for path in together
+    )
+    folders = [
+        {together[-1].rpartition("/")[0] for together in names} for names in owed(ZOO["nested"](K))
+    ]
+    assert sorted(map(sorted, folders)) == [
+        ["block", "deep/block"],
+        ["block", "deep/block"],
+        ["deep"],
+    ]
 
 
 def test_survives_saving_fails_on_state_that_no_config_holds(K: Any, tmp_path: Path) -> None:

@@ -32,7 +32,11 @@ def chosen(rng: np.random.Generator, count: int, lengths: Sequence[int], most: i
         Shape (count, positions, axes).
     """
     cells = int(np.prod(lengths, dtype=np.int64))
-    picks = np.stack([rng.permutation(cells)[:most] for _ in range(count)]) if cells > 1 else np.zeros((count, 1), int)
+    picks = (
+        np.stack([rng.permutation(cells)[:most] for _ in range(count)])
+        if cells > 1
+        else np.zeros((count, 1), int)
+    )
     return np.stack(np.unravel_index(picks, tuple(lengths) or (1,)), -1)[..., : len(lengths)]
 
 
@@ -43,7 +47,9 @@ def at(value: Array, positions: Array) -> Array:
     return found.reshape(-1, value.shape[-1])
 
 
-def patches(value: Array, windows: Sequence[Window], positions: Array, out: Array | None = None) -> Array:
+def patches(
+    value: Array, windows: Sequence[Window], positions: Array, out: Array | None = None
+) -> Array:
     """Return the window of each position.
 
     Args:
@@ -72,7 +78,9 @@ def patches(value: Array, windows: Sequence[Window], positions: Array, out: Arra
     return made
 
 
-def cells(windows: Sequence[Window], lengths: Sequence[int], positions: Array) -> tuple[Array, Array]:
+def cells(
+    windows: Sequence[Window], lengths: Sequence[int], positions: Array
+) -> tuple[Array, Array]:
     """Return which cells the window of each position sees.
 
     Args:
@@ -85,7 +93,9 @@ def cells(windows: Sequence[Window], lengths: Sequence[int], positions: Array) -
         inside, shape (samples * positions, taps).
     """
     taps = np.array(list(product(*(range(window.size) for window in windows))))
-    steps = np.array([(w.stride, w.dilation, w.lead(n) or 0) for w, n in zip(windows, lengths, strict=True)]).T
+    steps = np.array(
+        [(w.stride, w.dilation, w.lead(n) or 0) for w, n in zip(windows, lengths, strict=True)]
+    ).T
     found = positions[:, :, None] * steps[0] + taps * steps[1] - steps[2]
     inside = ((found >= 0) & (found < np.array(lengths))).all(-1)
     near = np.clip(found, 0, np.array(lengths) - 1)

@@ -60,7 +60,9 @@ class Fit(ABC):
         positions: The positions, shape (samples, positions, axes) for each batch.
     """
 
-    def __init__(self, place: Place, name: str, goal: Place | None, channels_last: bool = True) -> None:
+    def __init__(
+        self, place: Place, name: str, goal: Place | None, channels_last: bool = True
+    ) -> None:
         """Note where the layer is, and what it is fitted to."""
         self.place, self.name, self.goal, self.channels_last = place, name, goal, channels_last
         self.beside: tuple[Place, ...] = ()
@@ -119,7 +121,9 @@ def fit_layers(
     order = {place: number for number, place in enumerate(run_order(new.graph))}
     fits = sorted(fits, key=lambda fit: order[fit.place])
     _gather_goals(old, [fit for fit in fits if fit.goal is not None], batches, seed)
-    player = Player(new, {place for fit in fits for place in fit.beside}, {fit.place for fit in fits})
+    player = Player(
+        new, {place for fit in fits for place in fit.beside}, {fit.place for fit in fits}
+    )
     kept: list[dict[Place, Any]] = [{} for _ in batches]
     runs = [player.start(batch, values) for batch, values in zip(batches, kept, strict=True)]
     done: list[LayerFit] = []
@@ -130,7 +134,10 @@ def fit_layers(
             progress(fit.name)
             waiting.remove(fit)
             seen = [fit.seen(value) for value in inputs]
-            done += fit.solve(seen, [[fit.seen(new.dialect.result(values[p])) for p in fit.beside] for values in kept])
+            done += fit.solve(
+                seen,
+                [[fit.seen(new.dialect.result(values[p])) for p in fit.beside] for values in kept],
+            )
         needed = {place for fit in waiting for place in fit.beside}
         for values in kept:
             for place in values.keys() - needed:
@@ -141,7 +148,9 @@ def fit_layers(
     return done
 
 
-def _gather_goals(old: Reading, fits: Sequence[Fit], batches: Sequence[Sequence[Any]], seed: int) -> None:
+def _gather_goals(
+    old: Reading, fits: Sequence[Fit], batches: Sequence[Sequence[Any]], seed: int
+) -> None:
     """Give each fit the old model's values at some positions of each batch, and these positions."""
     player = Player(old, keep={fit.goal for fit in fits if fit.goal is not None})
     samples = sum(len(batch[0]) for batch in batches)
@@ -149,5 +158,8 @@ def _gather_goals(old: Reading, fits: Sequence[Fit], batches: Sequence[Sequence[
         values = player.run(batch)
         for index, fit in enumerate(fits):
             assert fit.goal is not None
-            made, rng = old.dialect.result(values[fit.goal]), np.random.default_rng((seed, index, number))
+            made, rng = (
+                old.dialect.result(values[fit.goal]),
+                np.random.default_rng((seed, index, number)),
+            )
             fit.take(made, len(batch[0]), samples, rng)

@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_downswap.calibration.closed_form.blas import sums
-from keras_downswap.calibration.closed_form.normal_equations import SEVERAL, Normal, Side, Solver, times
+from keras_downswap.calibration.closed_form.normal_equations import (
+    SEVERAL,
+    Normal,
+    Side,
+    Solver,
+    times,
+)
 
 Array = NDArray[Any]
 RIDGES = (1e-2, 1e-1, 1.0)
@@ -110,7 +116,9 @@ class Problem:
             return self._solution(start, start)
         if not self.intercept:
             return self._solution(start, self._solved(start, ridges, rounds))
-        middle = (np.stack([sums(x) for x in self.rows])[:, None] / self.rows.shape[1]).astype(np.float32)
+        middle = (np.stack([sums(x) for x in self.rows])[:, None] / self.rows.shape[1]).astype(
+            np.float32
+        )
         self.rows -= middle
         shifted = replace(start, bias=self.bias + times(middle, self.weights)[0])
         best = self._solved(shifted, ridges, rounds)
@@ -142,7 +150,9 @@ class Problem:
         best = min(start, best, key=lambda point: point.error)
         return self._with_all_rows(start, best, normal) if with_all and best is not start else best
 
-    def _chosen(self, start: _Point, normal: Normal, side: Side, ridges: Sequence[float]) -> tuple[float, Solver]:
+    def _chosen(
+        self, start: _Point, normal: Normal, side: Side, ridges: Sequence[float]
+    ) -> tuple[float, Solver]:
         """Return the ridge, from the smallest on until one errs more than the one before, and what solves with it."""
         best: tuple[float, float, Solver] | None = None
         for ridge in sorted(ridges):
@@ -150,7 +160,9 @@ class Problem:
             if len(ridges) == 1:
                 return ridge, solver
             weights, bias = solver(side)
-            error = self._error(start.sums[self.fit :] + times(self.rows[:, self.fit :], weights) + bias)
+            error = self._error(
+                start.sums[self.fit :] + times(self.rows[:, self.fit :], weights) + bias
+            )
             if best is not None and error >= best[0]:
                 break
             best = error, ridge, solver
@@ -167,14 +179,22 @@ class Problem:
 
     def _residual(self, at: _Point, start: _Point, rows: int) -> Array:
         """Return how far sums that lie nearer to the goal than those of a point are from those of the start."""
-        nearer: Array = reached(self._through(slice(rows)), at.sums[:rows], self.goal[:rows], self.step)
+        nearer: Array = reached(
+            self._through(slice(rows)), at.sums[:rows], self.goal[:rows], self.step
+        )
         nearer -= start.sums[:rows]
         return nearer
 
     def _moved(self, start: _Point, move: tuple[Array, Array], ridge: float) -> _Point:
         made = times(self.rows, move[0])
         made += start.sums + move[1]
-        return _Point(start.weights + move[0], start.bias + move[1], made, self._error(made[self.fit :]), ridge)
+        return _Point(
+            start.weights + move[0],
+            start.bias + move[1],
+            made,
+            self._error(made[self.fit :]),
+            ridge,
+        )
 
     def _error(self, held: Array) -> float:
         """Return the error of sums of the held-out rows over the goal's variance."""
@@ -210,7 +230,10 @@ def reached(through: Callable[[Array], Array], z: Array, goal: Array, step: floa
     """
     spread = z.std(0)
     h = step * spread + 1e-6
-    here, slope = through(z.astype(np.float32, copy=False)), through((z + h).astype(np.float32, copy=False))
+    here, slope = (
+        through(z.astype(np.float32, copy=False)),
+        through((z + h).astype(np.float32, copy=False)),
+    )
     blocks = [slice(i, i + BLOCK) for i in range(0, len(z), BLOCK)]
     for b in blocks:
         slope[b] = (slope[b] - here[b]) / h
@@ -226,5 +249,7 @@ def reached(through: Callable[[Array], Array], z: Array, goal: Array, step: floa
     nearer = np.empty_like(z)
     for b in blocks:
         own = np.where(np.abs(slope[b]) > flat, slope[b], usual)
-        nearer[b] = z[b] + np.clip(own * (goal[b] - here[b]) / (own**2 + 1e-4 * usual**2), -most, most)
+        nearer[b] = z[b] + np.clip(
+            own * (goal[b] - here[b]) / (own**2 + 1e-4 * usual**2), -most, most
+        )
     return nearer

@@ -53,7 +53,9 @@ class Normal:
         self.total, self.squares = np.zeros((groups, self.unknowns)), np.zeros(groups)
         self.gram: Array | None = None
         if self.unknowns <= FACTORISED:
-            exact = np.float64 if self.unknowns <= SEVERAL else np.float32  # half the memory where that is most of it
+            exact = (
+                np.float64 if self.unknowns <= SEVERAL else np.float32
+            )  # half the memory where that is most of it
             self.gram = np.zeros((groups, self.unknowns, self.unknowns), exact)
         self._count(x)
 
@@ -87,12 +89,18 @@ class Normal:
 
     def side(self, residual: Array) -> Side:
         """Return the right-hand side for residuals of shape (rows, filters)."""
-        wide = residual.astype(np.float32, copy=False).reshape(len(residual), len(self.total), -1).transpose(1, 0, 2)
+        wide = (
+            residual.astype(np.float32, copy=False)
+            .reshape(len(residual), len(self.total), -1)
+            .transpose(1, 0, 2)
+        )
         products: Array = -self.mean[:, :, None] * wide.sum(1, dtype=np.float64)[:, None]
         start = 0
         for x in self.parts:
             end = start + x.shape[1]
-            products += np.stack([inner(one, r) for one, r in zip(x, wide[:, start:end], strict=True)])
+            products += np.stack(
+                [inner(one, r) for one, r in zip(x, wide[:, start:end], strict=True)]
+            )
             start = end
         return Side(products, residual.mean(0, dtype=np.float64))
 
@@ -109,11 +117,15 @@ class Normal:
             for i in range(0, self.unknowns if middle.any() else 0, AT_ONCE):
                 one[i : i + AT_ONCE] -= np.outer(middle[i : i + AT_ONCE], middle).astype(np.float32)
         matrix[:, diagonal, diagonal] += self._damping(ridge, squares)[:, None].astype(np.float32)
-        factors = [cho_factor(m.T, lower=True, overwrite_a=True, check_finite=False) for m in matrix]
+        factors = [
+            cho_factor(m.T, lower=True, overwrite_a=True, check_finite=False) for m in matrix
+        ]
 
         def solve(side: Side) -> tuple[Array, Array]:
             sides = side.products.astype(np.float32)
-            moved = [cho_solve(f, one, check_finite=False) for f, one in zip(factors, sides, strict=True)]
+            moved = [
+                cho_solve(f, one, check_finite=False) for f, one in zip(factors, sides, strict=True)
+            ]
             return self._move(side, np.stack(moved))
 
         return solve
@@ -146,7 +158,9 @@ def _add_squares(gram: Array, rows: Array) -> None:
         gram[i : i + AT_ONCE] += inner(rows[:, i : i + AT_ONCE], rows)
 
 
-def conjugate_gradients(apply: Callable[[Array], Array], side: Array, steps: int = 60, enough: float = 1e-4) -> Array:
+def conjugate_gradients(
+    apply: Callable[[Array], Array], side: Array, steps: int = 60, enough: float = 1e-4
+) -> Array:
     """Solve A w = side for each column of each group, A symmetric and positive, given as a function."""
     w, r = np.zeros_like(side), side.copy()
     p, old = r.copy(), (r * r).sum(1, keepdims=True)

@@ -76,7 +76,9 @@ class ScaleProblem:
             square = np.einsum("irc,jrc->cij", slopes, slopes)
             size = np.einsum("cii->c", square) / 2
             pull = RIDGE * size + 1e-12 * fit
-            side = np.einsum("irc,rc->ic", slopes, (goal - now)[:fit]) - pull * (at - [[1.0], [0.0]])
+            side = np.einsum("irc,rc->ic", slopes, (goal - now)[:fit]) - pull * (
+                at - [[1.0], [0.0]]
+            )
             diagonal = (pull + damping * size)[:, None, None] * np.eye(2)
             step = np.linalg.solve(square + diagonal, side.T[..., None])[..., 0].T
             then = at + step
@@ -91,7 +93,9 @@ class ScaleProblem:
         with_scale = (self.pooled(at[0] + self.step, at[1] * spread) - now) / self.step
         if not self.intercept:
             return np.stack([with_scale, np.zeros_like(with_scale)])
-        return np.stack([with_scale, (self.pooled(at[0], (at[1] + self.step) * spread) - now) / self.step])
+        return np.stack(
+            [with_scale, (self.pooled(at[0], (at[1] + self.step) * spread) - now) / self.step]
+        )
 
     @staticmethod
     def _loss(made: Array, at: Array, pull: Array, goal: Array, fit: int) -> Array:
@@ -105,7 +109,10 @@ class ScaleProblem:
         better = np.isfinite(end) & (end < start) & (start > PERFECT * variance)
         scale, offset = np.where(better, at[0], 1.0), np.where(better, at[1] * spread, 0.0)
         return ScaleSolution(
-            scale, offset, float(start.sum()) / variance, float(np.where(better, end, start).sum()) / variance
+            scale,
+            offset,
+            float(start.sum()) / variance,
+            float(np.where(better, end, start).sum()) / variance,
         )
 
 
@@ -136,15 +143,29 @@ class PoolFit(Fit):
         for value, positions in zip(inputs, self.positions, strict=True):
             last = channels_behind(value, self.channels_last)
             windows, lengths = target.call.windows, last.shape[1:-1]
-            lengths = tuple(w.law(n) for w, n in zip(windows, lengths, strict=True)) if windows else lengths
+            lengths = (
+                tuple(w.law(n) for w, n in zip(windows, lengths, strict=True))
+                if windows
+                else lengths
+            )
             seen, are_inside = cells(target.pool.windows, lengths, positions)
             made.append(scale.sums(patches(last, windows, seen)).reshape(*are_inside.shape, -1))
             inside.append(are_inside)
         largest = target.pool.role is Role.MAX_POOL
         rows = np.concatenate(made), np.concatenate(inside), np.concatenate(self.goals)
-        problem = ScaleProblem(*rows, scale.through, largest, scale.can_shift, self.held(inputs), scale.step)
+        problem = ScaleProblem(
+            *rows, scale.through, largest, scale.can_shift, self.held(inputs), scale.step
+        )
         best = problem.solve()
         if best.error == best.start:
             return [LayerFit(target.name, True, best.start, best.error, KEPT)]
         scale.write(best.scale, best.offset)
-        return [LayerFit(target.name, True, best.start, best.error, f"scale and offset in {target.call.label}")]
+        return [
+            LayerFit(
+                target.name,
+                True,
+                best.start,
+                best.error,
+                f"scale and offset in {target.call.label}",
+            )
+        ]

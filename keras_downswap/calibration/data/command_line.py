@@ -43,8 +43,14 @@ def load(place: str, feeds: Sequence[Feed]) -> Any:
         return _arrays(path)
     if ":" in place and not path.exists():
         return _returned(place)
-    problem = f"cannot be read, having the extension '{path.suffix}'" if path.exists() else "does not exist"
-    raise BadRequest(f"data '{place}' {problem}: give a .npy or .npz file, a folder of images, or module:function")
+    problem = (
+        f"cannot be read, having the extension '{path.suffix}'"
+        if path.exists()
+        else "does not exist"
+    )
+    raise BadRequest(
+        f"data '{place}' {problem}: give a .npy or .npz file, a folder of images, or module:function"
+    )
 
 
 def _arrays(path: Path) -> Any:
@@ -66,16 +72,25 @@ def _arrays(path: Path) -> Any:
 
 def _images(folder: Path, feeds: Sequence[Feed]) -> Callable[[], Iterator[Array]]:
     height, width, channels, last = _image_size(feeds)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file())
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file()
+    )
     paths = [path for path in found if not path.name.startswith(".")]
     if not paths:
-        raise BadRequest(f"folder '{folder}' holds no image: give one with files that end in {', '.join(IMAGES)}")
+        raise BadRequest(
+            f"folder '{folder}' holds no image: give one with files that end in {', '.join(IMAGES)}"
+        )
 
     random.Random(0).shuffle(paths)
 
     def batches() -> Iterator[Array]:
         for start in range(0, len(paths), AT_ONCE):
-            batch = np.stack([read_image(path, height, width, channels) for path in paths[start : start + AT_ONCE]])
+            batch = np.stack(
+                [
+                    read_image(path, height, width, channels)
+                    for path in paths[start : start + AT_ONCE]
+                ]
+            )
             yield batch if last else np.moveaxis(batch, -1, 1)
 
     return batches
@@ -104,15 +119,21 @@ def _returned(place: str) -> Any:
     try:
         module = importlib.import_module(name)
     except Exception as error:  # a module may raise anything while it is imported
-        raise BadRequest(f"module '{name}' of '{place}' cannot be imported: {_told(error)}") from error
+        raise BadRequest(
+            f"module '{name}' of '{place}' cannot be imported: {_told(error)}"
+        ) from error
     function = getattr(module, attribute, None)
     if not callable(function):
         problem = "is not callable" if hasattr(module, attribute) else "does not exist"
-        raise BadRequest(f"'{attribute}' in module '{name}' {problem}: name a function without arguments")
+        raise BadRequest(
+            f"'{attribute}' in module '{name}' {problem}: name a function without arguments"
+        )
     try:
         return function()
     except Exception as error:
-        raise BadRequest(f"'{place}' was called without arguments and raised {_told(error)}") from error
+        raise BadRequest(
+            f"'{place}' was called without arguments and raised {_told(error)}"
+        ) from error
 
 
 def _told(error: Exception) -> str:

@@ -37,11 +37,16 @@ def matched(element: Any, feeds: Sequence[Feed], where: str) -> Batch:
     Raises:
         BadData: If inputs are missing, too many or unknown, are no arrays, or do not have the shapes of the feeds.
     """
-    batch = [_array(v, feed, where) for v, feed in zip(_inputs(element, feeds, where), feeds, strict=True)]
+    batch = [
+        _array(v, feed, where)
+        for v, feed in zip(_inputs(element, feeds, where), feeds, strict=True)
+    ]
     counts = {feed.name: len(array) for feed, array in zip(feeds, batch, strict=True)}
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
-        raise BadData(f"{where}: expected as many samples of each input; received {told}: pair them up")
+        raise BadData(
+            f"{where}: expected as many samples of each input; received {told}: pair them up"
+        )
     return batch
 
 
@@ -51,7 +56,13 @@ def placed(element: Any, feeds: Sequence[Feed]) -> list[Any] | None:
     for feed in feeds:
         value = element
         for key in feed.place:
-            keys = value if isinstance(value, Mapping) else range(len(value)) if _is_container(value) else ()
+            keys = (
+                value
+                if isinstance(value, Mapping)
+                else range(len(value))
+                if _is_container(value)
+                else ()
+            )
             if key not in keys:
                 return None
             value = value[key]
@@ -104,11 +115,17 @@ def _inputs(element: Any, feeds: Sequence[Feed], where: str) -> list[Any]:
             return list(found.values())
         if set(found) != set(names):
             wanted, given = ", ".join(names), ", ".join(map(str, found)) or "none"
-            raise BadData(f"{where}: expected the inputs {wanted}; received {given}: name the arrays like the inputs")
+            raise BadData(
+                f"{where}: expected the inputs {wanted}; received {given}: name the arrays like the inputs"
+            )
         return [found[name] for name in names]
     values = list(found) if isinstance(found, (list, tuple)) else [found]
     if len(values) != len(feeds):
-        note = " (the first entry of a tuple is the inputs, the rest labels)" if isinstance(element, tuple) else ""
+        note = (
+            " (the first entry of a tuple is the inputs, the rest labels)"
+            if isinstance(element, tuple)
+            else ""
+        )
         raise BadData(
             f"{where}: expected {len(feeds)} input{'s'[: len(feeds) != 1]} ({', '.join(names)}); received "
             f"{len(values)}{note}: give a list of one array per input, or a dict by input name"
@@ -126,10 +143,18 @@ def _array(value: Any, feed: Feed, where: str) -> Array:
             f"({type(error).__name__}: {error}): give a NumPy array"
         ) from error
     if not _castable(array.dtype, feed.dtype):
-        fix = "make ragged or sparse data dense, and texts numbers" if array.dtype.kind in "OSU" else "convert it"
-        raise BadData(f"{name}: expected {feed.dtype}; received {type(value).__name__} of dtype {array.dtype}: {fix}")
+        fix = (
+            "make ragged or sparse data dense, and texts numbers"
+            if array.dtype.kind in "OSU"
+            else "convert it"
+        )
+        raise BadData(
+            f"{name}: expected {feed.dtype}; received {type(value).__name__} of dtype {array.dtype}: {fix}"
+        )
     if not _fits(array.shape, feed.shape):
-        raise BadData(f"{name}: expected shape {feed.shape}; received {array.shape}: {_advice(array.shape, feed)}")
+        raise BadData(
+            f"{name}: expected shape {feed.shape}; received {array.shape}: {_advice(array.shape, feed)}"
+        )
     return array
 
 
@@ -137,12 +162,16 @@ def _castable(given: np.dtype[Any], wanted: str) -> bool:
     """Tell whether values may be cast: numbers to numbers that are not complex unless wanted so, strings not at all."""
     if wanted == "string":
         return given.kind in "OSU"
-    return given.kind in "biu" or (_is_float(given) and (given.kind != "c" or wanted.startswith("complex")))
+    return given.kind in "biu" or (
+        _is_float(given) and (given.kind != "c" or wanted.startswith("complex"))
+    )
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     """Tell whether all lengths but the first are the wanted ones."""
-    return len(shape) == len(wanted) and all(b in (None, a) for a, b in zip(shape[1:], wanted[1:], strict=True))
+    return len(shape) == len(wanted) and all(
+        b in (None, a) for a, b in zip(shape[1:], wanted[1:], strict=True)
+    )
 
 
 def _advice(shape: tuple[int, ...], feed: Feed) -> str:

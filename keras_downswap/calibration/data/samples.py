@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.data.input_specs import Array, Batch, Feed, matched, ready, unlabelled
+from keras_downswap.calibration.data.input_specs import (
+    Array,
+    Batch,
+    Feed,
+    matched,
+    ready,
+    unlabelled,
+)
 from keras_downswap.calibration.data.source_kinds import is_one_shot, is_whole, opener
 from keras_downswap.errors import BadData, BadRequest
 
@@ -102,7 +109,9 @@ class _Arrays(Data):
     def split(self, fraction: float, most: int, seed: int, least: int = 1) -> tuple[Data, Batch]:
         held = _held_out(len(self._rows), fraction, most, least)
         rows = np.random.default_rng(seed).permutation(self._rows)
-        return _Arrays(self._feeds, self._arrays, np.sort(rows[held:])), self._take(np.sort(rows[:held]))
+        return _Arrays(self._feeds, self._arrays, np.sort(rows[held:])), self._take(
+            np.sort(rows[:held])
+        )
 
     def _take(self, rows: Array) -> Batch:
         return ready([array[rows] for array in self._arrays], self._feeds, rows, "the data")
@@ -119,7 +128,9 @@ class _Source:
 class _Stream(Data):
     """Batches that are read anew for each pass, after the first samples are skipped."""
 
-    def __init__(self, feeds: Sequence[Feed], source: _Source, skipped: int = 0, count: int | None = None) -> None:
+    def __init__(
+        self, feeds: Sequence[Feed], source: _Source, skipped: int = 0, count: int | None = None
+    ) -> None:
         self._feeds, self._source, self._skipped, self.count = feeds, source, skipped, count
 
     def batches(self, size: int, seed: int | None = None) -> Iterator[Batch]:
@@ -140,7 +151,9 @@ class _Stream(Data):
             whole = True
         held = min(_held_out(seen, fraction, most, least), len(first[0]))
         count = seen - held if whole else None
-        return _Stream(self._feeds, self._source, self._skipped + held, count), [array[:held] for array in first]
+        return _Stream(self._feeds, self._source, self._skipped + held, count), [
+            array[:held] for array in first
+        ]
 
     def _read(self) -> Iterator[Batch]:
         seen = 0
@@ -176,7 +189,11 @@ def _kept(stream: _Stream) -> Data:
         room -= len(pieces[-1][0])
         if not room:
             break
-    return _Arrays(stream._feeds, pieces[0]) if len(pieces) == 1 else _Stream(stream._feeds, _Source(pieces))
+    return (
+        _Arrays(stream._feeds, pieces[0])
+        if len(pieces) == 1
+        else _Stream(stream._feeds, _Source(pieces))
+    )
 
 
 def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
@@ -199,7 +216,11 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
 
 
 def _joined(parts: list[Batch]) -> Batch:
-    return parts[0] if len(parts) == 1 else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    return (
+        parts[0]
+        if len(parts) == 1
+        else [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    )
 
 
 def _held_out(count: int, fraction: float, most: int, least: int = 1) -> int:
@@ -207,7 +228,9 @@ def _held_out(count: int, fraction: float, most: int, least: int = 1) -> int:
     if not 0 < fraction < 1:
         raise BadRequest(f"expected a fraction between 0 and 1 to hold out; received {fraction}")
     if count < 2:
-        raise BadData(f"expected at least 2 samples, one to fit and one to hold out; received {count}: give more data")
+        raise BadData(
+            f"expected at least 2 samples, one to fit and one to hold out; received {count}: give more data"
+        )
     return min(max(1, int(count * fraction), min(least, count // 4)), most)
 
 

@@ -37,7 +37,9 @@ def opener(source: Any) -> Callable[[Any], Iterator[Any]]:
     if isinstance(source, Mapping) or _is_array(source):
         return _alone
     if not isinstance(source, (str, bytes, PathLike)):
-        if hasattr(kind, "__getitem__") and (hasattr(kind, "__len__") or hasattr(kind, "num_batches")):
+        if hasattr(kind, "__getitem__") and (
+            hasattr(kind, "__len__") or hasattr(kind, "num_batches")
+        ):
             return _by_index
         if hasattr(kind, "__iter__"):
             return iter

@@ -73,7 +73,9 @@ class Trainer:
         """
         dialect = new.reading.dialect
         if not dialect.on_tensorflow:
-            raise BadRequest("distilling needs Keras on the TensorFlow backend; expected KERAS_BACKEND=tensorflow")
+            raise BadRequest(
+                "distilling needs Keras on the TensorFlow backend; expected KERAS_BACKEND=tensorflow"
+            )
         self.tf: Any = sys.modules["tensorflow"]
         self.old, self.new, self.aims, self.mixed = old, new, aims, mixed
         tables, both = variables["tables"], [*variables["weights"], *variables["tables"]]
@@ -83,7 +85,9 @@ class Trainer:
         zeros = [np.zeros(v.shape, np.float32) for v in self.variables]
         self.first = [self.tf.Variable(z, trainable=False) for z in zeros]
         self.second = [
-            None if _is_matrix(v.shape) and n < len(both) - len(tables) else self.tf.Variable(z, trainable=False)
+            None
+            if _is_matrix(v.shape) and n < len(both) - len(tables)
+            else self.tf.Variable(z, trainable=False)
             for n, (v, z) in enumerate(zip(self.variables, zeros, strict=True))
         ]
         self.count = self.tf.Variable(0.0, trainable=False)
@@ -110,14 +114,17 @@ class Trainer:
             made = self.new.run(inputs)
             losses = [self._loss(aim, made[aim.new], goals[aim.old]) for aim in self.aims]
             losses = [
-                led(self.tf, loss, done) if aim.inside else loss for aim, loss in zip(self.aims, losses, strict=True)
+                led(self.tf, loss, done) if aim.inside else loss
+                for aim, loss in zip(self.aims, losses, strict=True)
             ]
             loss = tf.add_n(losses) * SCALE
         gradients = tape.gradient(loss, self.variables)
         self.count.assign_add(1.0)
         for number, (variable, gradient) in enumerate(zip(self.variables, gradients, strict=True)):
             if gradient is not None:
-                gradient = tf.cast(tf.convert_to_tensor(gradient), tf.float32) / SCALE  # of a table: a dense one
+                gradient = (
+                    tf.cast(tf.convert_to_tensor(gradient), tf.float32) / SCALE
+                )  # of a table: a dense one
                 self._move(number, variable, gradient, rate, matrix_rate)
                 constraint = self.constraints[number]
                 if constraint is not None:
@@ -134,7 +141,10 @@ class Trainer:
         order = tf.argsort(self.noise.uniform((count,)))
 
         def blend(x: Any) -> Any:
-            part = tf.cast(tf.reshape(share, tf.concat([[count], tf.ones(len(x.shape) - 1, tf.int32)], 0)), x.dtype)
+            part = tf.cast(
+                tf.reshape(share, tf.concat([[count], tf.ones(len(x.shape) - 1, tf.int32)], 0)),
+                x.dtype,
+            )
             return tf.ensure_shape(x * (1 - part) + tf.gather(x, order) * part, x.shape)
 
         return [blend(x) if mixed else x for x, mixed in zip(inputs, self.mixed, strict=True)]
@@ -144,7 +154,9 @@ class Trainer:
         made, goal = tf.cast(made, tf.float32), tf.stop_gradient(tf.cast(goal, tf.float32))
         if aim.kind == "probabilities":
             least = 1e-7
-            logs = tf.math.log(tf.clip_by_value(goal, least, 1)) - tf.math.log(tf.clip_by_value(made, least, 1))
+            logs = tf.math.log(tf.clip_by_value(goal, least, 1)) - tf.math.log(
+                tf.clip_by_value(made, least, 1)
+            )
             return tf.reduce_mean(tf.reduce_sum(goal * logs, -1)) / aim.scale
         return tf.reduce_mean(tf.square(made - goal)) / aim.scale
 

@@ -53,7 +53,9 @@ class Judge:
         self.batches = batches
         self.goals = self._run(old)
         if not any(goal.dtype.kind in "fV" for goal in self.goals):
-            raise BadRequest("no output of the model holds floating-point numbers, so there is nothing to compare by")
+            raise BadRequest(
+                "no output of the model holds floating-point numbers, so there is nothing to compare by"
+            )
         self.answers = [Answers.of(goal) for goal in self.goals]
 
     def of(self, new: Reading) -> Agreement:
@@ -78,4 +80,6 @@ class Judge:
         places: list[Place] = [((), tensor) for tensor in model.graph.outputs]
         player = Player(model, keep=set(places))
         runs = [player.run(batch) for batch in self.batches]
-        return [np.concatenate([model.dialect.result(run[place]) for run in runs]) for place in places]
+        return [
+            np.concatenate([model.dialect.result(run[place]) for run in runs]) for place in places
+        ]

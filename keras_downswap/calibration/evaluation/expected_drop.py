@@ -61,4 +61,6 @@ class Answers:
 def is_distribution(values: Array) -> bool:
     """Tell whether values are probabilities along the last axis."""
     wide = values.ndim > 1 and values.shape[-1] > 1
-    return wide and bool((values >= 0).all() and np.allclose(values.astype(np.float64).sum(-1), 1, atol=1e-2))
+    return wide and bool(
+        (values >= 0).all() and np.allclose(values.astype(np.float64).sum(-1), 1, atol=1e-2)
+    )

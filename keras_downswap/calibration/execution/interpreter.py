@@ -74,10 +74,16 @@ class Player:
             if (trail, call.index) in self.stops:
                 yield (trail, call.index), values[call.inputs[0]]
             if call.inner is not None and call.opens:
-                made = yield from self._inner(call, call.inner, [values[t] for t in call.inputs], trail, kept)
+                made = yield from self._inner(
+                    call, call.inner, [values[t] for t in call.inputs], trail, kept
+                )
             else:
-                trains = call.frozen_training is None and self.training(self.reading.layers[call.layer])
-                made = self.reading.play(graph.scope, call, values, **({"training": True} if trains else {}))
+                trains = call.frozen_training is None and self.training(
+                    self.reading.layers[call.layer]
+                )
+                made = self.reading.play(
+                    graph.scope, call, values, **({"training": True} if trains else {})
+                )
             for tensor, value in zip(call.outputs, made, strict=True):
                 values[tensor] = value
                 if (trail, tensor) in self.keep:
@@ -92,9 +98,16 @@ class Player:
         self, call: Call, inner: Graph, inputs: list[Any], trail: Trail, kept: dict[Place, Any]
     ) -> Generator[tuple[Place, Any], None, list[Any]]:
         """Run a nested model; one that is called at each step of time sees each step as a sample."""
-        tensor, fold, unfold = self.reading.dialect.tensor, self.reading.dialect.fold, self.reading.dialect.unfold
+        tensor, fold, unfold = (
+            self.reading.dialect.tensor,
+            self.reading.dialect.fold,
+            self.reading.dialect.unfold,
+        )
         scope, deeper = self.reading.scopes[inner.scope], (*trail, call.index)
-        inputs = [tensor(value, inner.tensors[t].dtype) for value, t in zip(inputs, inner.inputs, strict=True)]
+        inputs = [
+            tensor(value, inner.tensors[t].dtype)
+            for value, t in zip(inputs, inner.inputs, strict=True)
+        ]
         if call.wrapped is None:
             return (yield from self._scope(scope, inputs, deeper, kept))
         made = yield from self._scope(scope, [fold(value) for value in inputs], deeper, kept)

@@ -59,7 +59,9 @@ class Kernel:
         of = self.dialect.unwrapped
         self.layer = of(self.reading.layers[self.call.layer])
         self.behind = [of(self.reading.layers[call.layer]) for call in self.chain]
-        self.kind = str(self.call.settings.get("kind", "Dense")) if self.call.role is Role.CONV else "Dense"
+        self.kind = (
+            str(self.call.settings.get("kind", "Dense")) if self.call.role is Role.CONV else "Dense"
+        )
         self.variable = list(kernels(self.layer).values())[-1]
         self.shape = tuple(self.variable.shape)
         self.bias = self.layer.bias if self.layer.use_bias else None
@@ -74,12 +76,16 @@ class Kernel:
     @property
     def unknowns(self) -> int:
         """Kernel values of one filter."""
-        return int(np.prod(self.shape[:-2]) * (1 if self.kind == "DepthwiseConv" else self.shape[-2]))
+        return int(
+            np.prod(self.shape[:-2]) * (1 if self.kind == "DepthwiseConv" else self.shape[-2])
+        )
 
     @property
     def filters(self) -> int:
         """Channels that the layer makes."""
-        return int(np.prod(self.shape[-2:])) if self.kind == "DepthwiseConv" else int(self.shape[-1])
+        return (
+            int(np.prod(self.shape[-2:])) if self.kind == "DepthwiseConv" else int(self.shape[-1])
+        )
 
     @property
     def norm(self) -> Any:
@@ -105,7 +111,11 @@ class Kernel:
     def makes_probabilities(self) -> bool:
         """Whether it ends in a softmax over its channels: sums that differ by one number for all are alike then."""
         behind = self.call.channels_last or self.rank < 1
-        return not self.chain and behind and getattr(self.layer.activation, "__name__", "") == "softmax"
+        return (
+            not self.chain
+            and behind
+            and getattr(self.layer.activation, "__name__", "") == "softmax"
+        )
 
     @staticmethod
     def before_softmax(chances: Array) -> Array:
@@ -139,13 +149,17 @@ class Kernel:
         """Return the kernel as (groups, unknowns, filters of a group)."""
         kernel = self.dialect.array(self.variable).astype(np.float32)
         if self.kind == "DepthwiseConv":
-            return np.ascontiguousarray(np.moveaxis(kernel, -2, 0)).reshape(self.groups, self.unknowns, -1)
+            return np.ascontiguousarray(np.moveaxis(kernel, -2, 0)).reshape(
+                self.groups, self.unknowns, -1
+            )
         flat = kernel.reshape(self.unknowns, self.groups, -1)
         return np.ascontiguousarray(flat.transpose(1, 0, 2))
 
     def offset(self) -> Array:
         """Return the bias, zeros where there is none."""
-        return (self.dialect.array(self.bias) if self.bias is not None else np.zeros(self.filters)).astype(np.float32)
+        return (
+            self.dialect.array(self.bias) if self.bias is not None else np.zeros(self.filters)
+        ).astype(np.float32)
 
     def own(self, values: Array) -> Array:
         """Return the channels, on the last axis, that the kernel makes of all those that joins put together."""
@@ -203,7 +217,10 @@ class Kernel:
 
     def _renormalise(self, norm: Any, seen: Array, shift: Array) -> None:
         array, assign = self.dialect.array, self.dialect.assign
-        mean, variance = array(norm.moving_mean).astype(np.float64), array(norm.moving_variance).astype(np.float64)
+        mean, variance = (
+            array(norm.moving_mean).astype(np.float64),
+            array(norm.moving_variance).astype(np.float64),
+        )
         if norm.gamma is None or norm.beta is None:
             assign(norm.moving_mean, mean - shift)
             return
@@ -219,7 +236,11 @@ class Kernel:
 def slope_step(reading: Reading, scope: int, calls: Iterable[Call]) -> float:
     """Return how far apart two values must lie, in standard deviations, to tell the slope of calls in their dtypes."""
     tensors = reading.scopes[scope].graph.tensors
-    return 0.1 if {tensors[t].dtype for call in calls for t in call.outputs} & {"float16", "bfloat16"} else 0.01
+    return (
+        0.1
+        if {tensors[t].dtype for call in calls for t in call.outputs} & {"float16", "bfloat16"}
+        else 0.01
+    )
 
 
 def played(reading: Reading, scope: int, call: Call, values: Sequence[Array]) -> Array:
@@ -228,9 +249,14 @@ def played(reading: Reading, scope: int, call: Call, values: Sequence[Array]) ->
     if call.wrapped is not None:
         steps = values[0].reshape(-1, *values[0].shape[2:])
         inner = dialect.unwrapped(reading.layers[call.layer])
-        made = dialect.result(dialect.run(inner, dialect.tensor(steps, tensors[call.inputs[0]].dtype)))
+        made = dialect.result(
+            dialect.run(inner, dialect.tensor(steps, tensors[call.inputs[0]].dtype))
+        )
         return made.reshape(*values[0].shape[:2], *made.shape[1:])
-    given = {t: dialect.tensor(value, tensors[t].dtype) for t, value in zip(call.inputs, values, strict=True)}
+    given = {
+        t: dialect.tensor(value, tensors[t].dtype)
+        for t, value in zip(call.inputs, values, strict=True)
+    }
     return dialect.result(reading.play(scope, call, given)[0])
 
 

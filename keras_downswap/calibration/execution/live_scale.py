@@ -47,7 +47,11 @@ class Scale:
         self.dialect = self.reading.dialect
         self.layer = self.dialect.unwrapped(self.reading.layers[self.call.layer])
         is_conv = self.call.role is Role.CONV
-        self.kernel = Kernel(self.reading, self.call, self.chain, self.rank, scope=self.scope) if is_conv else None
+        self.kernel = (
+            Kernel(self.reading, self.call, self.chain, self.rank, scope=self.scope)
+            if is_conv
+            else None
+        )
 
     @property
     def can_shift(self) -> bool:
@@ -82,7 +86,9 @@ class Scale:
             assign(self.layer.beta, array(self.layer.beta) * scale + offset)
             return
         variable = self.kernel.variable
-        filters = scale.reshape(variable.shape[-2:]) if self.kernel.kind == "DepthwiseConv" else scale
+        filters = (
+            scale.reshape(variable.shape[-2:]) if self.kernel.kind == "DepthwiseConv" else scale
+        )
         assign(variable, array(variable) * filters)
         if self.kernel.bias is not None:
             assign(self.kernel.bias, array(self.kernel.bias) * scale + offset)

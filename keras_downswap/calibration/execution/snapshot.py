@@ -29,4 +29,8 @@ def variables_of(reading: Reading) -> list[Any]:
     """Return every variable of a model once, the state of seeds and of recurrent layers too."""
     model = reading.model
     found = [*getattr(model, "variables", ()), *getattr(model, "non_trainable_variables", ())]
-    return list({id(variable): variable for variable in found if reading.dialect.is_variable(variable)}.values())
+    return list(
+        {
+            id(variable): variable for variable in found if reading.dialect.is_variable(variable)
+        }.values()
+    )

@@ -43,8 +43,17 @@ def paired(old: Graph, new: Graph) -> Pairs:
 class _Scope:
     """Two scopes being paired."""
 
-    def __init__(self, old: Graph, new: Graph, from_: Trail, to: Trail, prefix: str, pairs: Pairs) -> None:
-        self.old, self.new, self.from_, self.to, self.prefix, self.pairs = old, new, from_, to, prefix, pairs
+    def __init__(
+        self, old: Graph, new: Graph, from_: Trail, to: Trail, prefix: str, pairs: Pairs
+    ) -> None:
+        self.old, self.new, self.from_, self.to, self.prefix, self.pairs = (
+            old,
+            new,
+            from_,
+            to,
+            prefix,
+            pairs,
+        )
         theirs = dict(_occurrences(old))
         self.partner = {call.index: theirs[key] for key, call in _occurrences(new) if key in theirs}
         self.back = {theirs.index: new.calls[index] for index, theirs in self.partner.items()}
@@ -57,7 +66,9 @@ class _Scope:
             for mine, other in zip(call.outputs, theirs.outputs, strict=False):
                 if other not in apart and mine not in apart_now:
                     self._note(mine, other)
-            if self._changed(call, theirs) or (call.role is Role.CONV and theirs.outputs[0] in apart):
+            if self._changed(call, theirs) or (
+                call.role is Role.CONV and theirs.outputs[0] in apart
+            ):
                 self.pairs.sites[self.to, index] = self.prefix + call.path
         for call in self.new.calls:
             if call.role is Role.CONV and call.index not in self.partner:
@@ -69,7 +80,9 @@ class _Scope:
             call = self.new.calls[index]
             if call.inner is not None and theirs.inner is not None:
                 trails = (*self.from_, theirs.index), (*self.to, index)
-                _Scope(theirs.inner, call.inner, *trails, f"{self.prefix}{call.path}/", self.pairs).pair()
+                _Scope(
+                    theirs.inner, call.inner, *trails, f"{self.prefix}{call.path}/", self.pairs
+                ).pair()
 
     def _note(self, mine: int, other: int) -> None:
         if _may_be_equal(self.new.tensors[mine].shape, self.old.tensors[other].shape):
@@ -101,11 +114,14 @@ class _Scope:
             convs = [path[0] for path in paths]
             if not all(conv.role is Role.CONV and conv.index in partners for conv in convs):
                 continue
-            if any(_has_others(graph, path) or self._as_long(graph, path[0], pool, partners) for path in paths):
-                continue
-            if not any(self._changed(conv, partners[conv.index]) for conv in convs) and self._next_changed(
-                graph, pool, partners
+            if any(
+                _has_others(graph, path) or self._as_long(graph, path[0], pool, partners)
+                for path in paths
             ):
+                continue
+            if not any(
+                self._changed(conv, partners[conv.index]) for conv in convs
+            ) and self._next_changed(graph, pool, partners):
                 continue
             found |= {tensor for path in paths for call in path[:-1] for tensor in call.outputs}
         return found
@@ -122,7 +138,11 @@ class _Scope:
         call: Call | None = graph.sole_consumer(pool)
         while call is not None and is_elementwise(graph, call, pool.channels_last):
             call = graph.sole_consumer(call)
-        return call is not None and call.index in partners and self._changed(call, partners[call.index])
+        return (
+            call is not None
+            and call.index in partners
+            and self._changed(call, partners[call.index])
+        )
 
     @staticmethod
     def _changed(call: Call, other: Call) -> bool:
@@ -144,4 +164,6 @@ def _has_others(graph: Graph, path: tuple[Call, ...]) -> bool:
 
 
 def _may_be_equal(one: Shape, other: Shape) -> bool:
-    return len(one) == len(other) and all(None in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True))
+    return len(one) == len(other) and all(
+        None in pair or pair[0] == pair[1] for pair in zip(one, other, strict=True)
+    )

@@ -38,7 +38,9 @@ class PoolTarget:
     scope: int
 
 
-def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[list[PoolTarget], dict[str, str]]:
+def pools_of(
+    new: Graph, pairs: Pairs, takes: Callable[[Call], bool]
+) -> tuple[list[PoolTarget], dict[str, str]]:
     """Find the pools of another kind, and what takes a scale and an offset for each channel in front of them.
 
     Args:
@@ -64,7 +66,9 @@ def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[l
         if end not in pairs.tensors:
             reasons[name] = f"what {call.label} makes stands for no tensor of the original"
         elif up is None:
-            reasons[name] = f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
+            reasons[name] = (
+                f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
+            )
         else:
             front = (place[0], up.index), name, up, tuple(chain)
             found.append(PoolTarget(*front, call, end, pairs.tensors[end], graph.scope))
@@ -74,9 +78,18 @@ def pools_of(new: Graph, pairs: Pairs, takes: Callable[[Call], bool]) -> tuple[l
 def _in_front(graph: Graph, call: Call, pool: Call) -> Call | None:
     """Return the call in front of one that treats channels apart, where it treats those of the pool apart as well."""
     opaque = call is not pool and (call.role is Role.CONV or bool(call.frozen_training))
-    up = None if opaque or (call.wrapped is not None and not pool.channels_last) else sole_upstream(graph, call)
+    up = (
+        None
+        if opaque or (call.wrapped is not None and not pool.channels_last)
+        else sole_upstream(graph, call)
+    )
     if up is None or mixes_channels(up):
         return None
     if up.role is Role.CONV:
-        return up if up.channels_last == pool.channels_last and (up.wrapped is None) == (pool.wrapped is None) else None
+        return (
+            up
+            if up.channels_last == pool.channels_last
+            and (up.wrapped is None) == (pool.wrapped is None)
+            else None
+        )
     return up if is_elementwise(graph, up, pool.channels_last) else None

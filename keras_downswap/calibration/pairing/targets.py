@@ -72,11 +72,17 @@ def _follow(
     """Follow through a scope what sites move; `moved` are the tensors that they have moved so far."""
     for call in graph.calls:
         place = (trail, call.index)
-        moves = place in pairs.sites or place in pairs.added or any((trail, t) in moved for t in call.inputs)
+        moves = (
+            place in pairs.sites
+            or place in pairs.added
+            or any((trail, t) in moved for t in call.inputs)
+        )
         if call.inner is not None:
             deeper = (*trail, call.index)
             moved.update(
-                (deeper, i) for i, t in zip(call.inner.inputs, call.inputs, strict=False) if (trail, t) in moved
+                (deeper, i)
+                for i, t in zip(call.inner.inputs, call.inputs, strict=False)
+                if (trail, t) in moved
             )
             before = len(found)
             _follow(call.inner, deeper, f"{prefix}{call.path}/", pairs, moved, found)
@@ -111,7 +117,11 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
             rank = len(graph.tensors[tensor].shape) - 2
             beside = tuple((place[0], other) for other in way.beside)
             ends = (place[0], tensor), pairs.tensors[place[0], tensor]
-            found.append(Target(place, name, call, way.chain, way.joins, beside, *ends, rank, site, graph.scope))
+            found.append(
+                Target(
+                    place, name, call, way.chain, way.joins, beside, *ends, rank, site, graph.scope
+                )
+            )
         elif site:
             reasons[name] = reason or _why_not(graph, call)
     return found, reasons
@@ -141,7 +151,9 @@ def _why_not(graph: Graph, call: Call) -> str:
     if user is not None and user.role is Role.JOIN and not _known(graph, call, _others(user, way)):
         return f"{call.label} meets branches in {user.label} that run later, and these take up what it gets wrong"
     behind = "several layers, or none," if user is None else user.label
-    return f"{call.label} is followed by {behind} before anything stands for a tensor of the original"
+    return (
+        f"{call.label} is followed by {behind} before anything stands for a tensor of the original"
+    )
 
 
 @dataclass(frozen=True)
@@ -180,7 +192,9 @@ def _further(graph: Graph, call: Call, way: _Way, found: bool) -> _Way | None:
         return None
     if user.role is Role.JOIN:
         return _joined(graph, call, way, user)
-    alike = is_elementwise(graph, user, call.channels_last) and not (mixes_channels(user) and (found or way.joins))
+    alike = is_elementwise(graph, user, call.channels_last) and not (
+        mixes_channels(user) and (found or way.joins)
+    )
     return way.through(user) if alike else None
 
 
@@ -192,7 +206,9 @@ def _joined(graph: Graph, call: Call, way: _Way, join: Call) -> _Way | None:
         return None
     position = join.inputs.index(way.tensor)
     if join.class_name == "Concatenate":
-        before, after = (sum(n or 0 for n in part) for part in (widths[:position], widths[position + 1 : -1]))
+        before, after = (
+            sum(n or 0 for n in part) for part in (widths[:position], widths[position + 1 : -1])
+        )
         return way.through(join, Join(position, 0, (before, after)))
     others = _others(join, way)
     alike = _known(graph, call, others) and widths[-1] == widths[position]

@@ -53,7 +53,11 @@ class Movable:
     @cached_property
     def targets(self) -> list[Target]:
         """The layers that a closed form may fit, in the order in which they run."""
-        return [t for t in self._found[0] if self._is_own(t.place, t.call) or self._is_free(self._layer(t.call))]
+        return [
+            t
+            for t in self._found[0]
+            if self._is_own(t.place, t.call) or self._is_free(self._layer(t.call))
+        ]
 
     @property
     def sites(self) -> list[Target]:
@@ -63,7 +67,9 @@ class Movable:
     @cached_property
     def _pools(self) -> tuple[list[PoolTarget], dict[str, str]]:
         return pools_of(
-            self.new.graph, self.pairs, lambda call: takes_scale(self.new.dialect, self._layer(call), call.role)
+            self.new.graph,
+            self.pairs,
+            lambda call: takes_scale(self.new.dialect, self._layer(call), call.role),
         )
 
     @property
@@ -74,10 +80,15 @@ class Movable:
     @property
     def notes(self) -> list[str]:
         """What a user must know: sites that no closed form fits, and frozen layers that a site makes move."""
-        found = [f"{name}: {reason}; only distillation fits it" for name, reason in self._found[1].items()]
+        found = [
+            f"{name}: {reason}; only distillation fits it"
+            for name, reason in self._found[1].items()
+        ]
         found += [f"{name}: {reason}" for name, reason in self._pools[1].items()]
         frozen = dict.fromkeys(str(layer.name) for layer in self._own_layers if not layer.trainable)
-        return found + [f"{name} is frozen, and is fitted nevertheless: it is part of a site" for name in frozen]
+        return found + [
+            f"{name} is frozen, and is fitted nevertheless: it is part of a site" for name in frozen
+        ]
 
     def norms(self) -> list[tuple[Place, str, Call]]:
         """Return the calls of BatchNormalization layers whose statistics a site changes."""
@@ -94,7 +105,9 @@ class Movable:
         found = list(self.new.model.trainable_variables) if self.everything else []
         for layer in self._own_layers:
             found += self.new.dialect.learned(layer)
-        embeddings = [layer for layer in self.new.layers if self.new.dialect.stock_class(layer) == "Embedding"]
+        embeddings = [
+            layer for layer in self.new.layers if self.new.dialect.stock_class(layer) == "Embedding"
+        ]
         tables = {id(variable) for layer in embeddings for variable in layer.trainable_variables}
         once = {id(variable): variable for variable in found}
         return {
@@ -129,7 +142,9 @@ class Movable:
 
     def _is_own(self, place: Place, call: Call) -> bool:
         """Tell whether a call is a site's own, or was added to be trained."""
-        return place in self.pairs.sites or (place in self.pairs.added and bool(self._layer(call).trainable))
+        return place in self.pairs.sites or (
+            place in self.pairs.added and bool(self._layer(call).trainable)
+        )
 
     def _is_norm(self, layer: Any) -> bool:
         return self.new.dialect.stock_class(layer) == "BatchNormalization"

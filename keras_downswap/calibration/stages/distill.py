@@ -92,7 +92,10 @@ def distill(
             settings = map(new.dialect.tensor, (*_rates(done), np.float32(done)))
             trainer.step([new.dialect.tensor(x) for x in next(batches)], *settings)
             made.steps += 1
-            before, done = done, max(made.steps / run.steps, (time.perf_counter() - began) / run.seconds)
+            before, done = (
+                done,
+                max(made.steps / run.steps, (time.perf_counter() - began) / run.seconds),
+            )
             progress(min(done, 1), "")
             if int(before * CHECKS) < int(done * CHECKS):
                 now = judge.of(new)
@@ -140,10 +143,15 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
     """
     old, new = movable.old, movable.new
     outputs: list[tuple[Place, Place]] = [
-        (((), mine), ((), theirs)) for mine, theirs in zip(new.graph.outputs, old.graph.outputs, strict=True)
+        (((), mine), ((), theirs))
+        for mine, theirs in zip(new.graph.outputs, old.graph.outputs, strict=True)
     ]
     inner = [(t.end, t.goal) for t in movable.sites] + [(t.end, t.goal) for t in movable.pools]
-    inner += [(end, movable.pairs.tensors[end]) for end in movable.pairs.ends if end in movable.pairs.tensors]
+    inner += [
+        (end, movable.pairs.tensors[end])
+        for end in movable.pairs.ends
+        if end in movable.pairs.tensors
+    ]
     wanted = dict.fromkeys([*outputs, *inner])
     olds = Player(old, {theirs for _, theirs in wanted}).run(batch)
     news = Player(new, {mine for mine, _ in wanted}).run(batch)
@@ -157,11 +165,15 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
             kind, scale = "probabilities", min(1.0, _told(exact))
         else:
             kind, scale = "values", float((exact - exact.mean(0)).std() ** 2)
-        aims.append(Aim(mine, theirs, kind, (mine, theirs) not in outputs, scale if scale > 1e-12 else 1.0))
+        aims.append(
+            Aim(mine, theirs, kind, (mine, theirs) not in outputs, scale if scale > 1e-12 else 1.0)
+        )
     return aims
 
 
 def _told(chances: Any) -> float:
     """Return by how much probabilities differ from their mean on average, as a divergence in nats."""
     mean, least = chances.mean(tuple(range(chances.ndim - 1))), 1e-30
-    return float((chances * np.log(np.maximum(chances, least) / np.maximum(mean, least))).sum(-1).mean())
+    return float(
+        (chances * np.log(np.maximum(chances, least) / np.maximum(mean, least))).sum(-1).mean()
+    )

@@ -55,12 +55,24 @@ class KernelFit(Fit):
             sums = times(rows, weights)
             ones = np.ones((kernel.filters, 1, 1), np.float32)
             alone = np.ascontiguousarray(sums.T[..., None])
-            problem = Problem(alone, goal, kernel.through, ones, bias, kernel.can_shift, held, kernel.step, others)
+            problem = Problem(
+                alone, goal, kernel.through, ones, bias, kernel.can_shift, held, kernel.step, others
+            )
             best = problem.solve(ridges=(1e-3,))
             scale = best.weights.reshape(kernel.groups, 1, -1)
             made, sums = weights * scale, sums * scale.ravel()
         else:
-            problem = Problem(rows, goal, kernel.through, weights, bias, kernel.can_shift, held, kernel.step, others)
+            problem = Problem(
+                rows,
+                goal,
+                kernel.through,
+                weights,
+                bias,
+                kernel.can_shift,
+                held,
+                kernel.step,
+                others,
+            )
             best = problem.solve()
             made, sums = best.weights, best.sums - best.bias
         if best.ridge is not None:
@@ -75,7 +87,11 @@ class KernelFit(Fit):
     def _more(self, rows: int) -> str:
         """Say how many samples would be enough, where memory for their rows is."""
         enough = (1 - HELD) * self.rows_wanted > self.kernel.unknowns
-        return f"; {math.ceil(self.samples * self.kernel.unknowns / rows) + 1} samples would do" if enough else ""
+        return (
+            f"; {math.ceil(self.samples * self.kernel.unknowns / rows) + 1} samples would do"
+            if enough
+            else ""
+        )
 
     def _others(self, beside: Sequence[Sequence[Array]]) -> list[Array]:
         """Return what other branches bring to the rows, shape (rows, channels) each."""
@@ -92,6 +108,8 @@ class KernelFit(Fit):
         counts = [positions.shape[0] * positions.shape[1] for positions in self.positions]
         shape = sum(counts), math.prod(window.size for window in windows), values[0].shape[-1]
         made = np.empty(shape, np.float32)
-        for value, positions, part in zip(values, self.positions, np.split(made, np.cumsum(counts)[:-1]), strict=True):
+        for value, positions, part in zip(
+            values, self.positions, np.split(made, np.cumsum(counts)[:-1]), strict=True
+        ):
             patches(value, windows, positions, part)
         return made

@@ -23,7 +23,11 @@ class Renewal(Fit):
     def __init__(self, new: Reading, place: Place, name: str, call: Call) -> None:
         """Note the layer, by its call."""
         super().__init__(place, name, None)
-        self.dialect, self.axis, self.folds = new.dialect, call.settings.get("axis", -1), call.wrapped is not None
+        self.dialect, self.axis, self.folds = (
+            new.dialect,
+            call.settings.get("axis", -1),
+            call.wrapped is not None,
+        )
         self.layer = new.dialect.unwrapped(new.layers[call.layer])
 
     def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:

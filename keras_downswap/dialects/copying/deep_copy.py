@@ -12,9 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from keras_downswap.dialects.copying.introspection import LOCKS, filled, is_pure, new_lock, parts_of, slots_of
+from keras_downswap.dialects.copying.introspection import (
+    LOCKS,
+    filled,
+    is_pure,
+    new_lock,
+    parts_of,
+    slots_of,
+)
 
-PLAIN = frozenset({type(None), bool, int, float, str, type, types.BuiltinFunctionType, inspect.Signature})
+PLAIN = frozenset(
+    {type(None), bool, int, float, str, type, types.BuiltinFunctionType, inspect.Signature}
+)
 """The commonest of the types that are shared; looking here first halves the time of a copy."""
 
 ATOMIC = (
@@ -22,7 +31,13 @@ ATOMIC = (
     types.EllipsisType, inspect.Signature,
 )  # fmt: skip
 NODES = ("_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value")
-COMPILED = ("train_function", "test_function", "predict_function", "train_tf_function", "_adapt_function")
+COMPILED = (
+    "train_function",
+    "test_function",
+    "predict_function",
+    "train_tf_function",
+    "_adapt_function",
+)
 RESTORING = {"_self_unconditional_deferred_dependencies": dict, "_self_name_based_restores": set}
 EMPTIED: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(NODES, list),
@@ -32,8 +47,12 @@ EMPTIED: dict[str, Callable[[], Any]] = {
 """Attributes that start anew: nodes, compiled functions, and checkpoint restorations still to come."""
 
 TRACKED: dict[str, Callable[[Any], Any]] = {
-    "_self_unconditional_checkpoint_dependencies": lambda refs: [ref for ref in refs if ref.name not in COMPILED],
-    "_self_unconditional_dependency_names": lambda refs: {k: v for k, v in refs.items() if k not in COMPILED},
+    "_self_unconditional_checkpoint_dependencies": lambda refs: [
+        ref for ref in refs if ref.name not in COMPILED
+    ],
+    "_self_unconditional_dependency_names": lambda refs: {
+        k: v for k, v in refs.items() if k not in COMPILED
+    },
 }
 """Attributes that list others of the same object: compiled functions start anew in them too."""
 
@@ -88,7 +107,9 @@ class Twins:
             except Uncopyable:
                 raise
             except Exception as error:
-                raise Uncopyable(f"{type(old).__name__} '{old.name}' cannot be copied: {error}") from error
+                raise Uncopyable(
+                    f"{type(old).__name__} '{old.name}' cannot be copied: {error}"
+                ) from error
         return new
 
     @contextmanager
@@ -126,7 +147,9 @@ class Twins:
         if isinstance(old, types.MethodType):
             return lambda m: types.MethodType(self.copy(m.__func__), self.copy(m.__self__))
         if isinstance(old, functools.partial):
-            return lambda p: functools.partial(self.copy(p.func), *self.copy(p.args), **self.copy(p.keywords))
+            return lambda p: functools.partial(
+                self.copy(p.func), *self.copy(p.args), **self.copy(p.keywords)
+            )
         if isinstance(old, types.FunctionType):
             return self._function
         if isinstance(old, weakref.ref):
@@ -144,9 +167,14 @@ class Twins:
             return self._list
         if isinstance(old, dict) and type(old).__module__ in ("builtins", "collections"):
             return self._dict
-        ordinary = all(getattr(type(old), name) is getattr(object, name) for name in ("__reduce_ex__", "__reduce__"))
+        ordinary = all(
+            getattr(type(old), name) is getattr(object, name)
+            for name in ("__reduce_ex__", "__reduce__")
+        )
         slots = slots_of(type(old))
-        return (lambda v: self._object(v, slots)) if ordinary and is_pure(type(old)) else self._foreign
+        return (
+            (lambda v: self._object(v, slots)) if ordinary and is_pure(type(old)) else self._foreign
+        )
 
     def _list(self, old: list[Any]) -> Any:
         new = self.note(old, [])
@@ -160,7 +188,9 @@ class Twins:
     def items(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the copies of a mapping's keys and values, in a plain dict."""
         return {
-            key if type(key) in PLAIN else self.copy(key): value if type(value) in PLAIN else self.copy(value)
+            key if type(key) in PLAIN else self.copy(key): value
+            if type(value) in PLAIN
+            else self.copy(value)
             for key, value in values.items()
         }
 
@@ -172,16 +202,27 @@ class Twins:
 
     def _function(self, old: types.FunctionType) -> Any:
         """Share a function, unless it holds on to a part of the model: then give a copy of it the copy's parts."""
-        if not (old.__closure__ or old.__defaults__ or old.__kwdefaults__) or not self._holds(old, set()):
+        if not (old.__closure__ or old.__defaults__ or old.__kwdefaults__) or not self._holds(
+            old, set()
+        ):
             return old
-        cells = None if old.__closure__ is None else tuple(types.CellType() for _ in old.__closure__)
+        cells = (
+            None if old.__closure__ is None else tuple(types.CellType() for _ in old.__closure__)
+        )
         new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
         self.note(old, new)
         for cell, held in zip(cells or (), old.__closure__ or (), strict=True):
             if filled(held):
                 cell.cell_contents = self.copy(held.cell_contents)
-        new.__defaults__, new.__kwdefaults__ = self.copy(old.__defaults__), self.copy(old.__kwdefaults__)
-        new.__qualname__, new.__module__, new.__doc__ = old.__qualname__, old.__module__, old.__doc__
+        new.__defaults__, new.__kwdefaults__ = (
+            self.copy(old.__defaults__),
+            self.copy(old.__kwdefaults__),
+        )
+        new.__qualname__, new.__module__, new.__doc__ = (
+            old.__qualname__,
+            old.__module__,
+            old.__doc__,
+        )
         new.__dict__.update(self.items(vars(old)))
         return new
 
@@ -207,4 +248,6 @@ class Twins:
         try:
             return self.note(old, copy.deepcopy(old))
         except Exception as error:
-            raise Uncopyable(f"an attribute of type {type(old).__name__} cannot be copied") from error
+            raise Uncopyable(
+                f"an attribute of type {type(old).__name__} cannot be copied"
+            ) from error

@@ -29,7 +29,11 @@ def parts_of(value: Any) -> Iterable[Any]:
     if isinstance(value, types.FunctionType):
         cells = [cell.cell_contents for cell in value.__closure__ or () if filled(cell)]
         own = any(value.__globals__.get("__name__", "").startswith(root) for root in FRAMEWORKS)
-        return cells if own else [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        return (
+            cells
+            if own
+            else [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
+        )
     if isinstance(value, types.MethodType):
         return (value.__func__, value.__self__)
     if isinstance(value, functools.partial):
@@ -40,7 +44,9 @@ def parts_of(value: Any) -> Iterable[Any]:
         return value.values()
     if isinstance(value, list | tuple | set | frozenset):
         return value
-    foreign = isinstance(value, type | types.ModuleType) or type(value).__module__.startswith(FRAMEWORKS)
+    foreign = isinstance(value, type | types.ModuleType) or type(value).__module__.startswith(
+        FRAMEWORKS
+    )
     return () if foreign or not hasattr(value, "__dict__") else vars(value).values()
 
 

@@ -13,7 +13,12 @@ import numpy as np
 def copied(variable: Any) -> Any:
     """Return a new variable of the same value, name and properties."""
     plain = type(variable).__name__ == "ResourceVariable" and not variable._in_graph_mode
-    if not plain or variable._caching_device or variable._distribute_strategy or variable._constraint:
+    if (
+        not plain
+        or variable._caching_device
+        or variable._distribute_strategy
+        or variable._constraint
+    ):
         return copy.deepcopy(variable)
     return _with_new_handle(variable)
 
@@ -42,7 +47,9 @@ def copied_table(table: Any) -> Any:
 
 def is_mutable_table(value: Any) -> bool:
     """Tell whether a value is a lookup table that can be written to."""
-    return type(value).__name__ == "MutableHashTable" and type(value).__module__.startswith("tensorflow.")
+    return type(value).__name__ == "MutableHashTable" and type(value).__module__.startswith(
+        "tensorflow."
+    )
 
 
 def array(variable: Any) -> np.ndarray[Any, Any]:

@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.graphs import convolved
 
-from keras_downswap.calibration.closed_form.im2col import at, cells, channels_behind, chosen, patches
+from keras_downswap.calibration.closed_form.im2col import (
+    at,
+    cells,
+    channels_behind,
+    chosen,
+    patches,
+)
 from keras_downswap.ir.geometry import Window
 
 Array = np.ndarray[Any, Any]
@@ -21,7 +27,9 @@ PLAIN = ("valid", "same", "causal")
 @st.composite
 def axes(draw: st.DrawFn, paddings: st.SearchStrategy[Any]) -> tuple[int, Window]:
     """Draws a length and a window that fits into it."""
-    window = Window(draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(paddings))
+    window = Window(
+        draw(st.integers(1, 4)), draw(st.integers(1, 4)), draw(st.integers(1, 3)), draw(paddings)
+    )
     least = max(1, 1 - min(window.law.offset, 0)) + window.stride
     return least + draw(st.integers(0, 6)), window
 
@@ -42,16 +50,23 @@ def assert_patches_convolve(drawn: list[tuple[int, Window]]) -> None:
     cuts = [(max(-before, 0), max(-after, 0)) for before, after in explicit]
     inner = tuple(slice(front, n - back) for (front, back), n in zip(cuts, lengths, strict=True))
     laid = [np.pad(sample[inner], [*sides, (0, 0)]) for sample in x]
-    slides = [(w.stride, w.dilation, "valid" if isinstance(w.padding, tuple) else w.padding) for w in windows]
+    slides = [
+        (w.stride, w.dilation, "valid" if isinstance(w.padding, tuple) else w.padding)
+        for w in windows
+    ]
     wanted = np.stack([convolved(sample, kernel, slides, bias=0) for sample in laid])
     assert wanted.shape[1:-1] == tuple(w.law(n) for n, w in drawn)
     positions = at_all_positions(wanted.shape[1:-1], 2)
     seen = patches(x, windows, positions)
     assert seen.shape == (2 * positions.shape[1], np.prod(kernel.shape[:-2]), 3)
-    np.testing.assert_allclose(seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), at(wanted, positions), atol=1e-10)
+    np.testing.assert_allclose(
+        seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), at(wanted, positions), atol=1e-10
+    )
     few = chosen(rng, 2, wanted.shape[1:-1], 5)
     seen = patches(x, windows, few)
-    np.testing.assert_allclose(seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), at(wanted, few), atol=1e-10)
+    np.testing.assert_allclose(
+        seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), at(wanted, few), atol=1e-10
+    )
 
 
 @given(drawn=st.lists(axes(st.sampled_from(PLAIN)), min_size=1, max_size=3))
@@ -59,26 +74,36 @@ def test_patches_times_a_kernel_are_a_convolution(drawn: list[tuple[int, Window]
     assert_patches_convolve(drawn)
 
 
-@given(drawn=st.lists(axes(st.tuples(st.integers(0, 3), st.integers(0, 3))), min_size=1, max_size=2))
+@given(
+    drawn=st.lists(axes(st.tuples(st.integers(0, 3), st.integers(0, 3))), min_size=1, max_size=2)
+)
 def test_patches_of_explicit_padding(drawn: list[tuple[int, Window]]) -> None:
     assert_patches_convolve(drawn)
 
 
-@given(drawn=st.lists(axes(st.tuples(st.integers(0, 3), st.integers(-3, 0))), min_size=1, max_size=2))
+@given(
+    drawn=st.lists(axes(st.tuples(st.integers(0, 3), st.integers(-3, 0))), min_size=1, max_size=2)
+)
 def test_patches_of_a_map_that_is_cut_behind(drawn: list[tuple[int, Window]]) -> None:
     assert_patches_convolve(drawn)
 
 
 @pytest.mark.parametrize("padding", PLAIN)
 @pytest.mark.parametrize("n", [7, 8, 9, 11])
-@pytest.mark.parametrize(("size", "stride", "dilation"), [(3, 2, 1), (2, 3, 1), (4, 2, 1), (3, 1, 2), (1, 2, 1)])
-def test_patches_at_odd_and_even_lengths(padding: Any, n: int, size: int, stride: int, dilation: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"), [(3, 2, 1), (2, 3, 1), (4, 2, 1), (3, 1, 2), (1, 2, 1)]
+)
+def test_patches_at_odd_and_even_lengths(
+    padding: Any, n: int, size: int, stride: int, dilation: int
+) -> None:
     assert_patches_convolve([(n, Window(size, stride, dilation, padding))])
 
 
 def test_patches_hold_the_taps_in_the_order_of_a_kernel_and_zeros_outside() -> None:
     image = np.arange(1, 7, dtype=np.float32).reshape(1, 2, 3, 1)
-    found = patches(image, (Window(2, padding="same"), Window(2, padding="same")), np.array([[[0, 1], [1, 2]]]))
+    found = patches(
+        image, (Window(2, padding="same"), Window(2, padding="same")), np.array([[[0, 1], [1, 2]]])
+    )
     assert found[..., 0].tolist() == [[2, 3, 5, 6], [6, 0, 0, 0]]
     assert found.dtype == np.float32
 
@@ -95,7 +120,9 @@ def test_patches_without_axes_are_the_rows_themselves() -> None:
     most=st.integers(1, 40),
     seed=st.integers(0, 99),
 )
-def test_chosen_positions_are_within_range_and_distinct(lengths: list[int], count: int, most: int, seed: int) -> None:
+def test_chosen_positions_are_within_range_and_distinct(
+    lengths: list[int], count: int, most: int, seed: int
+) -> None:
     cells = int(np.prod(lengths))
     found = chosen(np.random.default_rng(seed), count, lengths, most)
     assert found.shape == (count, min(most, cells), len(lengths))
@@ -107,7 +134,9 @@ def test_chosen_positions_are_within_range_and_distinct(lengths: list[int], coun
 
 def test_chosen_positions_differ_between_samples_and_seeds_and_reach_every_cell() -> None:
     found = chosen(np.random.default_rng(0), 200, (4, 5), 3)
-    assert {tuple(position) for position in found.reshape(-1, 2).tolist()} == set(product(range(4), range(5)))
+    assert {tuple(position) for position in found.reshape(-1, 2).tolist()} == set(
+        product(range(4), range(5))
+    )
     assert len({str(sample) for sample in found.tolist()}) > 150
     assert found.tolist() != chosen(np.random.default_rng(1), 200, (4, 5), 3).tolist()
 
@@ -116,7 +145,11 @@ def test_what_stands_at_positions_goes_sample_by_sample() -> None:
     value = np.arange(24).reshape(2, 3, 2, 2)
     found = at(value, np.array([[[0, 1], [2, 0]], [[1, 1], [0, 0]]]))
     assert found.tolist() == [[2, 3], [8, 9], [18, 19], [12, 13]]
-    assert at(np.arange(6).reshape(3, 2), np.zeros((3, 1, 0), int)).tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert at(np.arange(6).reshape(3, 2), np.zeros((3, 1, 0), int)).tolist() == [
+        [0, 1],
+        [2, 3],
+        [4, 5],
+    ]
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6)])
@@ -136,5 +169,7 @@ def test_cells_are_those_that_patches_see(drawn: list[tuple[int, Window]]) -> No
     x = np.random.default_rng(0).normal(size=(2, *lengths, 3)) + 9
     found, inside = cells(windows, lengths, positions)
     seen = at(x, found).reshape(*inside.shape, 3)
-    np.testing.assert_array_equal(np.where(inside[..., None], seen, 0), patches(x, windows, positions))
+    np.testing.assert_array_equal(
+        np.where(inside[..., None], seen, 0), patches(x, windows, positions)
+    )
     assert inside.any(1).all()

@@ -44,7 +44,9 @@ LEFT = {identity: 0.02, affine: 0.02, np.tanh: 0.25}
 """Share of the error at the start that a few steps may leave, where that is not 0.1."""
 
 
-def drawn(groups: int = 1, rows: int = 1000, unknowns: int = 6, own: int = 4, seed: int = 0) -> tuple[Array, ...]:
+def drawn(
+    groups: int = 1, rows: int = 1000, unknowns: int = 6, own: int = 4, seed: int = 0
+) -> tuple[Array, ...]:
     """Return rows that are not centred, true weights, and a true bias."""
     rng = np.random.default_rng(seed)
     x = rng.normal(0.4, 1, (groups, rows, unknowns)).astype(np.float32)
@@ -67,13 +69,22 @@ def problem(
     goal = goal + (noise * goal.std() * rng.normal(size=goal.shape)).astype(np.float32)
     start = weights + (away * rng.normal(size=weights.shape) * weights.std()).astype(np.float32)
     moved = bias + (np.float32(away * 0.3) if intercept else np.float32(0))
-    return Problem(x, goal, through, start, moved, intercept, min(HELD, x.shape[1] // 5)), weights, bias
+    return (
+        Problem(x, goal, through, start, moved, intercept, min(HELD, x.shape[1] // 5)),
+        weights,
+        bias,
+    )
 
 
 def held_out(p: Problem, weights: Array, bias: Array) -> float:
     """Return the error of a fit on held-out rows, in float64."""
     goal = p.goal[-p.held :].astype(np.float64)
-    sums = np.einsum("gnd,gdf->ngf", p.rows[:, -p.held :], weights, dtype=np.float64).reshape(goal.shape) + bias
+    sums = (
+        np.einsum("gnd,gdf->ngf", p.rows[:, -p.held :], weights, dtype=np.float64).reshape(
+            goal.shape
+        )
+        + bias
+    )
     return float(((p.through(sums) - goal) ** 2).sum() / (((goal - goal.mean(0)) ** 2).sum() or 1))
 
 
@@ -140,7 +151,13 @@ def test_groups_are_fitted_each_for_itself() -> None:
     both = p.solve(ridges=(1e-3,))
     for g, own in enumerate((slice(0, 2), slice(2, 4))):
         alone = Problem(
-            p.rows[g : g + 1], p.goal[:, own], identity, p.weights[g : g + 1], p.bias[own], True, p.held
+            p.rows[g : g + 1],
+            p.goal[:, own],
+            identity,
+            p.weights[g : g + 1],
+            p.bias[own],
+            True,
+            p.held,
         ).solve(ridges=(1e-3,))
         np.testing.assert_allclose(both.weights[g], alone.weights[0], atol=1e-5)
         np.testing.assert_allclose(both.bias[own], alone.bias, atol=1e-5)
@@ -234,7 +251,9 @@ def test_conjugate_gradients_agree_with_the_factors(
     factorised = p.solve()
     monkeypatch.setattr(normal, "FACTORISED", 2)
     calls = []
-    monkeypatch.setattr(normal, "conjugate_gradients", lambda *a: calls.append(a) or conjugate_gradients(*a))
+    monkeypatch.setattr(
+        normal, "conjugate_gradients", lambda *a: calls.append(a) or conjugate_gradients(*a)
+    )
     iterated = p.solve()
     assert calls
     assert iterated.ridge == factorised.ridge
@@ -244,7 +263,9 @@ def test_conjugate_gradients_agree_with_the_factors(
 
 
 @pytest.mark.parametrize("factorised", [normal.FACTORISED, 2])
-def test_a_wide_problem_is_solved_with_the_last_ridge_but_one(monkeypatch: pytest.MonkeyPatch, factorised: int) -> None:
+def test_a_wide_problem_is_solved_with_the_last_ridge_but_one(
+    monkeypatch: pytest.MonkeyPatch, factorised: int
+) -> None:
     p, _, _ = problem(noise=0.1)
     narrow = p.solve(ridges=(1e-1,))
     for module in (solve, normal):
@@ -265,7 +286,9 @@ def test_a_ridge_is_the_textbook_one_in_units_of_the_mean_of_the_diagonal() -> N
     centred = x - x.mean(0)
     rest = goal - (x @ p.weights[0] + p.bias)
     gram = centred.T @ centred
-    moved = np.linalg.solve(gram + 0.3 * np.trace(gram) / 6 * np.eye(6), centred.T @ (rest - rest.mean(0)))
+    moved = np.linalg.solve(
+        gram + 0.3 * np.trace(gram) / 6 * np.eye(6), centred.T @ (rest - rest.mean(0))
+    )
     np.testing.assert_allclose(found.weights[0], p.weights[0] + moved, atol=1e-3)
     np.testing.assert_allclose(found.bias, p.bias + rest.mean(0) - x.mean(0) @ moved, atol=1e-3)
 
@@ -296,7 +319,9 @@ def test_constants_give_finite_numbers_and_no_harm(rows: str, goal: str, interce
 
 @pytest.mark.parametrize("rows", ["as drawn", "zero", "one constant", "twice the same"])
 @pytest.mark.parametrize("goal", ["as drawn", "constant", "zero"])
-def test_constants_do_no_harm_to_conjugate_gradients(monkeypatch: pytest.MonkeyPatch, rows: str, goal: str) -> None:
+def test_constants_do_no_harm_to_conjugate_gradients(
+    monkeypatch: pytest.MonkeyPatch, rows: str, goal: str
+) -> None:
     monkeypatch.setattr(normal, "FACTORISED", 2)
     for intercept in (True, False):
         test_constants_give_finite_numbers_and_no_harm(rows, goal, intercept)
@@ -311,7 +336,9 @@ def test_rows_that_are_not_finite_leave_the_start(intercept: bool) -> None:
     assert found.weights is p.weights
 
 
-def test_a_kernel_of_512_channels_that_covers_a_pair_is_fitted_within_its_share_of_two_gibibytes() -> None:
+def test_a_kernel_of_512_channels_that_covers_a_pair_is_fitted_within_its_share_of_two_gibibytes() -> (
+    None
+):
     """4 x 4 x 512 unknowns, 512 MiB of rows: the rows, one matrix, and little besides."""
     unknowns, rows = 8192, 16384
     x = np.random.default_rng(0).standard_normal((1, rows, unknowns), np.float32)
@@ -360,7 +387,9 @@ def whole(rng: np.random.Generator, *shape: int) -> Array:
 
 
 @given(shape=st.tuples(*[st.integers(1, 9)] * 3), start=st.integers(0, 3), seed=st.integers(0, 9))
-def test_products_are_those_of_numpy_of_parts_of_arrays_too(shape: tuple[int, int, int], start: int, seed: int) -> None:
+def test_products_are_those_of_numpy_of_parts_of_arrays_too(
+    shape: tuple[int, int, int], start: int, seed: int
+) -> None:
     rng, (n, d, f) = np.random.default_rng(seed), shape
     a, b = whole(rng, n, d + start)[:, start:], whole(rng, d, f)
     np.testing.assert_array_equal(blas.product(a, b), a @ b)
@@ -376,10 +405,14 @@ def test_sums_of_many_rows_are_exact_to_rounding() -> None:
 
 
 @pytest.mark.parametrize("through", [identity, affine])
-def test_through_an_affine_map_the_goal_is_reached_at_once(through: Callable[[Array], Array]) -> None:
+def test_through_an_affine_map_the_goal_is_reached_at_once(
+    through: Callable[[Array], Array],
+) -> None:
     rng = np.random.default_rng(0)
     z, goal = rng.uniform(-1, 1, (500, 4)), rng.uniform(-1, 1, (500, 4)).astype(np.float32)
-    np.testing.assert_allclose(through(reached(through, z, through(goal))), through(goal), atol=5e-3)
+    np.testing.assert_allclose(
+        through(reached(through, z, through(goal))), through(goal), atol=5e-3
+    )
 
 
 @given(seed=st.integers(0, 999), through=st.sampled_from([np.tanh, relu, relu_behind_affine]))
@@ -413,7 +446,9 @@ def test_in_a_coarse_dtype_a_slope_is_measured_between_points_further_apart() ->
     def coarse(v: Array) -> Array:
         return v.astype(ml_dtypes.bfloat16).astype(np.float32)
 
-    off = {step: float(np.abs(reached(coarse, z, goal, step) - goal).mean()) for step in (1e-3, 0.1)}
+    off = {
+        step: float(np.abs(reached(coarse, z, goal, step) - goal).mean()) for step in (1e-3, 0.1)
+    }
     assert off[0.1] < 0.03 < off[1e-3]
 
 

@@ -50,16 +50,22 @@ def test_a_mean_is_over_what_is_inside() -> None:
     one = problem(identity, False)
     for row in (0, 7, 100):
         taken = one.made[row][one.inside[row]]
-        np.testing.assert_allclose(one.pooled(np.ones(3), np.zeros(3))[row], taken.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(
+            one.pooled(np.ones(3), np.zeros(3))[row], taken.mean(0), rtol=1e-5
+        )
     other = problem(identity, True)
-    np.testing.assert_array_equal(other.pooled(np.ones(3), np.zeros(3))[7], other.made[7][other.inside[7]].max(0))
+    np.testing.assert_array_equal(
+        other.pooled(np.ones(3), np.zeros(3))[7], other.made[7][other.inside[7]].max(0)
+    )
 
 
 def test_without_an_intercept_there_is_a_scale_alone() -> None:
     one = problem(identity, False, intercept=False)
     best, means = one.solve(), one.pooled(np.ones(3), np.zeros(3))[:-HELD]
     np.testing.assert_array_equal(best.offset, 0)
-    np.testing.assert_allclose(best.scale, (means * one.goal[:-HELD]).sum(0) / (means**2).sum(0), rtol=0.01)
+    np.testing.assert_allclose(
+        best.scale, (means * one.goal[:-HELD]).sum(0) / (means**2).sum(0), rtol=0.01
+    )
 
 
 def test_what_held_out_rows_do_not_confirm_stays() -> None:
@@ -129,7 +135,9 @@ def test_the_layer_in_front_takes_them_and_no_other_moves(K: Any, name: str) -> 
     assert fit.error < 0.95 * fit.start
     assert report.after.distance < report.before.distance
     moved = [
-        layer.name for layer in new.layers if not all(map(np.array_equal, before[layer.name], layer.get_weights()))
+        layer.name
+        for layer in new.layers
+        if not all(map(np.array_equal, before[layer.name], layer.get_weights()))
     ]
     assert moved == [takes]
 
@@ -138,7 +146,9 @@ def test_the_scale_is_that_of_the_values_behind(K: Any) -> None:
     """What the fit says it reaches is what the new model then makes."""
     old = network(K)
     new = swap_downsampling(old, "average_pool")
-    (first, *_) = calibrate(new, old, images(), "least_squares", scope="sites", verbose=False).layers
+    (first, *_) = calibrate(
+        new, old, images(), "least_squares", scope="sites", verbose=False
+    ).layers
     ends = [K.Model(model.input, model.get_layer("pool0").output) for model in (new, old)]
     assert apart(*ends, images()) == pytest.approx(first.error, rel=0.3)
     assert first.error < 0.5 * first.start
@@ -148,12 +158,16 @@ def test_channels_first(K: Any) -> None:
     if K.__name__ == "tf_keras":
         pytest.skip("tf_keras has no channels_first convolution on a CPU")
     L = K.layers
-    old = K.Sequential([K.Input((3, 12, 11)), L.Permute((2, 3, 1)), L.Conv2D(5, 3), L.Permute((3, 1, 2))])
+    old = K.Sequential(
+        [K.Input((3, 12, 11)), L.Permute((2, 3, 1)), L.Conv2D(5, 3), L.Permute((3, 1, 2))]
+    )
     old.add(L.BatchNormalization(axis=1, name="norm"))
     old.add(L.ReLU())
     old.add(L.MaxPooling2D(2, data_format="channels_first"))
     new = swap_downsampling(old, "average_pool")
-    report = calibrate(new, old, images(96, shape=(3, 12, 11)), "least_squares", scope="sites", verbose=False)
+    report = calibrate(
+        new, old, images(96, shape=(3, 12, 11)), "least_squares", scope="sites", verbose=False
+    )
     (fit,) = report.layers
     assert fit.note.endswith("'norm'")
     assert fit.error < 0.7 * fit.start
@@ -161,7 +175,9 @@ def test_channels_first(K: Any) -> None:
 
 def test_average_pools_that_become_max_pools_too(K: Any) -> None:
     L = K.layers
-    old = K.Sequential([K.Input((12, 12, 3)), L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)])
+    old = K.Sequential(
+        [K.Input((12, 12, 3)), L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)]
+    )
     new = swap_downsampling(old, "max_pool")
     report = calibrate(new, old, images(), "statistics", verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
@@ -199,19 +215,27 @@ def test_what_has_no_scale_for_each_channel_of_the_pool_takes_none(K: Any) -> No
         "softmax": [L.Conv2D(4, 3, activation="softmax"), L.MaxPooling2D(2, name="pool")],
     }
     if K.__name__ == "keras":  # tf_keras has no channels_first convolution on a CPU
-        behind["format"] = [L.Conv2D(10, 3, data_format="channels_first"), L.MaxPooling2D(2, name="pool")]
+        behind["format"] = [
+            L.Conv2D(10, 3, data_format="channels_first"),
+            L.MaxPooling2D(2, name="pool"),
+        ]
     for name, layers in behind.items():
         old = K.Sequential([K.Input((12, 12, 3)), *layers])
         new = swap_downsampling(old, "average_pool")
         report = calibrate(new, old, images(64), "least_squares", scope="sites", verbose=False)
-        assert [stage.note for stage in report.stages] == ["no site can be fitted in closed form"], name
+        assert [stage.note for stage in report.stages] == [
+            "no site can be fitted in closed form"
+        ], name
         assert [note.partition(":")[0] for note in report.notes] == ["pool"]
 
 
 def test_a_scale_that_does_not_help_is_not_written_and_that_is_told(K: Any) -> None:
     """Where all taps of a window are alike, the largest is the mean."""
     L, i = K.layers, K.Input((12, 12, 3))
-    ends = [L.MaxPooling2D(2, name=f"pool{n}")(L.Conv2D(4, n, padding="same", name=f"conv{n}")(i)) for n in (1, 3)]
+    ends = [
+        L.MaxPooling2D(2, name=f"pool{n}")(L.Conv2D(4, n, padding="same", name=f"conv{n}")(i))
+        for n in (1, 3)
+    ]
     old = K.Model(i, ends)
     new = swap_downsampling(old, "average_pool")
     before = [np.array(w) for w in new.get_layer("conv1").get_weights()]

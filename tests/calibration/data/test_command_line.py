@@ -86,7 +86,17 @@ def bmp(image: Any) -> bytes:
     """Encode an RGB image whose width is a multiple of 4, so that rows need no padding."""
     height, width, _ = image.shape
     body = np.ascontiguousarray(image[::-1, :, ::-1]).tobytes()
-    fields = [(54 + len(body), 4), (0, 4), (54, 4), (40, 4), (width, 4), (height, 4), (1, 2), (24, 2), (0, 4)]
+    fields = [
+        (54 + len(body), 4),
+        (0, 4),
+        (54, 4),
+        (40, 4),
+        (width, 4),
+        (height, 4),
+        (1, 2),
+        (24, 2),
+        (0, 4),
+    ]
     fields += [(len(body), 4), (0, 4), (0, 4), (0, 4), (0, 4)]
     return b"BM" + b"".join(value.to_bytes(size, "little") for value, size in fields) + body
 
@@ -124,7 +134,9 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("channels", "grey"), [(1, 90), (2, 90), (3, 90), (4, 90)])
-def test_channels_are_brought_to_what_the_model_takes(tmp_path: Path, channels: int, grey: int) -> None:
+def test_channels_are_brought_to_what_the_model_takes(
+    tmp_path: Path, channels: int, grey: int
+) -> None:
     image = picture(grey, channels=channels)
     if channels in (2, 4):
         image[..., -1] = 255
@@ -143,7 +155,9 @@ def test_channels_first(tmp_path: Path, channels: int) -> None:
     (batch,) = load(str(tmp_path), [Feed("image", (None, channels, 6, 4), "float32")])()
     assert batch.shape == (1, channels, 6, 4)
     assert np.ptp(batch, axis=(2, 3)).max() == 0
-    assert batch[0, :, 0, 0].tolist() == pytest.approx([80, 0, 0] if channels == 3 else [80 * 0.2989], abs=0.01)
+    assert batch[0, :, 0, 0].tolist() == pytest.approx(
+        [80, 0, 0] if channels == 3 else [80 * 0.2989], abs=0.01
+    )
 
 
 def test_channels_are_last_where_both_axes_could_be(tmp_path: Path) -> None:
@@ -228,10 +242,16 @@ def test_a_module_in_a_package(here: Path) -> None:
         ("g = 1", "downswap_m:f", ("'f' in module 'downswap_m' does not exist",)),
         ("g = 1", "downswap_m:", ("'' in module 'downswap_m' does not exist",)),
         ("f = 1", "downswap_m:f", ("'f' in module 'downswap_m' is not callable",)),
-        ("def f(): raise KeyError('x')", "downswap_m:f", ("'downswap_m:f'", "raised KeyError: 'x'")),
+        (
+            "def f(): raise KeyError('x')",
+            "downswap_m:f",
+            ("'downswap_m:f'", "raised KeyError: 'x'"),
+        ),
         ("def f(a): pass", "downswap_m:f", ("without arguments", "TypeError", "'a'")),
     ],
 )
-def test_functions_that_cannot_be_had(here: Path, text: str, place: str, words: tuple[str, ...]) -> None:
+def test_functions_that_cannot_be_had(
+    here: Path, text: str, place: str, words: tuple[str, ...]
+) -> None:
     (here / "downswap_m.py").write_text(text)
     refusal(place, *words)

@@ -25,7 +25,9 @@ COUNT = 10
 
 def images(count: int = COUNT, start: int = 0) -> np.ndarray[Any, Any]:
     """Images of which each holds its own index in all pixels."""
-    return np.broadcast_to(np.arange(start, start + count, dtype="float32")[:, None, None, None], (count, 2, 2, 1))
+    return np.broadcast_to(
+        np.arange(start, start + count, dtype="float32")[:, None, None, None], (count, 2, 2, 1)
+    )
 
 
 def sizes(count: int = COUNT, start: int = 0) -> np.ndarray[Any, Any]:
@@ -55,7 +57,10 @@ def read(source: Any, feeds: list[Feed] = ONE) -> list[Batch]:
     return list(Data.of(source, feeds).batches(4))
 
 
-NESTED = [Feed("image", (None, 2, 2, 1), "float32", ("rest", 1)), Feed("size", (None, 3), "int32", ("rest", 0, "b"))]
+NESTED = [
+    Feed("image", (None, 2, 2, 1), "float32", ("rest", 1)),
+    Feed("size", (None, 3), "int32", ("rest", 0, "b")),
+]
 
 
 def nested(start: int = 0, stop: int = COUNT) -> Any:
@@ -81,10 +86,14 @@ def test_inputs_may_be_structured_like_those_of_the_model(source: Any) -> None:
     assert [int(i) for batch in batches for i in batch[1][:, 0]] == list(range(COUNT))
 
 
-def test_a_list_without_an_array_of_its_own_is_whole_where_it_is_structured_like_the_inputs() -> None:
+def test_a_list_without_an_array_of_its_own_is_whole_where_it_is_structured_like_the_inputs() -> (
+    None
+):
     feeds = [replace(IMAGE, place=(0, 0)), replace(SIZE, place=(1, 0))]
     (batch, *_) = read([[images()], [sizes()]], feeds)
-    assert [int(i) for i in batch[0][:, 0, 0, 0]] == [int(i) for i in batch[1][:, 0]] == [0, 1, 2, 3]
+    assert (
+        [int(i) for i in batch[0][:, 0, 0, 0]] == [int(i) for i in batch[1][:, 0]] == [0, 1, 2, 3]
+    )
 
 
 def test_the_structure_goes_before_names() -> None:
@@ -94,8 +103,13 @@ def test_the_structure_goes_before_names() -> None:
 
 
 def test_another_structure_is_refused_and_what_is_no_array_named() -> None:
-    refusal(lambda: read({"rest": [images(), sizes()]}, NESTED), "expected the inputs image, size; received rest")
-    refusal(lambda: read([images(), object()], TWO), "input 'size'", "received object of dtype object")
+    refusal(
+        lambda: read({"rest": [images(), sizes()]}, NESTED),
+        "expected the inputs image, size; received rest",
+    )
+    refusal(
+        lambda: read([images(), object()], TWO), "input 'size'", "received object of dtype object"
+    )
 
 
 class Indexed:
@@ -136,7 +150,9 @@ def npz() -> Any:
 def dataset(labelled: int = 0) -> Any:
     import tensorflow as tf
 
-    structure: Any = images() if not labelled else (images(), np.arange(COUNT), np.ones(COUNT))[:labelled]
+    structure: Any = (
+        images() if not labelled else (images(), np.arange(COUNT), np.ones(COUNT))[:labelled]
+    )
     return tf.data.Dataset.from_tensor_slices(structure).batch(4)
 
 
@@ -179,7 +195,9 @@ STREAMS = {
     "callable for a dataset": lambda: dataset,
     "callable for an array": lambda: images,
     "callable for a dict": lambda: lambda: {"x": images()},
-    "class": lambda: type("Batches", (Iterable,), {"__init__": lambda self: Iterable.__init__(self, pieces())}),
+    "class": lambda: type(
+        "Batches", (Iterable,), {"__init__": lambda self: Iterable.__init__(self, pieces())}
+    ),
     "with an empty batch": lambda: [images(0), *pieces()],
 }
 ITERATORS = {"iterator": lambda: iter(pieces()), "generator": lambda: (piece for piece in pieces())}
@@ -199,7 +217,11 @@ def test_every_kind_gives_all_samples_in_batches_of_the_size_on_every_pass(kind:
 
 def test_a_sequence_of_either_keras_is_read_by_index(K: Any) -> None:
     base = K.utils.Sequence if hasattr(K.utils, "Sequence") else K.utils.PyDataset
-    cls = type("Batches", (base,), {"__len__": lambda self: 3, "__getitem__": lambda self, i: (pieces()[i], None)})
+    cls = type(
+        "Batches",
+        (base,),
+        {"__len__": lambda self: 3, "__getitem__": lambda self, i: (pieces()[i], None)},
+    )
     data = Data.of(cls(), ONE)
     assert [walked(data), walked(data)] == [list(range(COUNT))] * 2
 
@@ -210,17 +232,27 @@ def test_an_endless_py_dataset_has_no_length() -> None:
     cls = type(
         "Endless",
         (keras.utils.PyDataset,),
-        {"num_batches": property(lambda self: None), "__getitem__": lambda self, i: images(2, 2 * i)},
+        {
+            "num_batches": property(lambda self: None),
+            "__getitem__": lambda self, i: images(2, 2 * i),
+        },
     )
-    for kind in (cls, type("Bare", (), {name: vars(cls)[name] for name in ("num_batches", "__getitem__")})):
+    for kind in (
+        cls,
+        type("Bare", (), {name: vars(cls)[name] for name in ("num_batches", "__getitem__")}),
+    ):
         batches = Data.of(kind(), ONE).batches(3)
         assert [indices(next(batches)) for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
-def test_a_shuffling_image_iterator_of_keras_2_is_read_by_index_although_it_is_an_iterator_without_end() -> None:
+def test_a_shuffling_image_iterator_of_keras_2_is_read_by_index_although_it_is_an_iterator_without_end() -> (
+    None
+):
     import tf_keras
 
-    flow = tf_keras.preprocessing.image.ImageDataGenerator().flow(np.array(images()), batch_size=4, seed=1)
+    flow = tf_keras.preprocessing.image.ImageDataGenerator().flow(
+        np.array(images()), batch_size=4, seed=1
+    )
     data = Data.of(flow, ONE)
     assert data.count is None
     assert sorted(walked(data)) == sorted(walked(data)) == list(range(COUNT))
@@ -248,7 +280,9 @@ def test_several_inputs_come_in_the_order_of_the_feeds_and_in_their_dtypes(kind:
 def test_a_dataset_of_dicts_is_matched_by_name() -> None:
     import tensorflow as tf
 
-    source = tf.data.Dataset.from_tensor_slices(({"size": sizes(), "image": images()}, np.arange(COUNT))).batch(4)
+    source = tf.data.Dataset.from_tensor_slices(
+        ({"size": sizes(), "image": images()}, np.arange(COUNT))
+    ).batch(4)
     first = Data.of(source, TWO).first(5)
     assert [array.shape for array in first] == [(5, 2, 2, 1), (5, 3)]
 
@@ -268,7 +302,10 @@ def test_unknown_lengths_match_anything_and_a_batch_ends_where_the_shape_changes
         for _ in range(2):
             assert [batch[0].shape for batch in data.batches(4)] == [(3, 5, 1), (3, 7, 1)]
         rest, held = data.split(0.9, 5, 0)
-        assert (held[0].shape, [batch[0].shape for batch in rest.batches(4)]) == ((3, 5, 1), [(3, 7, 1)])
+        assert (held[0].shape, [batch[0].shape for batch in rest.batches(4)]) == (
+            (3, 5, 1),
+            [(3, 7, 1)],
+        )
 
 
 # Shuffling and splitting
@@ -319,7 +356,8 @@ def test_the_rest_may_be_shuffled_and_split_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "fraction", "most", "held"), [(100, 0.5, 7, 7), (3, 0.01, 9, 1), (2, 0.99, 9, 1), (40, 0.1, 9, 4)]
+    ("count", "fraction", "most", "held"),
+    [(100, 0.5, 7, 7), (3, 0.01, 9, 1), (2, 0.99, 9, 1), (40, 0.1, 9, 4)],
 )
 def test_how_many_are_held_out(count: int, fraction: float, most: int, held: int) -> None:
     for source in (images(count), pieces(6, count)):
@@ -418,14 +456,21 @@ def test_bad_data_is_a_bad_request() -> None:
 
 @pytest.mark.parametrize("source", ["photos.npy", b"photos", 3, None, object(), 1.5])
 def test_an_unknown_kind_of_data(source: Any) -> None:
-    refusal(lambda: Data.of(source, ONE), "tf.data.Dataset", f"received {type(source).__name__}", "load the data first")
+    refusal(
+        lambda: Data.of(source, ONE),
+        "tf.data.Dataset",
+        f"received {type(source).__name__}",
+        "load the data first",
+    )
 
 
 def test_a_callable_that_returns_no_batches() -> None:
     refusal(lambda: read(lambda: None), "received NoneType")
 
 
-@pytest.mark.parametrize("source", [images(0), [], {"image": images(0)}, [images(0)], Iterable([]), iter([]), ()])
+@pytest.mark.parametrize(
+    "source", [images(0), [], {"image": images(0)}, [images(0)], Iterable([]), iter([]), ()]
+)
 def test_empty_data(source: Any) -> None:
     refusal(lambda: read(source), "data is empty")
 
@@ -440,7 +485,12 @@ def test_a_fixed_batch_size_of_the_model_does_not_bind_the_data() -> None:
 
 @pytest.mark.parametrize("source", [images(1), [images(1), images(0)], iter([images(1)])])
 def test_a_single_sample_cannot_be_split(source: Any) -> None:
-    refusal(lambda: Data.of(source, ONE).split(0.5, 9, 0), "at least 2 samples", "received 1", "give more data")
+    refusal(
+        lambda: Data.of(source, ONE).split(0.5, 9, 0),
+        "at least 2 samples",
+        "received 1",
+        "give more data",
+    )
 
 
 @pytest.mark.parametrize(
@@ -460,7 +510,13 @@ def test_a_wrong_shape(source: Any, shape: str, fix: str) -> None:
 
 
 def test_a_dataset_that_is_not_batched() -> None:
-    refusal(lambda: read(dataset().unbatch()), "batch index 0", "(2, 2, 1)", "batch axis is missing", "`.batch(32)`")
+    refusal(
+        lambda: read(dataset().unbatch()),
+        "batch index 0",
+        "(2, 2, 1)",
+        "batch axis is missing",
+        "`.batch(32)`",
+    )
     refusal(lambda: read(dataset(2).unbatch()), "`.batch(32)`")
 
 
@@ -469,18 +525,40 @@ def test_ragged_data() -> None:
 
     ragged = tf.ragged.constant([[1.0], [2.0, 3.0]])
     for source in ([ragged], tf.data.Dataset.from_tensors(ragged)):
-        refusal(lambda source=source: read(source, [Feed("x", (None, None), "float32")]), "'x'", "object", "dense")
+        refusal(
+            lambda source=source: read(source, [Feed("x", (None, None), "float32")]),
+            "'x'",
+            "object",
+            "dense",
+        )
 
 
 def test_texts_and_complex_numbers_are_no_floats() -> None:
-    refusal(lambda: Data.of(np.full((3, 2, 2, 1), "a"), ONE), "'image'", "expected float32", "<U1", "texts numbers")
-    refusal(lambda: Data.of(np.array(images(), complex), ONE), "'image'", "expected float32", "complex128")
+    refusal(
+        lambda: Data.of(np.full((3, 2, 2, 1), "a"), ONE),
+        "'image'",
+        "expected float32",
+        "<U1",
+        "texts numbers",
+    )
+    refusal(
+        lambda: Data.of(np.array(images(), complex), ONE),
+        "'image'",
+        "expected float32",
+        "complex128",
+    )
 
 
 def test_an_array_protocol_that_fails() -> None:
     import keras
 
-    refusal(lambda: Data.of(keras.KerasTensor((2, 2, 2, 1)), ONE), "'image'", "KerasTensor", "symbolic", "NumPy array")
+    refusal(
+        lambda: Data.of(keras.KerasTensor((2, 2, 2, 1)), ONE),
+        "'image'",
+        "KerasTensor",
+        "symbolic",
+        "NumPy array",
+    )
 
 
 def test_different_numbers_of_samples() -> None:
@@ -518,8 +596,14 @@ def test_a_number_that_is_not_finite_is_no_integer() -> None:
         ((images(), sizes()), ("2 inputs (image, size)", "received 1", "dict by input name")),
         ([(images(), sizes())], ("batch index 0", "2 inputs", "received 1", "the rest labels")),
         ({"image": images()}, ("expected the inputs image, size", "received image")),
-        ({"image": images(), "label": sizes()}, ("expected the inputs image, size", "received image, label")),
-        ([{"image": images(), "size": sizes(), "x": 1}], ("batch index 0", "received image, size, x")),
+        (
+            {"image": images(), "label": sizes()},
+            ("expected the inputs image, size", "received image, label"),
+        ),
+        (
+            [{"image": images(), "size": sizes(), "x": 1}],
+            ("batch index 0", "received image, size, x"),
+        ),
         ({}, ("expected the inputs image, size", "received none")),
         ((images(),) * 4, ("labels and sample weights", "4 entries")),
     ],
@@ -530,7 +614,9 @@ def test_inputs_that_are_missing_or_too_many(source: Any, words: tuple[str, ...]
 
 def test_one_input_and_several_arrays() -> None:
     refusal(lambda: read([[images(), images()]]), "batch index 0", "1 input (image)", "received 2")
-    refusal(lambda: read({"x": images(), "y": images()}), "expected the inputs image", "received x, y")
+    refusal(
+        lambda: read({"x": images(), "y": images()}), "expected the inputs image", "received x, y"
+    )
 
 
 class Spent:
@@ -587,6 +673,6 @@ def test_of_arrays_that_hold_more_any_are_drawn_by_a_seed() -> None:
     assert len(set(drawn)) == 20
     assert max(drawn) > 20, "sorted data shows all its classes"
     assert sorted(all_of_them := indices(data.first(50, seed=3))) == list(range(50)) != all_of_them
-    assert indices(Data.of([images(50)[i : i + 10] for i in range(0, 50, 10)], ONE).first(20, seed=3)) == list(
-        range(20)
-    )
+    assert indices(
+        Data.of([images(50)[i : i + 10] for i in range(0, 50, 10)], ONE).first(20, seed=3)
+    ) == list(range(20))

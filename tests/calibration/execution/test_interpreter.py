@@ -28,12 +28,16 @@ def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
     places = [((), tensor) for tensor in reading.graph.outputs]
     wanted = laws.values(model, x)
     with laws.at_rest(model):
-        played = Player(reading, set(places)).run([tf.convert_to_tensor(v) for v in dialect.flatten(x)])
+        played = Player(reading, set(places)).run(
+            [tf.convert_to_tensor(v) for v in dialect.flatten(x)]
+        )
     for place, value in zip(places, wanted, strict=True):
         made = played[place]
         array = made.numpy() if isinstance(made, tf.Tensor) else dialect.result(made)
         if value.dtype.kind == "f":
-            np.testing.assert_allclose(array, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(initial=0))
+            np.testing.assert_allclose(
+                array, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(initial=0)
+            )
         else:
             assert array.tolist() == value.tolist()
 
@@ -71,6 +75,10 @@ def test_training_mode_is_for_the_layers_that_are_named(K: Any) -> None:
     reading = dialect_of(model).read(model)
     x = tf.constant(np.random.default_rng(0).normal(3, 2, (64, 4)), tf.float32)
     end = ((), reading.graph.outputs[0])
-    made = Player(reading, {end}, (), lambda layer: "BatchNorm" in type(layer).__name__).run([x])[end]
-    assert abs(float(tf.reduce_mean(made))) < 1e-3, "the batch's own statistics, of inputs that no dropout thinned"
+    made = Player(reading, {end}, (), lambda layer: "BatchNorm" in type(layer).__name__).run([x])[
+        end
+    ]
+    assert abs(float(tf.reduce_mean(made))) < 1e-3, (
+        "the batch's own statistics, of inputs that no dropout thinned"
+    )
     np.testing.assert_allclose(np.asarray(model.layers[-1].moving_mean), np.mean(x, 0), rtol=1e-4)

@@ -29,18 +29,44 @@ LAYERS: dict[str, tuple[tuple[int, ...], Maker]] = {
     "Conv2D dilated": ((9, 8, 3), lambda L, **o: L.Conv2D(4, (3, 2), dilation_rate=2, **o)),
     "Conv3D": ((5, 6, 5, 2), lambda L, **o: L.Conv3D(4, (2, 3, 1), strides=2, padding="same", **o)),
     "grouped Conv1D": ((11, 4), lambda L, **o: L.Conv1D(6, 3, groups=2, strides=2, **o)),
-    "grouped Conv2D": ((7, 8, 6), lambda L, **o: L.Conv2D(6, 3, groups=3, strides=2, padding="same", **o)),
-    "Conv2D, a group a channel": ((7, 8, 4), lambda L, **o: L.Conv2D(8, 3, groups=4, padding="same", **o)),
-    "DepthwiseConv1D": ((11, 3), lambda L, **o: L.DepthwiseConv1D(3, strides=2, depth_multiplier=2, **o)),
+    "grouped Conv2D": (
+        (7, 8, 6),
+        lambda L, **o: L.Conv2D(6, 3, groups=3, strides=2, padding="same", **o),
+    ),
+    "Conv2D, a group a channel": (
+        (7, 8, 4),
+        lambda L, **o: L.Conv2D(8, 3, groups=4, padding="same", **o),
+    ),
+    "DepthwiseConv1D": (
+        (11, 3),
+        lambda L, **o: L.DepthwiseConv1D(3, strides=2, depth_multiplier=2, **o),
+    ),
     "DepthwiseConv2D": ((7, 8, 3), lambda L, **o: L.DepthwiseConv2D((3, 2), padding="same", **o)),
-    "DepthwiseConv2D of two": ((7, 8, 3), lambda L, **o: L.DepthwiseConv2D(3, strides=2, depth_multiplier=2, **o)),
-    "SeparableConv1D": ((11, 3), lambda L, **o: L.SeparableConv1D(4, 3, strides=2, padding="same", **o)),
-    "SeparableConv2D": ((7, 8, 3), lambda L, **o: L.SeparableConv2D(4, 3, strides=2, depth_multiplier=2, **o)),
+    "DepthwiseConv2D of two": (
+        (7, 8, 3),
+        lambda L, **o: L.DepthwiseConv2D(3, strides=2, depth_multiplier=2, **o),
+    ),
+    "SeparableConv1D": (
+        (11, 3),
+        lambda L, **o: L.SeparableConv1D(4, 3, strides=2, padding="same", **o),
+    ),
+    "SeparableConv2D": (
+        (7, 8, 3),
+        lambda L, **o: L.SeparableConv2D(4, 3, strides=2, depth_multiplier=2, **o),
+    ),
     "Dense": ((6,), lambda L, **o: L.Dense(4, **o)),
     "Dense on a sequence": ((5, 6), lambda L, **o: L.Dense(4, **o)),
     "Dense on a map": ((4, 5, 6), lambda L, **o: L.Dense(4, **o)),
 }
-NORMED = ["Conv1D", "Conv2D", "Conv3D", "grouped Conv2D", "DepthwiseConv2D of two", "SeparableConv2D", "Dense"]
+NORMED = [
+    "Conv1D",
+    "Conv2D",
+    "Conv3D",
+    "grouped Conv2D",
+    "DepthwiseConv2D of two",
+    "SeparableConv2D",
+    "Dense",
+]
 BEHIND: dict[str, Callable[[Any], list[Any]]] = {
     "nothing": lambda L: [],
     "BatchNormalization": lambda L: [L.BatchNormalization(epsilon=1e-2)],
@@ -69,21 +95,29 @@ class Seen:
 
     @property
     def norm(self) -> Any:
-        return next(layer for layer in self.kernel.behind if type(layer).__name__ == "BatchNormalization")
+        return next(
+            layer for layer in self.kernel.behind if type(layer).__name__ == "BatchNormalization"
+        )
 
     def sums(self, weights: Array, positions: Array) -> Array:
         """What kernels of this form make of what stands at the positions, without an offset."""
         last = channels_behind(self.x, self.kernel.call.channels_last)
         windows = self.kernel.call.windows or (Window(1),) * (last.ndim - 2)
         rows = self.kernel.rows(patches(last, windows, positions))
-        assert rows.shape == (self.kernel.groups, positions.shape[0] * positions.shape[1], self.kernel.unknowns)
+        assert rows.shape == (
+            self.kernel.groups,
+            positions.shape[0] * positions.shape[1],
+            self.kernel.unknowns,
+        )
         return times(rows, weights)
 
     def made(self, training: bool = False) -> Array:
         return np.asarray(self.model(self.x, training=training))
 
 
-def seen(K: Any, layer: Any, shape: Sequence[int], behind: Sequence[Any] = (), samples: int = 6) -> Seen:
+def seen(
+    K: Any, layer: Any, shape: Sequence[int], behind: Sequence[Any] = (), samples: int = 6
+) -> Seen:
     inputs = K.Input(shape)
     y = layer(inputs)
     for part in behind:
@@ -102,11 +136,18 @@ def seen(K: Any, layer: Any, shape: Sequence[int], behind: Sequence[Any] = (), s
 def draw(rng: np.random.Generator, layer: Any) -> None:
     """Draw all weights of a layer; what is a variance is not negative."""
     drawn = [rng.normal(0.1, 0.6, tuple(w.shape)).astype(np.float32) for w in layer.weights]
-    layer.set_weights([abs(v) + 0.2 if "variance" in w.name else v for v, w in zip(drawn, layer.weights, strict=True)])
+    layer.set_weights(
+        [
+            abs(v) + 0.2 if "variance" in w.name else v
+            for v, w in zip(drawn, layer.weights, strict=True)
+        ]
+    )
 
 
 def everywhere(lengths: Sequence[int], samples: int) -> Array:
-    cells = np.array(list(product(*map(range, lengths))), int).reshape(int(np.prod(lengths)), len(lengths))
+    cells = np.array(list(product(*map(range, lengths))), int).reshape(
+        int(np.prod(lengths)), len(lengths)
+    )
     return np.broadcast_to(cells, (samples, *cells.shape))
 
 
@@ -116,7 +157,9 @@ def some(made: Array, most: int = 5) -> Array:
 
 def assert_near(found: Array, wanted: Array, tolerance: float) -> None:
     assert found.shape == wanted.shape
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * max(1.0, float(np.abs(wanted).max())))
+    np.testing.assert_allclose(
+        found, wanted, rtol=0, atol=tolerance * max(1.0, float(np.abs(wanted).max()))
+    )
 
 
 # The kernel as a matrix
@@ -124,14 +167,24 @@ def assert_near(found: Array, wanted: Array, tolerance: float) -> None:
 
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", LAYERS)
-def test_rows_times_weights_and_the_offset_are_what_the_layer_makes(K: Any, name: str, use_bias: bool) -> None:
+def test_rows_times_weights_and_the_offset_are_what_the_layer_makes(
+    K: Any, name: str, use_bias: bool
+) -> None:
     shape, make = LAYERS[name]
     one = seen(K, make(K.layers, use_bias=use_bias), shape)
     made = one.made()
     weights, offset = one.kernel.weights(), one.kernel.offset()
-    assert weights.shape == (one.kernel.groups, one.kernel.unknowns, one.kernel.filters // one.kernel.groups)
+    assert weights.shape == (
+        one.kernel.groups,
+        one.kernel.unknowns,
+        one.kernel.filters // one.kernel.groups,
+    )
     assert (offset != 0).all() if use_bias else not offset.any()
-    assert (weights.dtype, offset.dtype, offset.shape) == (np.float32, np.float32, (made.shape[-1],))
+    assert (weights.dtype, offset.dtype, offset.shape) == (
+        np.float32,
+        np.float32,
+        (made.shape[-1],),
+    )
     for positions in (some(made), everywhere(made.shape[1:-1], len(made))):
         assert_near(one.sums(weights, positions) + offset, at(made, positions), 1e-5)
 
@@ -147,7 +200,9 @@ def test_rows_times_weights_and_the_offset_are_what_the_layer_makes(K: Any, name
         ("Dense", 1, 6, 4),
     ],
 )
-def test_how_many_unknowns_a_kernel_has(K: Any, name: str, groups: int, unknowns: int, filters: int) -> None:
+def test_how_many_unknowns_a_kernel_has(
+    K: Any, name: str, groups: int, unknowns: int, filters: int
+) -> None:
     shape, make = LAYERS[name]
     kernel = seen(K, make(K.layers), shape).kernel
     assert (kernel.groups, kernel.unknowns, kernel.filters) == (groups, unknowns, filters)
@@ -156,20 +211,33 @@ def test_how_many_unknowns_a_kernel_has(K: Any, name: str, groups: int, unknowns
 @pytest.mark.parametrize(
     ("shape", "make"),
     [
-        ((3, 11), lambda L: L.Conv1D(4, 3, strides=2, padding="same", data_format="channels_first")),
-        ((3, 7, 8), lambda L: L.Conv2D(4, (3, 2), strides=2, padding="same", data_format="channels_first")),
+        (
+            (3, 11),
+            lambda L: L.Conv1D(4, 3, strides=2, padding="same", data_format="channels_first"),
+        ),
+        (
+            (3, 7, 8),
+            lambda L: L.Conv2D(4, (3, 2), strides=2, padding="same", data_format="channels_first"),
+        ),
         ((2, 5, 6, 5), lambda L: L.Conv3D(4, (2, 3, 1), strides=2, data_format="channels_first")),
     ],
 )
-def test_channels_first_as_a_convolution_in_float64_has_it(K: Any, shape: tuple[int, ...], make: Maker) -> None:
+def test_channels_first_as_a_convolution_in_float64_has_it(
+    K: Any, shape: tuple[int, ...], make: Maker
+) -> None:
     """No processor runs it with every Keras, so it is computed by hand."""
     one = seen(K, make(K.layers), shape)
     kernel, bias = (np.asarray(w, np.float64) for w in one.layer.get_weights())
     slides = [(w.stride, w.dilation, w.padding) for w in one.kernel.call.windows]
-    made = np.stack([convolved(np.moveaxis(sample, 0, -1), kernel, slides, 0) for sample in one.x]) + bias
+    made = (
+        np.stack([convolved(np.moveaxis(sample, 0, -1), kernel, slides, 0) for sample in one.x])
+        + bias
+    )
     assert not one.kernel.call.channels_last
     positions = some(made)
-    assert_near(one.sums(one.kernel.weights(), positions) + one.kernel.offset(), at(made, positions), 1e-5)
+    assert_near(
+        one.sums(one.kernel.weights(), positions) + one.kernel.offset(), at(made, positions), 1e-5
+    )
 
 
 # What follows as a function
@@ -178,7 +246,9 @@ def test_channels_first_as_a_convolution_in_float64_has_it(K: Any, shape: tuple[
 @pytest.mark.parametrize("activation", [None, "relu", "tanh", "a layer", "a function"])
 @pytest.mark.parametrize("behind", BEHIND)
 def test_through_is_what_the_layers_behind_make(K: Any, behind: str, activation: Any) -> None:
-    own = {"a layer": K.layers.LeakyReLU(), "a function": lambda x: x * x}.get(activation, activation)
+    own = {"a layer": K.layers.LeakyReLU(), "a function": lambda x: x * x}.get(
+        activation, activation
+    )
     shape, make = LAYERS["Conv2D"]
     one = seen(K, make(K.layers, activation=own), shape, BEHIND[behind](K.layers))
     made = one.made()
@@ -204,7 +274,9 @@ def test_through_fits_every_rank(K: Any, name: str) -> None:
 def test_through_with_channels_first(K: Any, rank: int) -> None:
     """By the moments and weights of the BatchNormalization itself, as no processor runs the convolution."""
     conv = getattr(K.layers, f"Conv{rank}D")(4, 2, data_format="channels_first", activation="relu")
-    one = seen(K, conv, (3, *(5,) * rank), [K.layers.BatchNormalization(axis=1), K.layers.LeakyReLU()])
+    one = seen(
+        K, conv, (3, *(5,) * rank), [K.layers.BatchNormalization(axis=1), K.layers.LeakyReLU()]
+    )
     norm = one.norm
     gamma, beta, mean, variance = (np.asarray(w) for w in norm.get_weights())
     sums = np.random.default_rng(2).normal(size=(9, 4)).astype(np.float32)
@@ -235,9 +307,13 @@ def test_what_is_written_is_what_the_layer_has(K: Any, name: str, use_bias: bool
 
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("name", NORMED)
-def test_writing_the_same_renews_the_statistics_and_leaves_the_function(K: Any, name: str, use_bias: bool) -> None:
+def test_writing_the_same_renews_the_statistics_and_leaves_the_function(
+    K: Any, name: str, use_bias: bool
+) -> None:
     shape, make = LAYERS[name]
-    one = seen(K, make(K.layers, use_bias=use_bias), shape, [K.layers.BatchNormalization()], samples=40)
+    one = seen(
+        K, make(K.layers, use_bias=use_bias), shape, [K.layers.BatchNormalization()], samples=40
+    )
     before, held = one.made(), [np.asarray(w) for w in one.norm.get_weights()]
     positions = everywhere(before.shape[1:-1], len(before))
     sums = one.sums(one.kernel.weights(), positions)
@@ -261,7 +337,10 @@ def test_writing_the_same_renews_the_statistics_and_leaves_the_function(K: Any, 
 def test_a_fit_is_met_by_the_norm_behind(K: Any, name: str, between: str, use_bias: bool) -> None:
     """An offset goes into the bias, or into the norm where there is none; its map of the sums stays as it was."""
     shape, make = LAYERS[name]
-    behind = [K.layers.Dropout(0.5)] * (between == "Dropout") + [K.layers.BatchNormalization(), K.layers.ReLU()]
+    behind = [K.layers.Dropout(0.5)] * (between == "Dropout") + [
+        K.layers.BatchNormalization(),
+        K.layers.ReLU(),
+    ]
     one = seen(K, make(K.layers, use_bias=use_bias), shape, behind, samples=40)
     rng = np.random.default_rng(3)
     weights = rng.normal(size=one.kernel.weights().shape).astype(np.float32)
@@ -279,8 +358,12 @@ def test_a_fit_is_met_by_the_norm_behind(K: Any, name: str, between: str, use_bi
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("plain", [{"scale": False}, {"center": False}, {"scale": False, "center": False}])
-def test_a_norm_without_scale_or_centre_takes_an_offset_too(K: Any, plain: dict[str, bool], use_bias: bool) -> None:
+@pytest.mark.parametrize(
+    "plain", [{"scale": False}, {"center": False}, {"scale": False, "center": False}]
+)
+def test_a_norm_without_scale_or_centre_takes_an_offset_too(
+    K: Any, plain: dict[str, bool], use_bias: bool
+) -> None:
     shape, make = LAYERS["Conv2D"]
     one = seen(K, make(K.layers, use_bias=use_bias), shape, [K.layers.BatchNormalization(**plain)])
     made = one.made()
@@ -317,7 +400,11 @@ NORMS = {
     "behind noise": (None, lambda L: [L.GaussianNoise(0.5), L.BatchNormalization()], True),
     "behind an activation of the layer": ("relu", lambda L: [L.BatchNormalization()], False),
     "behind a ReLU": (None, lambda L: [L.ReLU(), L.BatchNormalization()], False),
-    "behind Dropout and a ReLU": (None, lambda L: [L.Dropout(0.5), L.ReLU(), L.BatchNormalization()], False),
+    "behind Dropout and a ReLU": (
+        None,
+        lambda L: [L.Dropout(0.5), L.ReLU(), L.BatchNormalization()],
+        False,
+    ),
     "none": (None, lambda L: [L.Dropout(0.5), L.ReLU()], False),
     "nothing": (None, lambda L: [], False),
 }
@@ -328,7 +415,9 @@ NORMS = {
 def test_the_norm_whose_input_is_what_the_kernel_makes(K: Any, name: str, use_bias: bool) -> None:
     activation, behind, found = NORMS[name]
     layers = behind(K.layers)
-    one = seen(K, K.layers.Conv2D(4, 3, activation=activation, use_bias=use_bias), (7, 8, 3), layers)
+    one = seen(
+        K, K.layers.Conv2D(4, 3, activation=activation, use_bias=use_bias), (7, 8, 3), layers
+    )
     norms = [layer for layer in layers if type(layer).__name__ == "BatchNormalization"]
     assert one.kernel.norm is (norms[0] if found else None)
     assert one.kernel.can_shift is (use_bias or found)
@@ -341,7 +430,9 @@ def test_of_two_norms_the_first(K: Any) -> None:
 
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("nested", [False, True])
-def test_a_norm_that_is_called_in_two_places_is_left_alone(K: Any, nested: bool, use_bias: bool) -> None:
+def test_a_norm_that_is_called_in_two_places_is_left_alone(
+    K: Any, nested: bool, use_bias: bool
+) -> None:
     L = K.layers
     inputs, norm = K.Input((7, 8, 3)), L.BatchNormalization(name="bn")
     one, two = (L.Conv2D(4, 3, use_bias=use_bias, name=name)(inputs) for name in ("one", "two"))
@@ -385,6 +476,8 @@ def test_a_function_behind_keeps_what_else_it_is_given(K: Any) -> None:
 def test_a_softmax_along_another_axis_than_the_channels_is_no_probability_of_them(K: Any) -> None:
     i = K.Input((3, 8, 8))
     for where, along in (("channels_first", False), ("channels_last", True)):
-        model = K.Model(i, K.layers.Conv2D(4, 1, activation="softmax", data_format=where, name="conv")(i))
+        model = K.Model(
+            i, K.layers.Conv2D(4, 1, activation="softmax", data_format=where, name="conv")(i)
+        )
         reading = dialect_of(model).read(model)
         assert Kernel(reading, reading.graph.calls[-1], (), 2).makes_probabilities is along

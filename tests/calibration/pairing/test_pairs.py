@@ -50,7 +50,10 @@ class Both:
     @property
     def named(self) -> dict[str, str]:
         """Whose output of the new model stands for whose of the old one, by the names of layers, inputs left out."""
-        names = {name_of(self.new.graph, a): name_of(self.old.graph, b) for a, b in self.pairs.tensors.items()}
+        names = {
+            name_of(self.new.graph, a): name_of(self.old.graph, b)
+            for a, b in self.pairs.tensors.items()
+        }
         return {one: other for one, other in names.items() if "image" not in one}
 
     @property
@@ -63,7 +66,9 @@ class Both:
         names = [target.name for target in found]
         assert len(set(names)) == len(names)
         places = [target.place for target in found]
-        assert places == [place for place, *_ in affected(self.new.graph, self.pairs) if place in places]
+        assert places == [
+            place for place, *_ in affected(self.new.graph, self.pairs) if place in places
+        ]
         return dict(zip(names, found, strict=True))
 
     @property
@@ -74,7 +79,11 @@ class Both:
     def goals(self) -> dict[str, tuple[list[str], str, str]]:
         """For each target what stands between, what is compared, and to what."""
         return {
-            name: ([c.name for c in t.chain], name_of(self.new.graph, t.end), name_of(self.old.graph, t.goal))
+            name: (
+                [c.name for c in t.chain],
+                name_of(self.new.graph, t.end),
+                name_of(self.old.graph, t.goal),
+            )
             for name, t in self.targets.items()
         }
 
@@ -95,7 +104,9 @@ class Both:
         ]
         assert [len(run) for run in runs] == [len(set(pairs.values())), len(pairs)]
         result = self.old.dialect.result
-        return {mine: (result(runs[0][other]), result(runs[1][mine])) for mine, other in pairs.items()}
+        return {
+            mine: (result(runs[0][other]), result(runs[1][mine])) for mine, other in pairs.items()
+        }
 
     def assert_shapes_agree(self) -> None:
         assert self.values
@@ -105,7 +116,9 @@ class Both:
     def assert_values_agree(self) -> None:
         self.assert_shapes_agree()
         for mine, (old, new) in self.values.items():
-            assert np.abs(old - new).max() < 1e-4 * max(1, np.abs(old).max()), name_of(self.new.graph, mine)
+            assert np.abs(old - new).max() < 1e-4 * max(1, np.abs(old).max()), name_of(
+                self.new.graph, mine
+            )
 
     def assert_targets_make_what_the_model_makes(self) -> None:
         """Sums of a target, and what other branches bring, give what stands at its end, at every position."""
@@ -118,15 +131,24 @@ class Both:
         for target in targets:
             kernel, last = target.kernel(self.new), target.call.channels_last
             result = self.new.dialect.result
-            taken, end = (channels_behind(result(v), last) for v in (inputs[target.place], kept[target.end]))
+            taken, end = (
+                channels_behind(result(v), last) for v in (inputs[target.place], kept[target.end])
+            )
             lengths = end.shape[1:-1]
             cells = np.array(list(np.ndindex(*lengths)), int).reshape(-1, len(lengths))
             positions = np.broadcast_to(cells, (len(end), *cells.shape))
             windows = target.call.windows or (Window(1),) * len(lengths)
-            sums = times(kernel.rows(patches(taken, windows, positions)), kernel.weights()) + kernel.offset()
-            others = [at(channels_behind(result(kept[place]), last), positions) for place in target.beside]
+            sums = (
+                times(kernel.rows(patches(taken, windows, positions)), kernel.weights())
+                + kernel.offset()
+            )
+            others = [
+                at(channels_behind(result(kept[place]), last), positions) for place in target.beside
+            ]
             made = kernel.through(sums.astype(np.float32), *others)
-            np.testing.assert_allclose(made, kernel.own(at(end, positions)), atol=1e-4, err_msg=target.name)
+            np.testing.assert_allclose(
+                made, kernel.own(at(end, positions)), atol=1e-4, err_msg=target.name
+            )
 
 
 def name_of(graph: Graph, place: Place) -> str:
@@ -146,7 +168,9 @@ def swapped(model: Any, to: str = "strided_conv", method: Any = "auto", rule: st
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if type(layer).__name__ == "BatchNormalization":
-            layer.set_weights([rng.uniform(0.5, 1.5, tuple(w.shape)).astype(np.float32) for w in layer.weights])
+            layer.set_weights(
+                [rng.uniform(0.5, 1.5, tuple(w.shape)).astype(np.float32) for w in layer.weights]
+            )
     new, report = swap_downsampling(model, to, method, return_report=True)
     taken = {str(site.rule) for site in report.sites if site.status == "swapped"}
     assert taken == ({rule} if rule else set()), str(report)
@@ -181,7 +205,9 @@ def test_a_pool_behind_a_block_stands_for_the_end_of_the_block(K: Any) -> None:
 def test_it_does_where_sizes_are_unknown(K: Any) -> None:
     """Whether an added padding changes a length is seen where it runs."""
     L, x = K.layers, image(K, size=(None, None, 3))
-    both = swapped(K.Model(x, L.MaxPooling2D(2, name="pool")(block(L, x))), rule="pool_into_stride").met()
+    both = swapped(
+        K.Model(x, L.MaxPooling2D(2, name="pool")(block(L, x))), rule="pool_into_stride"
+    ).met()
     assert both.named == {"relu": "pool"}
     both.assert_shapes_agree()
 
@@ -190,7 +216,9 @@ def test_two_sites_in_a_row(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(2, name="pool1")(block(L, x, 1))
     y = L.MaxPooling2D(2, name="pool2")(block(L, y, 2))
-    both = swapped(K.Model(x, L.Dense(3, name="dense")(L.Flatten(name="flat")(y))), rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.Dense(3, name="dense")(L.Flatten(name="flat")(y))), rule="pool_into_stride"
+    )
     assert both.named == {"relu1": "pool1", "relu2": "pool2", "flat": "flat", "dense": "dense"}
     assert both.sites == ["conv1", "conv2"]
     assert {name: goal for name, (_, _, goal) in both.goals.items()} == {
@@ -212,10 +240,14 @@ def test_a_pool_in_front_of_a_convolution(K: Any, method: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["copy", "auto"])
-def test_between_two_convolutions_the_pool_belongs_to_the_one_that_took_it(K: Any, method: str) -> None:
+def test_between_two_convolutions_the_pool_belongs_to_the_one_that_took_it(
+    K: Any, method: str
+) -> None:
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(2, name="pool")(L.Conv2D(4, 3, name="one")(x))
-    both = swapped(K.Model(x, L.Conv2D(4, 3, name="two")(y)), method=method, rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.Conv2D(4, 3, name="two")(y)), method=method, rule="pool_into_stride"
+    )
     assert both.named == {"one": "pool", "two": "two"}
     assert both.sites == ["one"]
     both.assert_shapes_agree()
@@ -225,7 +257,9 @@ def test_what_comes_before_a_pool_whose_next_convolution_took_it_stays_paired(K:
     L, x = K.layers, image(K)
     y = L.Conv2D(4, 3, strides=2, padding="same", name="one")(x)
     side = L.Flatten(name="side")(y)
-    y = L.Conv2D(4, 3, padding="same", name="two")(L.ReLU(name="relu")(L.MaxPooling2D(2, name="pool")(y)))
+    y = L.Conv2D(4, 3, padding="same", name="two")(
+        L.ReLU(name="relu")(L.MaxPooling2D(2, name="pool")(y))
+    )
     both = swapped(K.Model(x, [y, side]), rule="pool_into_next_stride")
     assert both.named == {"one": "one", "side": "side", "two": "two"}
     assert both.sites == ["two"]
@@ -239,7 +273,9 @@ def test_what_comes_before_a_pool_whose_next_convolution_took_it_stays_paired(K:
 def test_a_pool_of_stride_one_that_goes(K: Any, method: str) -> None:
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(3, 1, padding="same", name="pool")(block(L, x))
-    both = swapped(K.Model(x, L.Conv2D(2, 1, name="head")(y)), method=method, rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.Conv2D(2, 1, name="head")(y)), method=method, rule="pool_into_stride"
+    )
     assert both.named == {"relu": "pool", "head": "head"}
     assert both.sites == ["conv"]
     assert both.goals["conv"] == (["bn", "relu"], "relu", "pool")
@@ -249,7 +285,9 @@ def test_a_pool_of_stride_one_that_goes(K: Any, method: str) -> None:
 def test_behind_two_convolutions_the_join_stands_for_the_pool(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.Concatenate(name="join")([block(L, x, 1), L.Conv2D(2, 1, name="conv2")(x)])
-    both = swapped(K.Model(x, L.ReLU(name="end")(L.MaxPooling2D(2, name="pool")(y))), rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.ReLU(name="end")(L.MaxPooling2D(2, name="pool")(y))), rule="pool_into_stride"
+    )
     assert both.named == {"join": "pool", "end": "end"}
     assert both.sites == ["conv1", "conv2"]
     assert both.goals == {
@@ -268,7 +306,9 @@ def test_behind_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
     both = swapped(K.Model(x, L.MaxPooling2D(2, name="pool")(y)), rule="pool_into_stride")
     assert both.named == {"conv1": "conv1", "bn1": "bn1", "relu1": "relu1", "add": "pool"}
     assert both.sites == ["conv2", "short"]
-    assert both.goals == {"short": (["add"], "add", "pool")}, "what runs last takes up what the other gets wrong"
+    assert both.goals == {"short": (["add"], "add", "pool")}, (
+        "what runs last takes up what the other gets wrong"
+    )
     assert both.reasons == {
         "conv2": "Conv2D 'conv2' meets branches in Add 'add' that run later, and these take up what it gets wrong"
     }
@@ -293,7 +333,9 @@ def test_an_added_pool_stands_for_the_end_of_the_block(K: Any, to: str) -> None:
 
 def test_an_added_pool_directly_behind_stands_for_the_strided_convolution(K: Any) -> None:
     L, x = K.layers, image(K)
-    model = K.Model(x, L.Conv2D(2, 1, name="head")(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(x)))
+    model = K.Model(
+        x, L.Conv2D(2, 1, name="head")(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(x))
+    )
     for to, rule in (("max_pool", "stride_into_pool"), ("average_pool", "stride_into_pool")):
         both = swapped(model, to, rule=rule)
         assert both.named == {"conv_pool": "conv", "head": "head"}
@@ -335,7 +377,9 @@ def test_a_model_of_many_kinds_of_exact_swaps_makes_the_same_values(K: Any) -> N
     L, x = K.layers, image(K, size=(24, 24, 3))
     y = L.AveragePooling2D(2, name="pool1")(L.Conv2D(4, 3, padding="same", name="conv1")(x))
     y = L.MaxPooling2D(1, 2, name="pool2")(block(L, L.Activation("tanh", name="tanh")(y), 2))
-    y = L.Conv2D(4, 3, name="conv3")(L.AveragePooling2D(2, name="pool3")(L.Activation("elu", name="elu")(y)))
+    y = L.Conv2D(4, 3, name="conv3")(
+        L.AveragePooling2D(2, name="pool3")(L.Activation("elu", name="elu")(y))
+    )
     model = K.Model(x, L.Dense(2, name="dense")(L.GlobalAveragePooling2D(name="gap")(y)))
     new, report = swap_downsampling(model, method="exact", return_report=True)
     assert sum(site.status == "swapped" for site in report.sites) == 3
@@ -357,7 +401,9 @@ def nested(K: Any, *size: int | None) -> Any:
 @pytest.mark.parametrize("size", [(), (None, None, 3)])
 def test_a_site_in_a_nested_model(K: Any, size: tuple[int | None, ...]) -> None:
     L, x = K.layers, image(K)
-    both = swapped(K.Model(x, L.Conv2D(2, 1, name="head")(nested(K, *size)(x))), rule="pool_into_stride").met()
+    both = swapped(
+        K.Model(x, L.Conv2D(2, 1, name="head")(nested(K, *size)(x))), rule="pool_into_stride"
+    ).met()
     assert both.named == {"inner": "inner", "head": "head", "inner/relu": "inner/pool"}
     assert "inner/inner_image" in {name_of(both.new.graph, place) for place in both.pairs.tensors}
     assert both.sites == ["inner/conv"]
@@ -384,7 +430,9 @@ def test_a_site_two_models_deep(K: Any) -> None:
 def test_each_call_of_a_nested_model_has_pairs_of_its_own(K: Any) -> None:
     L, x, y = K.layers, image(K), image(K, "image2")
     inner = nested(K)
-    both = swapped(K.Model([x, y], L.Add(name="add")([inner(x), inner(y)])), rule="pool_into_stride")
+    both = swapped(
+        K.Model([x, y], L.Add(name="add")([inner(x), inner(y)])), rule="pool_into_stride"
+    )
     deep = [(mine[0], other[0]) for mine, other in both.pairs.tensors.items() if mine[0]]
     assert len(deep) == 4
     assert len(set(deep)) == 2
@@ -421,7 +469,9 @@ def test_a_swap_that_swaps_nothing_likewise(K: Any) -> None:
 def test_a_pool_that_became_another_is_the_site(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(2, name="pool")(block(L, x))
-    both = swapped(K.Model(x, L.Conv2D(2, 1, name="head")(y)), "average_pool", rule="pool_into_pool")
+    both = swapped(
+        K.Model(x, L.Conv2D(2, 1, name="head")(y)), "average_pool", rule="pool_into_pool"
+    )
     assert both.named == {name: name for name in ("conv", "bn", "relu", "pool", "head")}
     assert both.sites == ["pool"]
     assert both.goals == {"head": ([], "head", "head")}
@@ -445,7 +495,10 @@ def test_a_fit_is_compared_at_the_last_tensor_that_has_its_like(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(2, name="pool")(block(L, x))
     y = block(L, y, 2)
-    both = swapped(K.Model(x, L.Add(name="add")([y, L.Activation("tanh", name="tanh")(y)])), rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.Add(name="add")([y, L.Activation("tanh", name="tanh")(y)])),
+        rule="pool_into_stride",
+    )
     assert both.goals["conv2"] == (["bn2", "relu2"], "relu2", "relu2")
 
 
@@ -457,7 +510,10 @@ def test_a_layer_with_several_calls_is_no_target_and_is_told(K: Any) -> None:
     conv = L.Conv2D(4, 3, padding="same", name="conv")
     ends = [L.MaxPooling2D(2, name=name)(conv(z)) for name, z in (("one", x), ("two", y))]
     both = swapped(K.Model([x, y], L.Add(name="add")(ends)), rule="pool_into_stride")
-    names = [(name_of(both.new.graph, a), name_of(both.old.graph, b)) for a, b in both.pairs.tensors.items()]
+    names = [
+        (name_of(both.new.graph, a), name_of(both.old.graph, b))
+        for a, b in both.pairs.tensors.items()
+    ]
     assert {pair for pair in names if pair[0] == "conv"} == {("conv", "one"), ("conv", "two")}
     assert both.sites == ["conv", "conv"]
     assert both.targets == {}
@@ -469,7 +525,9 @@ def test_a_layer_with_several_calls_is_no_target_and_is_told(K: Any) -> None:
 def test_a_dense_layer_with_several_calls_is_no_target_either(K: Any) -> None:
     L, x = K.layers, image(K)
     y, dense = L.MaxPooling2D(2, name="pool")(block(L, x)), L.Dense(4, name="dense")
-    both = swapped(K.Model(x, L.Add(name="add")([dense(y), dense(dense(y))])), rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.Add(name="add")([dense(y), dense(dense(y))])), rule="pool_into_stride"
+    )
     assert list(both.targets) == ["conv"]
     assert both.reasons == {}
 
@@ -477,7 +535,10 @@ def test_a_dense_layer_with_several_calls_is_no_target_either(K: Any) -> None:
 def test_a_dropout_in_front_of_a_pool_is_walked_through(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.Dropout(0.5, name="dropout")(L.ReLU(name="relu")(L.Conv2D(4, 3, name="conv")(x)))
-    both = swapped(K.Model(x, L.Dense(2, name="last")(L.MaxPooling2D(2, name="pool")(y))), rule="pool_into_stride")
+    both = swapped(
+        K.Model(x, L.Dense(2, name="last")(L.MaxPooling2D(2, name="pool")(y))),
+        rule="pool_into_stride",
+    )
     assert list(both.targets) == ["conv", "last"]
     assert both.reasons == {}
 
@@ -486,7 +547,9 @@ def in_time(K: Any, size: tuple[int, ...] = SIZE, **facts: Any) -> Any:
     L, video = K.layers, K.Input((3, *size), name="image")
     y = L.TimeDistributed(L.Conv2D(4, 3, name="conv", **facts), name="each")(video)
     y = L.TimeDistributed(L.MaxPooling2D(2, name="pool", **facts), name="pools")(y)
-    y = L.TimeDistributed(L.Dense(2, name="inside"), name="dense")(L.TimeDistributed(L.Flatten(), name="flat")(y))
+    y = L.TimeDistributed(L.Dense(2, name="inside"), name="dense")(
+        L.TimeDistributed(L.Flatten(), name="flat")(y)
+    )
     return swapped(K.Model(video, L.Dense(2, name="last")(y)), rule="pool_into_stride")
 
 
@@ -499,7 +562,9 @@ def test_a_convolution_inside_time_distributed_is_a_target(K: Any) -> None:
     both.assert_shapes_agree()
 
 
-def test_a_convolution_inside_time_distributed_with_its_channels_first_is_none_and_is_told(K: Any) -> None:
+def test_a_convolution_inside_time_distributed_with_its_channels_first_is_none_and_is_told(
+    K: Any,
+) -> None:
     both = in_time(K, (2, 12, 12), data_format="channels_first")
     assert both.sites == ["each/conv"]
     assert list(both.targets) == ["last"]
@@ -570,7 +635,11 @@ def test_a_layer_behind_whose_weight_another_holds_too_is_no_target() -> None:
 def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     L = K.layers
     i = K.Input((12, 12, 3))
-    inner = K.Model(i, L.MaxPooling2D(2)(L.BatchNormalization(name="bn")(L.Conv2D(4, 3, name="conv")(i))), name="inner")
+    inner = K.Model(
+        i,
+        L.MaxPooling2D(2)(L.BatchNormalization(name="bn")(L.Conv2D(4, 3, name="conv")(i))),
+        name="inner",
+    )
     a, b = K.Input((12, 12, 3)), K.Input((12, 12, 3))
     old = K.Model([a, b], L.Concatenate()([inner(a), inner(b)]))
     new = swap_downsampling(old)
@@ -580,16 +649,24 @@ def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     assert "called in 2 places" in reasons["inner/conv"]
 
 
-def test_a_pool_whose_input_others_read_too_is_not_taken_for_the_work_of_the_convolution_before(K: Any) -> None:
+def test_a_pool_whose_input_others_read_too_is_not_taken_for_the_work_of_the_convolution_before(
+    K: Any,
+) -> None:
     """In a U-Net each convolution takes over the pool in front of it, and makes what it made."""
     L, i = K.layers, image(K)
     x = first = L.Conv2D(4, 3, padding="same", name="conv0")(i)
     x = second = L.Conv2D(4, 3, padding="same", name="conv1")(L.MaxPooling2D(2, name="pool0")(x))
     x = L.Conv2D(4, 3, padding="same", name="conv2")(L.MaxPooling2D(2, name="pool1")(x))
     x = L.Concatenate(name="up1")([L.UpSampling2D(2)(x), second])
-    both = swapped(K.Model(i, L.Concatenate(name="up0")([L.UpSampling2D(2)(x), first])), rule="pool_into_next_stride")
+    both = swapped(
+        K.Model(i, L.Concatenate(name="up0")([L.UpSampling2D(2)(x), first])),
+        rule="pool_into_next_stride",
+    )
     assert both.sites == ["conv1", "conv2"]
-    assert {name: end for name, (_, end, _) in both.goals.items()} == {"conv1": "conv1", "conv2": "conv2"}
+    assert {name: end for name, (_, end, _) in both.goals.items()} == {
+        "conv1": "conv1",
+        "conv2": "conv2",
+    }
     assert both.reasons == {}
     both.assert_shapes_agree()
 
@@ -633,10 +710,14 @@ def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
     assert list(both.reasons) == ["beside"]
     assert both.goals["conv"] == (["bn", "relu", "add", "last"], "last", "pool")
     movable = Movable.of(both.old, both.new, True, both.drawn)
-    assert [name_of(both.new.graph, aim.new) for aim in aims_of(movable, both.drawn) if aim.inside] == ["last"]
+    assert [
+        name_of(both.new.graph, aim.new) for aim in aims_of(movable, both.drawn) if aim.inside
+    ] == ["last"]
 
 
-@pytest.mark.parametrize("join", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Concatenate", "function"])
+@pytest.mark.parametrize(
+    "join", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Concatenate", "function"]
+)
 def test_a_layer_is_compared_behind_a_join(K: Any, join: str) -> None:
     """Whatever other branches bring, and on whichever side."""
     L, i = K.layers, image(K)
@@ -656,7 +737,9 @@ def test_joins_of_joins(K: Any) -> None:
     """Channels side by side, added to others, and side by side again."""
     L, i = K.layers, image(K)
     x = L.MaxPooling2D(2, name="pool")(block(L, i, "0"))
-    one = L.Concatenate(name="cat")([L.Conv2D(2, 1, name="a")(x), L.Conv2D(2, 3, padding="same", name="b")(x)])
+    one = L.Concatenate(name="cat")(
+        [L.Conv2D(2, 1, name="a")(x), L.Conv2D(2, 3, padding="same", name="b")(x)]
+    )
     two = L.Concatenate(name="cat2")([x, L.ReLU(name="r")(L.Add(name="add")([x, one]))])
     both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(two)), rule="pool_into_stride")
     ends = {name: end for name, (_, end, _) in both.goals.items()}
@@ -668,23 +751,37 @@ def test_a_join_that_spreads_a_channel_over_others_ends_the_walk(K: Any) -> None
     L, i = K.layers, image(K)
     x = L.MaxPooling2D(2, name="pool")(block(L, i, "0"))
     gate = L.Conv2D(1, 1, activation="sigmoid", name="gate")(x)
-    both = swapped(K.Model(i, L.Conv2D(2, 1, name="head")(L.Multiply(name="mul")([x, gate]))), rule="pool_into_stride")
+    both = swapped(
+        K.Model(i, L.Conv2D(2, 1, name="head")(L.Multiply(name="mul")([x, gate]))),
+        rule="pool_into_stride",
+    )
     assert both.goals["gate"] == ([], "gate", "gate")
     both.assert_targets_make_what_the_model_makes()
 
 
-def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be_compared(K: Any) -> None:
+def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be_compared(
+    K: Any,
+) -> None:
     L = K.layers
     x = i = K.Input((12, 12, 3))
-    for number, mixing in enumerate((L.LayerNormalization(name="mix0"), L.Softmax(name="mix1"), L.PReLU(name="mix2"))):
-        x = mixing(L.Conv2D(4, 1, name=f"conv{number}")(x if number else L.MaxPooling2D(2)(L.Conv2D(4, 3)(x))))
+    for number, mixing in enumerate(
+        (L.LayerNormalization(name="mix0"), L.Softmax(name="mix1"), L.PReLU(name="mix2"))
+    ):
+        x = mixing(
+            L.Conv2D(4, 1, name=f"conv{number}")(
+                x if number else L.MaxPooling2D(2)(L.Conv2D(4, 3)(x))
+            )
+        )
     old = K.Model(i, L.Activation("softmax", name="mix3")(L.Dense(3, name="dense")(x)))
     new = swap_downsampling(old)
     graphs = [dialect_of(model).read(model).graph for model in (old, new)]
     found, _ = targets_of(graphs[1], paired(*graphs))
     ends = {target.name: name_of(graphs[1], target.end) for target in found[1:]}
     assert ends == {"conv0": "conv0", "conv1": "conv1", "conv2": "conv2", "dense": "dense"}
-    shared = K.Model(i, L.PReLU(shared_axes=[1, 2], name="mix")(L.Conv2D(4, 1, name="conv0")(old.layers[2].output)))
+    shared = K.Model(
+        i,
+        L.PReLU(shared_axes=[1, 2], name="mix")(L.Conv2D(4, 1, name="conv0")(old.layers[2].output)),
+    )
     graphs = [dialect_of(model).read(model).graph for model in (shared, swap_downsampling(shared))]
     found, _ = targets_of(graphs[1], paired(*graphs))
     assert name_of(graphs[1], found[-1].end) == "mix", "a slope for each channel mixes nothing"
@@ -696,7 +793,9 @@ def test_the_order_in_which_calls_run_is_that_of_the_player(K: Any) -> None:
     model = K.Model(j, K.layers.Dense(2)(middle(K.layers.ReLU()(j))))
     reading = dialect_of(model).read(model)
     order = [place for place in run_order(reading.graph) if place[1] or place[0]]
-    run = Player(reading, stops=set(order)).start([reading.dialect.tensor(np.zeros((1, *SIZE), np.float32))])
+    run = Player(reading, stops=set(order)).start(
+        [reading.dialect.tensor(np.zeros((1, *SIZE), np.float32))]
+    )
     met = [place for place, _ in run]
     assert met == [place for place in order if place in met]
     assert len(met) > 8
@@ -730,7 +829,9 @@ def test_padding_in_front_of_the_next_site_is_seen_through(K: Any) -> None:
 def test_frozen_convolutions_that_a_swap_adds_are_not_fitted(K: Any) -> None:
     L = K.layers
     i = K.Input((12, 12, 3))
-    old = K.Model(i, L.Dense(2)(L.ReLU()(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(i))))
+    old = K.Model(
+        i, L.Dense(2)(L.ReLU()(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(i)))
+    )
     new = swap_downsampling(old, "blur_pool")
     readings = [dialect_of(model).read(model) for model in (old, new)]
     x = [tf.random.uniform((2, 12, 12, 3))]

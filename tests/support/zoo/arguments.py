@@ -31,7 +31,9 @@ def training_true_frozen_between(K: Any, L: Any) -> Any:
 @trap(COPIED)
 def conv_called_with_training(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
-    inner = K.Sequential([K.Input(SQUARE), L.Conv2D(4, 3), L.BatchNormalization(), L.MaxPooling2D(2)], name="inner")
+    inner = K.Sequential(
+        [K.Input(SQUARE), L.Conv2D(4, 3), L.BatchNormalization(), L.MaxPooling2D(2)], name="inner"
+    )
     return i, L.ReLU()(inner(i, training=False))
 
 
@@ -61,14 +63,19 @@ def initial_state_given(K: Any, L: Any) -> Any:
 def attention(K: Any, L: Any) -> Any:
     i = K.Input((16, 4))
     x = L.MaxPooling1D(2)(L.Conv1D(4, 3)(i))
-    return i, L.LayerNormalization()(L.MultiHeadAttention(2, 2)(query=x, value=x, use_causal_mask=True) + x)
+    return i, L.LayerNormalization()(
+        L.MultiHeadAttention(2, 2)(query=x, value=x, use_causal_mask=True) + x
+    )
 
 
 @trap(COPIED)
 def attention_of_several_tensors(K: Any, L: Any) -> Any:
     i, j = K.Input((16, 4)), K.Input((5, 4))
     x = L.MaxPooling1D(2)(L.Conv1D(4, 3)(i))
-    return [i, j], [L.Attention()([x, j]), L.MultiHeadAttention(2, 2)(x, value=j, key=L.Dense(4)(j))]
+    return [i, j], [
+        L.Attention()([x, j]),
+        L.MultiHeadAttention(2, 2)(x, value=j, key=L.Dense(4)(j)),
+    ]
 
 
 @trap(COPIED)

@@ -79,13 +79,19 @@ def ragged_input(K: Any, L: Any) -> Any:
     import tensorflow as tf
 
     i, j = K.Input(SQUARE), K.Input((None, 4), ragged=True, name="ragged")
-    return [i, j], [L.Flatten(name="f")(pair(L, i)), L.Lambda(lambda r: tf.reduce_sum(r, 1), name="sum")(j)]
+    return [i, j], [
+        L.Flatten(name="f")(pair(L, i)),
+        L.Lambda(lambda r: tf.reduce_sum(r, 1), name="sum")(j),
+    ]
 
 
 @trap(COPIED, **TENSORFLOW)
 def strings(K: Any, L: Any) -> Any:
     i, j = K.Input(SQUARE), K.Input((1,), dtype="string")
-    return [i, j], [L.MaxPooling2D(2, name="p")(L.Conv2D(4, 3)(i)), L.StringLookup(vocabulary=["a", "b"])(j)]
+    return [i, j], [
+        L.MaxPooling2D(2, name="p")(L.Conv2D(4, 3)(i)),
+        L.StringLookup(vocabulary=["a", "b"])(j),
+    ]
 
 
 @trap(COPIED)

@@ -29,7 +29,9 @@ def inception_averaged(K: Any, L: Any) -> Any:
 @trap(COMPOSED)
 def residual_sum_averaged(K: Any, L: Any) -> Any:
     i = K.Input((17, 19, 3))
-    x = L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(L.ReLU()(L.Conv2D(4, 3, padding="same")(i))))
+    x = L.BatchNormalization()(
+        L.Conv2D(4, 3, padding="same")(L.ReLU()(L.Conv2D(4, 3, padding="same")(i)))
+    )
     return i, L.AveragePooling2D(2)(L.Add()([x, L.BatchNormalization()(L.Conv2D(4, 1)(i))]))
 
 
@@ -42,7 +44,9 @@ def difference_of_two_inputs_averaged(K: Any, L: Any) -> Any:
 @trap(SUBSAMPLED)
 def product_subsampled(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
-    x = L.Multiply()([L.Conv2D(4, 3, padding="same", activation="tanh")(i), L.Conv2D(4, 5, padding="same")(i)])
+    x = L.Multiply()(
+        [L.Conv2D(4, 3, padding="same", activation="tanh")(i), L.Conv2D(4, 5, padding="same")(i)]
+    )
     return i, L.MaxPooling2D(1, 2)(L.ReLU()(x))
 
 
@@ -93,7 +97,9 @@ def pools_on_branches_and_behind_their_join(K: Any, L: Any) -> Any:
 @trap(COMPOSED)
 def branches_of_unknown_sizes(K: Any, L: Any) -> Any:
     i = K.Input((None, None, 3))
-    return i, L.AveragePooling2D(2)(L.Add()([L.Conv2D(4, 3, padding="same")(i), L.Conv2D(4, 5, padding="same")(i)]))
+    return i, L.AveragePooling2D(2)(
+        L.Add()([L.Conv2D(4, 3, padding="same")(i), L.Conv2D(4, 5, padding="same")(i)])
+    )
 
 
 @trap(COMPOSED)
@@ -121,4 +127,6 @@ def branches_with_channels_first(K: Any, L: Any) -> Any:
 def ladder_of_branches(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     ends = [L.ELU()(L.Conv2D(4, 3)(i)) for _ in range(4)]
-    return i, L.MaxPooling2D(2)(L.Add()([L.ReLU()(L.Add()(ends[:2])), L.ReLU()(L.Maximum()(ends[2:]))]))
+    return i, L.MaxPooling2D(2)(
+        L.Add()([L.ReLU()(L.Add()(ends[:2])), L.ReLU()(L.Maximum()(ends[2:]))])
+    )

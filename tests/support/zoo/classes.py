@@ -37,7 +37,9 @@ def subclass_with_a_constructor_like_the_stock_one(K: Any, L: Any) -> Any:
             self.factor = 0.5
 
     class Two(K.Model):  # type: ignore[misc, name-defined]
-        def __init__(self, inputs: Any, outputs: Any, name: Any = None, trainable: bool = True, **kwargs: Any) -> None:
+        def __init__(
+            self, inputs: Any, outputs: Any, name: Any = None, trainable: bool = True, **kwargs: Any
+        ) -> None:
             super().__init__(inputs, outputs, name=name, trainable=trainable, **kwargs)
             self.factor = 0.5
 
@@ -80,14 +82,18 @@ def subclassed_model_inside(K: Any, L: Any) -> Any:
 
 @trap(COPIED)
 def sequential_stays_sequential(K: Any, L: Any) -> Any:
-    return K.Sequential([K.Input(SQUARE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2), L.Flatten(), L.Dense(3)])
+    return K.Sequential(
+        [K.Input(SQUARE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2), L.Flatten(), L.Dense(3)]
+    )
 
 
 @trap(COPIED)
 def compiled(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     model = K.Model(i, L.Dense(2)(L.Flatten()(pair(L, i))))
-    model.compile(K.optimizers.Adam(0.003, beta_1=0.8), loss="mse", metrics=["mae"], loss_weights=[0.5])
+    model.compile(
+        K.optimizers.Adam(0.003, beta_1=0.8), loss="mse", metrics=["mae"], loss_weights=[0.5]
+    )
     return model
 
 

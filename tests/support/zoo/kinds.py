@@ -75,7 +75,9 @@ def convolution_and_average_in_time(K: Any, L: Any) -> Any:
     i = K.Input(STEPS)
     x = L.TimeDistributed(L.Conv2D(4, 3, padding="same"))(i)
     x = L.TimeDistributed(L.ReLU())(L.TimeDistributed(L.BatchNormalization())(x))
-    x = L.TimeDistributed(L.AveragePooling2D(2))(L.TimeDistributed(L.Conv2D(4, 3, padding="same"))(x))
+    x = L.TimeDistributed(L.AveragePooling2D(2))(
+        L.TimeDistributed(L.Conv2D(4, 3, padding="same"))(x)
+    )
     return i, L.TimeDistributed(L.Flatten())(x)
 
 
@@ -88,7 +90,9 @@ def norm_between_in_time(K: Any, L: Any) -> Any:
 
 @trap(COPIED)
 def model_in_time(K: Any, L: Any) -> Any:
-    step = K.Sequential([K.Input(STEPS[1:]), L.Conv2D(2, 3, 2), L.Conv2D(2, 3, padding="same"), L.MaxPooling2D(2)])
+    step = K.Sequential(
+        [K.Input(STEPS[1:]), L.Conv2D(2, 3, 2), L.Conv2D(2, 3, padding="same"), L.MaxPooling2D(2)]
+    )
     i = K.Input(STEPS)
     return i, L.TimeDistributed(step)(i)
 
@@ -117,7 +121,10 @@ def hidden_in_a_layer(K: Any, L: Any) -> Any:
     class Block(L.Layer):  # type: ignore[misc, name-defined]
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            self.conv, self.pool = L.Conv2D(4, 3, strides=2, name="conv"), L.MaxPooling2D(2, name="pool")
+            self.conv, self.pool = (
+                L.Conv2D(4, 3, strides=2, name="conv"),
+                L.MaxPooling2D(2, name="pool"),
+            )
 
         def call(self, x: Any) -> Any:
             return self.pool(self.conv(x))
@@ -143,7 +150,10 @@ def two_wrappers_of_one_convolution(K: Any, L: Any) -> Any:
 @trap(COPIED, COPIED)
 def one_wrapper_called_twice(K: Any, L: Any) -> Any:
     i, j = K.Input(STEPS), K.Input(STEPS)
-    conv, pool = L.TimeDistributed(L.Conv2D(4, 3, padding="same")), L.TimeDistributed(L.MaxPooling2D(2))
+    conv, pool = (
+        L.TimeDistributed(L.Conv2D(4, 3, padding="same")),
+        L.TimeDistributed(L.MaxPooling2D(2)),
+    )
     return [i, j], L.Add()([pool(conv(i)), pool(conv(j))])
 
 
@@ -156,7 +166,9 @@ def wrapped_convolution_under_a_plain_pool(K: Any, L: Any) -> Any:
 @trap(COMPOSED)
 def plain_layers_between_wrapped_ones(K: Any, L: Any) -> Any:
     i = K.Input(STEPS)
-    x = L.ReLU()(L.BatchNormalization()(L.TimeDistributed(L.Conv2D(4, 3, strides=2, padding="same"))(i)))
+    x = L.ReLU()(
+        L.BatchNormalization()(L.TimeDistributed(L.Conv2D(4, 3, strides=2, padding="same"))(i))
+    )
     x = L.BatchNormalization()(L.TimeDistributed(L.Conv2D(4, 3))(x))
     return i, L.TimeDistributed(L.AveragePooling2D(2))(x)
 

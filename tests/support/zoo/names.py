@@ -10,7 +10,9 @@ from support.zoo.trap import COPIED, SQUARE, pair, trap
 @trap(COPIED)
 def taken_names(K: Any, L: Any) -> Any:
     i = K.Input((33, 33, 3))
-    x = L.MaxPooling2D(2, name="a_pool")(L.Conv2D(4, 3, padding="same", name="a")(L.Dense(3, name="A_pad")(i)))
+    x = L.MaxPooling2D(2, name="a_pool")(
+        L.Conv2D(4, 3, padding="same", name="a")(L.Dense(3, name="A_pad")(i))
+    )
     return i, L.Conv2D(4, 3, 2, name="b")(L.Dense(3, name="b_pool")(L.Dense(3, name="a_crop")(x)))
 
 

@@ -30,13 +30,17 @@ def functional_in_functional(K: Any, L: Any) -> Any:
 @trap(COPIED, COMPOSED)
 def sequential_in_functional(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
-    inner = K.Sequential([K.Input(SQUARE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2)], name="inner")
+    inner = K.Sequential(
+        [K.Input(SQUARE), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2)], name="inner"
+    )
     return i, pair(L, inner(i), "Average")
 
 
 @trap(COMPOSED, COPIED)
 def functional_in_sequential(K: Any, L: Any) -> Any:
-    return K.Sequential([K.Input(SQUARE), block(K, L, "block", pool="Average"), L.Conv2D(4, 3), L.MaxPooling2D(2)])
+    return K.Sequential(
+        [K.Input(SQUARE), block(K, L, "block", pool="Average"), L.Conv2D(4, 3), L.MaxPooling2D(2)]
+    )
 
 
 @trap(COPIED)
@@ -99,7 +103,10 @@ def nested_with_a_dict_of_outputs(K: Any, L: Any) -> Any:
     inner = K.Model({"a": a, "b": b}, {"u": pair(L, a), "v": pair(L, b, "Average")}, name="inner")
     i, j = K.Input(SQUARE, name="i"), K.Input(SQUARE, name="j")
     made = inner({"a": i, "b": j})
-    return [i, j], {"sum": L.Add(name="sum")([made["u"], made["v"]]), "u": L.ReLU(name="u")(made["u"])}
+    return [i, j], {
+        "sum": L.Add(name="sum")([made["u"], made["v"]]),
+        "u": L.ReLU(name="u")(made["u"]),
+    }
 
 
 @trap(COPIED)

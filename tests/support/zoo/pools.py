@@ -7,7 +7,11 @@ from typing import Any
 from support.zoo.trap import FIRST as CF
 from support.zoo.trap import SQUARE, trap
 
-NEXT, MEAN, NEAR = "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_next_stride"
+NEXT, MEAN, NEAR = (
+    "average_pool_into_next_kernel",
+    "average_pool_into_depthwise",
+    "pool_into_next_stride",
+)
 
 
 @trap(NEXT)

@@ -48,7 +48,11 @@ def weights_made_outside_build(K: Any, L: Any) -> Any:
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
             self.early = self.add_weight(name="early", shape=(), initializer="ones")
-            self.table = {"late": [self.add_weight(name="late", shape=(1,), initializer="zeros", trainable=False)]}
+            self.table = {
+                "late": [
+                    self.add_weight(name="late", shape=(1,), initializer="zeros", trainable=False)
+                ]
+            }
 
         def call(self, x: Any) -> Any:
             return x * self.early + self.table["late"][0]
@@ -84,20 +88,30 @@ def own_settings(K: Any, L: Any) -> Any:
     def constant(shape: Any, dtype: Any = None) -> Any:
         return np.full(shape, factor, "float32")
 
-    conv = L.Conv2D(4, 3, kernel_regularizer=ByFactor(), kernel_constraint="non_neg", kernel_initializer=constant)
+    conv = L.Conv2D(
+        4,
+        3,
+        kernel_regularizer=ByFactor(),
+        kernel_constraint="non_neg",
+        kernel_initializer=constant,
+    )
     return i, L.MaxPooling2D(2)(L.ActivityRegularization(0.1)(conv(i)))
 
 
 @trap(COPIED, COMPOSED)
 def own_settings_under_an_average(K: Any, L: Any) -> Any:
     i, made = own_settings(K, L)
-    return i, L.AveragePooling2D(2)(L.Conv2D(4, 3, padding="same", bias_regularizer=K.regularizers.L1(0.3))(made))
+    return i, L.AveragePooling2D(2)(
+        L.Conv2D(4, 3, padding="same", bias_regularizer=K.regularizers.L1(0.3))(made)
+    )
 
 
 @trap(COPIED)
 def activity_is_penalised(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
-    conv = L.Conv2D(4, 3, activity_regularizer="l2", bias_regularizer="l1", bias_constraint="max_norm")
+    conv = L.Conv2D(
+        4, 3, activity_regularizer="l2", bias_regularizer="l1", bias_constraint="max_norm"
+    )
     return i, L.Dense(3, kernel_regularizer="l2")(L.MaxPooling2D(2)(conv(i)))
 
 

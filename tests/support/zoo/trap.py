@@ -41,7 +41,9 @@ class Trap:
 TRAPS: dict[str, Trap] = {}
 
 
-def trap(*rules: str, **facts: Any) -> Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]:
+def trap(
+    *rules: str, **facts: Any
+) -> Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]:
     """Register a function of (Keras, its layers) that returns a model, or the inputs and outputs of one."""
 
     def register(graph: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -63,8 +65,15 @@ def randomised(build: Build) -> Build:
     def wrapped(K: Any) -> Any:
         model, rng = build(K), np.random.default_rng(5)
         for layer in model.layers:
-            old = layer.get_weights() if type(layer).__name__ not in ("Normalization", "StringLookup") else []
-            new = [w + rng.uniform(-0.5, 0.5, w.shape).astype(w.dtype) if w.dtype.kind == "f" else w for w in old]
+            old = (
+                layer.get_weights()
+                if type(layer).__name__ not in ("Normalization", "StringLookup")
+                else []
+            )
+            new = [
+                w + rng.uniform(-0.5, 0.5, w.shape).astype(w.dtype) if w.dtype.kind == "f" else w
+                for w in old
+            ]
             layer.set_weights(new or layer.get_weights())
         return model
 
@@ -72,7 +81,11 @@ def randomised(build: Build) -> Build:
 
 
 def pair(
-    L: Any, x: Any, pool: str = "Max", filters: int = 4, names: tuple[str | None, str | None] = (None, None)
+    L: Any,
+    x: Any,
+    pool: str = "Max",
+    filters: int = 4,
+    names: tuple[str | None, str | None] = (None, None),
 ) -> Any:
     """Return a `same` convolution of a map and a pool of two behind it."""
     conv = L.Conv2D(filters, 3, padding="same", name=names[0])
