@@ -2,8 +2,8 @@
 
     python benchmarks/forms.py [--rounds 15] [--batch 8]
 
-For each pair it builds the original and its exact forms with this package, runs them by turns, and prints each form's
-MACs and median time by those of the original.
+For each pair it builds the original and its exact forms with this package, runs them by turns, and
+prints each form's MACs and median time by those of the original.
 """
 
 from __future__ import annotations

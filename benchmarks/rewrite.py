@@ -2,9 +2,9 @@
 
     python benchmarks/rewrite.py [--models ResNet152 DenseNet201 NASNetLarge] [--rounds 5]
 
-For each model and each Keras it interleaves `swap_downsampling` (plan, rewrite and all verification included) with
-`clone_model` + `set_weights`, and prints the medians and their ratio. `--growth` times chains and wide graphs of 400
-and 3,200 calls instead and prints the time per call.
+For each model and each Keras it interleaves `swap_downsampling` (plan, rewrite and all verification
+included) with `clone_model` + `set_weights`, and prints the medians and their ratio. `--growth`
+times chains and wide graphs of 400 and 3,200 calls instead and prints the time per call.
 """
 
 from __future__ import annotations

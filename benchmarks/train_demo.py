@@ -1,8 +1,9 @@
 """Trains the demo's digit classifier and writes both demo files; the seed is fixed.
 
-Needs Keras 3 with a backend, and scikit-learn, which the package itself does not need: `pip install scikit-learn`.
-Run `python benchmarks/train_demo.py [FOLDER]`; it takes about 15 seconds on two CPU cores. Two runs with the same
-versions on the same machine give the same images and the same weights; only the date inside the model file differs.
+Needs Keras 3 with a backend, and scikit-learn, which the package itself does not need: `pip install
+scikit-learn`. Run `python benchmarks/train_demo.py [FOLDER]`; it takes about 15 seconds on two CPU
+cores. Two runs with the same versions on the same machine give the same images and the same
+weights; only the date inside the model file differs.
 """
 
 import argparse
@@ -68,7 +69,8 @@ def shifted(digits: Digits) -> Digits:
 def digits_cnn(keras: Any) -> Any:
     """Builds the untrained network, (batch, 8, 8, 1) in 0..1 to (batch, 10) logits, with two downsampling sites.
 
-    `conv2 -> bn2 -> relu2 -> pool1` (max) has an approximate strided stand-in, `conv3 -> pool2` (average) an exact one.
+    `conv2 -> bn2 -> relu2 -> pool1` (max) has an approximate strided stand-in, `conv3 -> pool2`
+    (average) an exact one.
     """
     layers = keras.layers
     return keras.Sequential(

@@ -2,7 +2,8 @@
 
     python docs/architectures.py > docs/architectures.md
 
-Plans alone, on untrained models: sites are told by their shapes, and no target looks at trained values.
+Plans alone, on untrained models: sites are told by their shapes, and no target looks at trained
+values.
 """
 
 from __future__ import annotations

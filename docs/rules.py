@@ -2,7 +2,8 @@
 
     python docs/rules.py > docs/rules.md
 
-The examples of a rule are its test grid: each is swapped and run, in float32 and float64, and the first is drawn.
+The examples of a rule are its test grid: each is swapped and run, in float32 and float64, and the
+first is drawn.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ class Check:
     """One thing that was checked and held.
 
     Attributes:
-        what: `shape`, `law` (for every length), `length` (at the stated one alone), `weights`, `values`, `not run`,
-            `boundary` or `original`.
+        what: `shape`, `law` (for every length), `length` (at the stated one alone), `weights`,
+            `values`, `not run`, `boundary` or `original`.
         where: The site or layer, or `model`.
         detail: What was compared, with the numbers.
     """

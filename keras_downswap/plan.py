@@ -154,7 +154,8 @@ class Plan:
             verbose: Whether fitting shows its progress on stderr.
 
         Returns:
-            The new model, which shares no variable with the old one; with `return_report`, the model and a `Report`.
+            The new model, which shares no variable with the old one; with `return_report`, the
+            model and a `Report`.
 
         Raises:
             BrokenPromise: If a check fails; no model is returned then.

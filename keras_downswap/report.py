@@ -24,7 +24,8 @@ class Report:
         checks: Everything that was verified, with the numbers.
         notes: Further facts that a user must know.
         calibration: What fitting the new model to the original did; None where it was not fitted.
-        choices: Which form each approximate site took to stay within `max_drop`, and why; None where none was given.
+        choices: Which form each approximate site took to stay within `max_drop`, and why; None
+            where none was given.
     """
 
     to: str

@@ -43,16 +43,21 @@ def calibrate(
     """Fit a swapped model, in place, to what the original computes, from inputs without labels.
 
     Args:
-        new: The swapped model; saved and loaded again will do, as long as its layers have the names the swap gave them.
+        new: The swapped model; saved and loaded again will do, as long as its layers have the names
+            the swap gave them.
         model: The original; it is not changed.
-        data: What the models take: an array, a list or dict of arrays for several inputs, a tf.data.Dataset, a
-            Sequence or PyDataset, or any iterable of batches. Labels are ignored. Streams are read batch by batch.
-        method: `statistics` (BatchNormalization statistics, or a scale and an offset for each channel),
-            `least_squares` (one closed-form fit a layer), `distill` (end to end), or `auto`: each in turn, and what
-            agrees best with the original on held-out samples is kept.
+        data: What the models take: an array, a list or dict of arrays for several inputs, a
+            tf.data.Dataset, a Sequence or PyDataset, or any iterable of batches. Labels are
+            ignored. Streams are read batch by batch.
+        method: `statistics` (BatchNormalization statistics, or a scale and an offset for each
+            channel), `least_squares` (one closed-form fit a layer), `distill` (end to end), or
+            `auto`: each in turn, and what agrees best with the original on held-out samples is
+            kept.
         scope: `all` lets every trainable layer move, `sites` only those that downsample otherwise.
-        seed: Of everything that is drawn. One seed gives one result, on one machine and without a budget.
-        steps: Steps of distillation; None for 24 times the root of the number of samples, at least 400.
+        seed: Of everything that is drawn. One seed gives one result, on one machine and without a
+            budget.
+        steps: Steps of distillation; None for 24 times the root of the number of samples, at least
+            400.
         budget: Seconds after which to be done, about; None for no limit.
         verbose: Whether to show progress on stderr.
 
@@ -61,7 +66,8 @@ def calibrate(
 
     Raises:
         UnreadableModel: If either is no Keras model, or a model without a graph.
-        BadRequest: If an argument is unknown, or the data does not fit the model; nothing is changed then.
+        BadRequest: If an argument is unknown, or the data does not fit the model; nothing is
+            changed then.
     """
     if method not in ("auto", *RUNGS):
         raise BadRequest(

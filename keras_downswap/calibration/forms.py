@@ -1,8 +1,9 @@
 """Which form each site takes, so that all together they lose no more than is allowed, at the fewest MACs.
 
-What sites lose adds up, about, and fitting them end to end leaves a share of it. So each form of each site is measured
-alone; then the sites climb from their cheapest forms to keeping everything, always by the step that saves most loss for
-its MACs, and the first rung of that ladder is sought that stays within what is allowed.
+What sites lose adds up, about, and fitting them end to end leaves a share of it. So each form of
+each site is measured alone; then the sites climb from their cheapest forms to keeping everything,
+always by the step that saves most loss for its MACs, and the first rung of that ladder is sought
+that stays within what is allowed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Option:
     Attributes:
         form: `same`, `cover`, `wide` or `kept`.
         rule: The rule that puts it in place; None for `kept`.
-        macs: What the sites cost in it, multiply-accumulates for one sample; unknown lengths are taken for 224.
+        macs: What the sites cost in it, multiply-accumulates for one sample; unknown lengths are
+            taken for 224.
         drop: What is lost where they alone take it, fitted in closed form.
     """
 

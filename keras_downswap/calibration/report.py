@@ -17,7 +17,8 @@ class Stage:
 
     Attributes:
         name: `statistics`, `least_squares` or `distill`.
-        agreement: How well the models agreed on held-out samples when it was done; None where it was not run.
+        agreement: How well the models agreed on held-out samples when it was done; None where it
+            was not run.
         kept: Whether its result was kept.
         seconds: How long it took.
         note: Why it was not run or not kept, or what else there is to know.

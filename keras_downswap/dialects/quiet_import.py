@@ -12,8 +12,8 @@ from typing import Literal
 def start(keras: Literal["tf_keras", "keras"]) -> None:
     """Import a Keras quietly, for command lines.
 
-    TensorFlow's native code writes to file descriptor 2 while it loads, whatever its log level, so the descriptor
-    itself is put aside for that time; what was written is shown if the import fails.
+    TensorFlow's native code writes to file descriptor 2 while it loads, whatever its log level, so
+    the descriptor itself is put aside for that time; what was written is shown if the import fails.
 
     Raises:
         ImportError: If that Keras, or TensorFlow, cannot be imported.

@@ -68,7 +68,8 @@ class OwnNames:
         pairs: (module, class name) of every class, under its public and its private module.
         classes: Class names alone, as the older formats write them.
         functions: (module, function name) of the activation functions.
-        words: For "activation", "initializer", "regularizer" and "constraint", the strings that name one.
+        words: For "activation", "initializer", "regularizer" and "constraint", the strings that
+            name one.
     """
 
     pairs: frozenset[tuple[str, str]]

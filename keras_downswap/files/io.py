@@ -194,7 +194,8 @@ def check_target(path: str | Path, overwrite: bool, keras: storage.Keras) -> sto
     """Tell the format that a path's ending asks for, and refuse a path that could not be written.
 
     Args:
-        path: Where a model shall be saved: .keras, .h5, .hdf5, or no ending for a SavedModel folder.
+        path: Where a model shall be saved: .keras, .h5, .hdf5, or no ending for a SavedModel
+            folder.
         overwrite: Whether what is there already may be replaced.
         keras: Which Keras the model is of.
 
@@ -222,7 +223,8 @@ def check_place(path: Path, overwrite: bool, *, folder: bool = False) -> None:
     """Refuse a path that could not be written, or whose present content may not be replaced.
 
     Raises:
-        FileRefused: Its folder is missing, it exists already, or it is not the kind of thing that would replace it.
+        FileRefused: Its folder is missing, it exists already, or it is not the kind of thing that
+            would replace it.
     """
     if not path.parent.is_dir():
         raise FileRefused(
@@ -248,7 +250,8 @@ def save(model: Any, path: str | Path, *, overwrite: bool = False) -> None:
         overwrite: Whether to replace what is there already.
 
     Raises:
-        FileRefused: The path cannot be written or the model not saved; then nothing has changed on disk.
+        FileRefused: The path cannot be written or the model not saved; then nothing has changed on
+            disk.
     """
     saved_as = check_target(path, overwrite, storage.keras_of(model))
 

@@ -1,7 +1,8 @@
 """Holds a saved model's configuration to what is Keras' own, before any loader sees the file.
 
-Law of the sizes: every variable has a stored value, so a configuration may not ask for many more parameters than the
-file holds; and Keras does not compress, so a file may not declare many more bytes than it has.
+Law of the sizes: every variable has a stored value, so a configuration may not ask for many more
+parameters than the file holds; and Keras does not compress, so a file may not declare many more
+bytes than it has.
 """
 
 import contextlib
@@ -56,7 +57,8 @@ def vet(origin: storage.Origin) -> None:
     """Refuse a file that could run a stranger's code, read other files or ask for much memory; no loader sees it.
 
     Raises:
-        FileRefused: One sentence that names what was found; it says that `--trust` loads the file anyway.
+        FileRefused: One sentence that names what was found; it says that `--trust` loads the file
+            anyway.
     """
     path, own = origin.path, storage.own_names(origin.keras)
     with damage_refused(path):

@@ -1,11 +1,13 @@
 """Integers of sliding windows: lengths, first taps, and the explicit padding that makes two windows agree.
 
-Everything here concerns one spatial axis. A convolution or a pool with stride s maps its input length to
+Everything here concerns one spatial axis. A convolution or a pool with stride s maps its input
+length to
 
     n -> (n + offset) // stride                                                    (the length law)
 
-and two such maps compose into a third, because floor((floor((n + a) / s) + b) / t) = floor((n + a + b*s) / (s*t)).
-Two maps agree for every n exactly when both integers agree, so "the shapes match" is `==` on `SizeMap`.
+and two such maps compose into a third, because floor((floor((n + a) / s) + b) / t) = floor((n + a +
+b*s) / (s*t)). Two maps agree for every n exactly when both integers agree, so "the shapes match" is
+`==` on `SizeMap`.
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Window:
         size: Number of taps (kernel size or pool size).
         stride: Step between two windows, in input cells.
         dilation: Step between two taps, in input cells.
-        padding: TensorFlow's `valid`, `same` or `causal`, or explicit cells (before, after), negative ones cut.
+        padding: TensorFlow's `valid`, `same` or `causal`, or explicit cells (before, after),
+            negative ones cut.
     """
 
     size: int
@@ -118,7 +121,8 @@ class Fit:
     Attributes:
         before: Cells to add in front (negative: to cut) before a `valid` window.
         after: Cells to add behind (negative: to cut).
-        plain: Paddings among `valid`, `same` and `causal` that give the same without any added layer.
+        plain: Paddings among `valid`, `same` and `causal` that give the same without any added
+            layer.
     """
 
     before: int
@@ -131,14 +135,16 @@ def fit(
 ) -> Fit:
     """Fit a strided window's padding to a wanted length law.
 
-    The total padding is forced by the law: law.offset = stride - span + before + after. What is free is the lead.
+    The total padding is forced by the law: law.offset = stride - span + before + after. What is
+    free is the lead.
 
     Args:
         window: The strided window; its own padding is ignored.
         law: The wanted law, of the same stride.
         n: Input length, or None: then everything holds for every length.
-        lead: One number: the values depend on it, window j must start at cell j * stride - lead. Several: wishes, best
-            first; shape alone matters, so a padding that needs no added layer wins over any wish.
+        lead: One number: the values depend on it, window j must start at cell j * stride - lead.
+            Several: wishes, best first; shape alone matters, so a padding that needs no added layer
+                wins over any wish.
         causal: Whether the plain padding `causal` is open to this window.
 
     Returns:

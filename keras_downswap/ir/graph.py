@@ -57,16 +57,20 @@ class Call:
         outputs: Tensors produced.
         windows: One `Window` per spatial axis, for convolutions and pools.
         channels_last: Whether the channel axis is the last one.
-        settings: Further facts by Keras' own argument names (`filters`, `groups`, `activation`, `use_bias`); of a join
-            whether it is `linear`, and its `axis`.
-        obstacle: Why this call must stay as it is, whatever a rule says; None where nothing stands in the way.
+        settings: Further facts by Keras' own argument names (`filters`, `groups`, `activation`,
+            `use_bias`); of a join whether it is `linear`, and its `axis`.
+        obstacle: Why this call must stay as it is, whatever a rule says; None where nothing stands
+            in the way.
         frozen_training: The value of `training=` if the call froze it, else None.
         inner: The graph of a nested model.
-        hidden: Downsampling layers inside an opaque layer, as (name, class), which no rule can reach.
+        hidden: Downsampling layers inside an opaque layer, as (name, class), which no rule can
+            reach.
         inside: Numbers of all layers inside another, which calls them where no rule can see it.
-        wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are that layer's, and
-            shapes are seen as it sees them, with time a part of the batch. None for any other layer.
-        opens: Whether the call of a nested model runs just its graph at inference, so that its calls can stand for it.
+        wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are
+            that layer's, and shapes are seen as it sees them, with time a part of the batch. None
+            for any other layer.
+        opens: Whether the call of a nested model runs just its graph at inference, so that its
+            calls can stand for it.
     """
 
     index: int

@@ -32,8 +32,9 @@ def dilated(kernel: Array, dilation: Sequence[int]) -> Array:
 def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
     """Compose a kernel with the average pool that follows it.
 
-    Averaging the outputs at j, j+1, ..., j+p-1 of a convolution of stride s is one convolution whose kernel is the
-    mean of p copies of the first, shifted by s cells each:  w'[t] = (1/p) * sum_j w[t - j*s], axis by axis.
+    Averaging the outputs at j, j+1, ..., j+p-1 of a convolution of stride s is one convolution
+    whose kernel is the mean of p copies of the first, shifted by s cells each:  w'[t] = (1/p) *
+    sum_j w[t - j*s], axis by axis.
 
     Args:
         kernel: Dense kernel, shape (*taps, in, out).
@@ -41,7 +42,8 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
         stride: The convolution's stride per tap axis.
 
     Returns:
-        Shape (*(taps + (p - 1) * s), in, out), summed in float64 where copies overlap, and rounded once.
+        Shape (*(taps + (p - 1) * s), in, out), summed in float64 where copies overlap, and rounded
+        once.
     """
     overlap = any(
         p > 1 and s < taps for taps, p, s in zip(kernel.shape, pool, stride, strict=False)
@@ -76,7 +78,8 @@ def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
         stride: The convolution's stride per tap axis.
 
     Returns:
-        Shape (*(taps + (p - 1) * s), in, out * cells): the filters of one output channel side by side.
+        Shape (*(taps + (p - 1) * s), in, out * cells): the filters of one output channel side by
+            side.
     """
     rank = len(pool)
     taps = [k + (p - 1) * s for k, p, s in zip(kernel.shape, pool, stride, strict=False)]
@@ -169,15 +172,16 @@ def binomial(shape: tuple[int, ...]) -> Array:
 def tournament(cells: int, signed: bool) -> list[Array]:
     """Return the matrices of a network with ReLU between them that computes the maximum of so many numbers.
 
-    A round halves the contestants: max(a, b) = relu(a - b) + b, where b passes the ReLU as relu(b) - relu(-b), and as
-    relu(b) alone where no number is negative.
+    A round halves the contestants: max(a, b) = relu(a - b) + b, where b passes the ReLU as relu(b)
+    - relu(-b), and as relu(b) alone where no number is negative.
 
     Args:
         cells: How many numbers there are.
         signed: Whether they may be negative.
 
     Returns:
-        ceil(log2(cells)) + 1 matrices of shape (features in, features out); the last makes one number.
+        ceil(log2(cells)) + 1 matrices of shape (features in, features out); the last makes one
+        number.
     """
     passed = np.array([[1, -1]] if signed else [[1]])
     contestants, matrices = np.eye(cells), []
@@ -203,8 +207,8 @@ def round_of(cells: int, signed: bool, number: int, shape: tuple[int, ...]) -> A
         cells: Cells of a window.
         signed: Whether they may be negative.
         number: Which round.
-        shape: (*taps, channels, features out) of a depthwise convolution over windows; of a grouped one
-            (*taps, features in, channels * features out).
+        shape: (*taps, channels, features out) of a depthwise convolution over windows; of a grouped
+            one (*taps, features in, channels * features out).
     """
     matrix = tournament(cells, signed)[number]
     rows = matrix.reshape(*shape[:-2], -1, matrix.shape[1])

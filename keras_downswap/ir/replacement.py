@@ -24,7 +24,8 @@ class Make:
     """A layer to be made.
 
     Attributes:
-        kind: Its stock Keras class name without the rank, such as `Conv`, `MaxPooling`, `ZeroPadding`.
+        kind: Its stock Keras class name without the rank, such as `Conv`, `MaxPooling`,
+            `ZeroPadding`.
         rank: Number of spatial axes.
         name: Wanted name; made unique in its scope unless it replaces the layer of that name.
         settings: Keras' constructor arguments, over those of `like`.
@@ -67,7 +68,8 @@ class Replacement:
 
     Attributes:
         chain: The calls that the site spans, upstream first.
-        steps: For each replaced call, by index, the layers that are called in its place, in order; none deletes it.
+        steps: For each replaced call, by index, the layers that are called in its place, in order;
+            none deletes it.
         signed: Whether values below zero may come in; where not, the promise is for others only.
     """
 

@@ -15,11 +15,13 @@ def paths_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[C
     Args:
         graph: The graph.
         pool: The pool.
-        padded: Whether a ZeroPadding layer right in front of the pool is walked through too: see `with_padding`.
+        padded: Whether a ZeroPadding layer right in front of the pool is walked through too: see
+            `with_padding`.
 
     Returns:
-        For each branch, in graph order, the first call that is neither, the calls between, and the pool. Where branches
-        meet again upstream, one of them ends there: what they share has a second consumer anyway.
+        For each branch, in graph order, the first call that is neither, the calls between, and the
+        pool. Where branches meet again upstream, one of them ends there: what they share has a
+        second consumer anyway.
     """
     seen = {pool.index}
     ends: list[tuple[Call, ...]] = []

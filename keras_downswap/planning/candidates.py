@@ -44,7 +44,8 @@ def _check_verbatim(rule: Rule, call: Call, answer: Replacement) -> None:
     """Refuse a rule that answers otherwise than it says.
 
     Raises:
-        BadRequest: If all weights were to move unchanged, and its answer has a function for a kernel or a bias.
+        BadRequest: If all weights were to move unchanged, and its answer has a function for a
+            kernel or a bias.
     """
     makes = [step for steps in answer.steps.values() for step in steps if isinstance(step, Make)]
     if rule.verbatim and any(make.kernel or make.bias for make in makes):

@@ -1,8 +1,9 @@
 """Parameters and multiply-accumulates of a site before and after its swap, from the graph alone.
 
-A convolution costs (output positions) * (kernel values) MACs a sample, where it has (taps) * (channels in / groups) *
-(filters) values; a depthwise one (taps) * (channels in) * (depth multiplier), and a separable one a 1x1 kernel on top.
-Pools, padding and elementwise maps are not counted: they multiply nothing.
+A convolution costs (output positions) * (kernel values) MACs a sample, where it has (taps) *
+(channels in / groups) * (filters) values; a depthwise one (taps) * (channels in) * (depth
+multiplier), and a separable one a 1x1 kernel on top. Pools, padding and elementwise maps are not
+counted: they multiply nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Cost:
     """What a site costs; None where it is not known.
 
     Attributes:
-        parameters: Weight values of its convolutions; None where one is no Conv1D, Conv2D or Conv3D.
+        parameters: Weight values of its convolutions; None where one is no Conv1D, Conv2D or
+            Conv3D.
         macs: Multiply-accumulates for one sample.
     """
 

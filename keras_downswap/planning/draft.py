@@ -1,7 +1,7 @@
 """A graph in the making: as it will be once swaps are made, so that the next rule is asked about what it will meet.
 
-A pool that stands beside a swapped pool meets the convolution that took that pool's place. Its swap and the earlier one
-then become one, and a second run finds nothing to add.
+A pool that stands beside a swapped pool meets the convolution that took that pool's place. Its swap
+and the earlier one then become one, and a second run finds nothing to add.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Draft:
 
     Attributes:
         graph: The graph as it will be; removed calls stay as inert ones.
-        homes: For each of its calls the index of the old call in whose place it stands, and its layers: `KEEP`, none,
-            or a made layer with the padding and cropping in front of it.
+        homes: For each of its calls the index of the old call in whose place it stands, and its
+            layers: `KEEP`, none, or a made layer with the padding and cropping in front of it.
     """
 
     graph: Graph

@@ -33,18 +33,24 @@ def find_sites(
     Args:
         graph: The model.
         rules: The rules in the order in which they are tried.
-        to: What downsamples afterwards; `profile:NAME` for the cheapest exact forms within a profile's limits.
-        method: `auto`, `exact` (exact rules only), `copy` (rules that move all weights verbatim only), or `wide`.
-        include: Sites to swap: a regular expression or a list of layer names, or a callable on the site; None for all.
+        to: What downsamples afterwards; `profile:NAME` for the cheapest exact forms within a
+            profile's limits.
+        method: `auto`, `exact` (exact rules only), `copy` (rules that move all weights verbatim
+            only), or `wide`.
+        include: Sites to swap: a regular expression or a list of layer names, or a callable on the
+            site; None for all.
         exclude: Sites to keep, likewise.
-        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s the pair's field.
-        forms: The form of an approximate swap for calls of which it is to be another: a kernel, `wide`, or `kept`.
+        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s the
+            pair's field.
+        forms: The form of an approximate swap for calls of which it is to be another: a kernel,
+            `wide`, or `kept`.
 
     Returns:
         One site per swap and one per kept call, in graph order.
 
     Raises:
-        BadRequest: If `to`, `method` or `kernel` is unknown, or a listed layer name is not in the model.
+        BadRequest: If `to`, `method` or `kernel` is unknown, or a listed layer name is not in the
+            model.
     """
     choice = Choice.of(rules, to, method, kernel)
     wanted, unwanted = (

@@ -37,7 +37,8 @@ class Limits:
         grouped_conv: Whether it takes convolutions of several groups, depthwise ones aside.
         depthwise_conv: Whether it takes depthwise convolutions.
         separable_conv: Whether it takes separable convolutions.
-        depth_multipliers: The depth multipliers of depthwise and separable convolutions that it takes.
+        depth_multipliers: The depth multipliers of depthwise and separable convolutions that it
+            takes.
         kernel_sizes: The kernel sizes that it takes along an axis.
         strided_kernel_sizes: Those that it takes where the stride is above 1.
         conv_strides: The strides of convolutions that it takes.
@@ -148,7 +149,8 @@ def limits(wanted: str) -> Limits:
     """Return a profile by its name or from a TOML file.
 
     Args:
-        wanted: The name of a profile that comes with the package, or the path of a file that ends in `.toml`.
+        wanted: The name of a profile that comes with the package, or the path of a file that ends
+            in `.toml`.
 
     Raises:
         BadRequest: If there is no such profile, or the file is no profile, or contradicts itself.

@@ -50,7 +50,8 @@ def selector_of(argument: str, selector: Selector, graph: Graph) -> Callable[[Si
     """Return the test that an `include` or `exclude` argument stands for.
 
     Raises:
-        BadRequest: If it is of no known kind, no regular expression, or names no layer of the model.
+        BadRequest: If it is of no known kind, no regular expression, or names no layer of the
+            model.
     """
     if selector is None:
         return lambda site: argument == "include"

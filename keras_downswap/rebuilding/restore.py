@@ -45,7 +45,8 @@ def recompile(dialect: Dialect, old: Any, new: Any) -> tuple[list[str], list[str
     """Compile a new model like the old one.
 
     Returns:
-        What the user may know of it, and what was lost; both empty where the old one was not compiled.
+        What the user may know of it, and what was lost; both empty where the old one was not
+        compiled.
     """
     if not dialect.is_compiled(old):
         return [], []

@@ -30,7 +30,8 @@ class Rewritten:
         tensors: New symbolic tensor by (scope, number of the old one), for tensors that survive.
         sharing: Numbers of layers that could only be shared with the original.
         notes: What a user must know of layers that could not be copied.
-        untied: Names of swapped layers to whose old weights something else in the new model still refers.
+        untied: Names of swapped layers to whose old weights something else in the new model still
+            refers.
     """
 
     model: Any = None
@@ -45,8 +46,8 @@ class Rewritten:
 def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
     """Build the new model.
 
-    Untouched calls are recorded on fresh tensors of the old spec and never run; replaced calls, and calls whose input
-    changes shape, go through Keras itself.
+    Untouched calls are recorded on fresh tensors of the old spec and never run; replaced calls, and
+    calls whose input changes shape, go through Keras itself.
 
     Args:
         reading: The old model.

@@ -174,9 +174,10 @@ def probe_shape(
 ) -> tuple[int, ...]:
     """Return a small concrete input shape on which a site behaves as on its own.
 
-    What `same` pads depends on a length only modulo the strides, so a long axis is shortened by multiples of the
-    site's whole stride; an unknown one gets a length that fills a few windows. `avoid` is a width that no convolution
-    of the site may make on the way (see `match.require_bias_in_place`). With `shorten` off a known length stays.
+    What `same` pads depends on a length only modulo the strides, so a long axis is shortened by
+    multiples of the site's whole stride; an unknown one gets a length that fills a few windows.
+    `avoid` is a width that no convolution of the site may make on the way (see
+    `match.require_bias_in_place`). With `shorten` off a known length stays.
     """
     stacked = [w for w in windows if w]
     lengths = []

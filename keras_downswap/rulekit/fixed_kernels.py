@@ -47,8 +47,9 @@ def per_channel(
         call: The call that gives data format, dtype policy and channels.
         name: Wanted name.
         windows: Its windows, one per axis, of one padding.
-        kernel: Makes its kernel from its shape: (*taps, channels, features) of a depthwise one, and of a grouped
-            one, where Keras has no depthwise one (three axes, unequal strides), (*taps, 1, channels * features).
+        kernel: Makes its kernel from its shape: (*taps, channels, features) of a depthwise one, and
+            of a grouped one, where Keras has no depthwise one (three axes, unequal strides),
+            (*taps, 1, channels * features).
         features: Channels out per channel in.
         activation: Its activation.
         depth: Channels that go in; by default those that go into the call.

@@ -26,10 +26,12 @@ def embedded(
         sizes: The kernel sizes that are taken; None for all.
 
     Returns:
-        The convolution as it is, or a larger one, with the padding and cropping layers that it needs in front.
+        The convolution as it is, or a larger one, with the padding and cropping layers that it
+        needs in front.
 
     Raises:
-        Refused: If no size that is taken is as large, or where the first tap lies depends on an unknown length.
+        Refused: If no size that is taken is as large, or where the first tap lies depends on an
+            unknown length.
     """
     windows = made_windows(step)
     if sizes is None or all(w.size in sizes for w in windows):

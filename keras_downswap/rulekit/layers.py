@@ -50,7 +50,8 @@ def conv_layer(
         conv: The convolution that gives its kind, name, weights and other settings.
         windows: Its new windows, one per axis; their own padding is ignored.
         padding: Its padding.
-        kernel: Makes the new (of a separable convolution: depthwise) kernel from the old one; None moves it verbatim.
+        kernel: Makes the new (of a separable convolution: depthwise) kernel from the old one; None
+            moves it verbatim.
 
     Raises:
         Refused: If it is depthwise, and the strides would differ between the axes.
@@ -85,10 +86,10 @@ def in_each_branch(
     Args:
         graph: The graph.
         pool: The pool, which goes.
-        fuse: Returns what takes the place of one branch's convolution, given the graph, the convolution, the calls
-            between, and the pool; refuses through `require`.
-        padded: Whether the pool may take a ZeroPadding layer right in front of it with it, as its own padding: then
-            where the windows lie agrees, not what they see.
+        fuse: Returns what takes the place of one branch's convolution, given the graph, the
+            convolution, the calls between, and the pool; refuses through `require`.
+        padded: Whether the pool may take a ZeroPadding layer right in front of it with it, as its
+            own padding: then where the windows lie agrees, not what they see.
 
     Raises:
         Refused: If some branch cannot take it: then none does.

@@ -23,8 +23,8 @@ def branches_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tupl
         For each branch the convolution, the calls between, and the pool.
 
     Raises:
-        Refused: If the pool is no downsampling site, some branch ends in no convolution, or another consumer would see
-            the change.
+        Refused: If the pool is no downsampling site, some branch ends in no convolution, or another
+            consumer would see the change.
     """
     require_window(graph, pool)
     paths = paths_behind(graph, pool, padded)
@@ -125,7 +125,8 @@ def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
     """Walk from a convolution downstream through elementwise calls that are the sole consumers of each other.
 
     Returns:
-        The convolution and its followers. Stops before a call that names one of several outputs of the model.
+        The convolution and its followers. Stops before a call that names one of several outputs of
+        the model.
 
     Raises:
         Refused: If the convolution itself names one of several outputs.

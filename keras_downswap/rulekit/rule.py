@@ -69,12 +69,16 @@ class Rule:
         targets: The values of `to` that it serves.
         promise: What it keeps.
         verbatim: Whether all weights move unchanged, kernel included.
-        anchors: Whether it may start at this call; a call that no rule of a target anchors at is what `to` asks for.
-        apply: Pure function from the graph and the anchor to the replacement; refuses through `require`.
+        anchors: Whether it may start at this call; a call that no rule of a target anchors at is
+            what `to` asks for.
+        apply: Pure function from the graph and the anchor to the replacement; refuses through
+            `require`.
         summary: One line for people.
         spans: The calls that a refused site is reported with; by default the anchor alone.
-        rank: Rules of one promise are tried by rank, the lowest first; exact ones from `LAST_RESORT` on wait.
-        form: The value of `kernel` or `method` that asks for it; empty for a rule that is asked whatever the kernels.
+        rank: Rules of one promise are tried by rank, the lowest first; exact ones from
+            `LAST_RESORT` on wait.
+        form: The value of `kernel` or `method` that asks for it; empty for a rule that is asked
+            whatever the kernels.
     """
 
     name: str

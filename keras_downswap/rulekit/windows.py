@@ -33,7 +33,8 @@ def composed_stride(conv: Call, pool: Call) -> list[Window]:
 def strided_pools(graph: Graph, conv: Call) -> list[Window]:
     """Return the windows of the pool, as large as its stride, that subsamples behind a convolution freed of its stride.
 
-    Of padding `valid` where that gives the strided convolution's length, else `same`, which always does.
+    Of padding `valid` where that gives the strided convolution's length, else `same`, which always
+    does.
     """
     slow = [Window(w.size, 1, w.dilation, w.padding).law for w in conv.windows]
     agrees = all(

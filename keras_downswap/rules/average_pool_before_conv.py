@@ -1,9 +1,11 @@
 """An average pool moves in front of the convolution behind which it stands, its stride into the convolution.
 
-    mean_{i<p} conv(x; w)[j*q + i] = conv_q(mean_{i<p} x[. + i]; w)[j]        a pool of stride 1 in front
+    mean_{i<p} conv(x; w)[j*q + i] = conv_q(mean_{i<p} x[. + i]; w)[j]        a pool of stride 1 in
+    front
 
-Kernel and bias stay as they are. The zeros that the convolution pads are padded in front of the pool, whose own windows
-must stay inside the map. Per-channel affine maps commute with the mean, so they may stand between.
+Kernel and bias stay as they are. The zeros that the convolution pads are padded in front of the
+pool, whose own windows must stay inside the map. Per-channel affine maps commute with the mean, so
+they may stand between.
 """
 
 from keras_downswap.ir.geometry import Window, fit

@@ -1,9 +1,10 @@
 """An average pool moves in front of the 1x1 convolution behind which it stands, as it is.
 
-    mean_{i<p} conv(x; w)[j*q + i] = conv(mean_{i<p} x[j*q + i]; w)        for a kernel of one tap and stride 1
+    mean_{i<p} conv(x; w)[j*q + i] = conv(mean_{i<p} x[j*q + i]; w)        for a kernel of one tap
+    and stride 1
 
-whatever the pool pads: its weights sum to one in every window, so the bias stays too. Per-channel affine maps commute
-with the mean, so they may stand between.
+whatever the pool pads: its weights sum to one in every window, so the bias stays too. Per-channel
+affine maps commute with the mean, so they may stand between.
 """
 
 from keras_downswap.ir.graph import Call, Graph, Role

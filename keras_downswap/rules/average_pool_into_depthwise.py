@@ -2,8 +2,8 @@
 
     mean_{i<p} x[j*q + i] = conv_q(x; w)[j],    w[t] = 1/p
 
-axis by axis, without a bias. Where the pool pads, its divisor changes from window to window, which no single kernel
-does. The kernel is frozen, as a pool has nothing to train.
+axis by axis, without a bias. Where the pool pads, its divisor changes from window to window, which
+no single kernel does. The kernel is frozen, as a pool has nothing to train.
 """
 
 from keras_downswap.ir.graph import Call, Graph

@@ -2,8 +2,8 @@
 
     mean_{i<p} x[j*q + i] = conv_q(x; w)[j],    w[t, c, c'] = (c = c') / p
 
-axis by axis. Where the pool pads, its divisor changes from window to window: no single kernel does that. The kernel is
-open to training: the All-CNN form of Springenberg et al. 2014.
+axis by axis. Where the pool pads, its divisor changes from window to window: no single kernel does
+that. The kernel is open to training: the All-CNN form of Springenberg et al. 2014.
 """
 
 from keras_downswap.ir.graph import Call, Graph

@@ -2,8 +2,9 @@
 
     mean_{i<p} conv_s(x; w)[j*q + i] = conv_{s*q}(x; w')[j],    w'[t] = (1/p) * sum_{i<p} w[t - i*s]
 
-axis by axis, with the same bias. Per-channel affine maps (BatchNormalization at inference) commute with the average,
-so they may stand between. Where the pool pads, its divisor changes from window to window: no single kernel does that.
+axis by axis, with the same bias. Per-channel affine maps (BatchNormalization at inference) commute
+with the average, so they may stand between. Where the pool pads, its divisor changes from window to
+window: no single kernel does that.
 """
 
 from keras_downswap.ir.graph import Call, Graph

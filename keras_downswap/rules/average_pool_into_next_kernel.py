@@ -1,10 +1,12 @@
 """An average pool in front of a convolution is a longer kernel with a larger stride.
 
-    conv_s(mean_{i<p} x[j*q + i]; w) = conv_{s*q}(x; w'),    w'[q*t + i] = (1/p) * w[t],  summed where they meet
+    conv_s(mean_{i<p} x[j*q + i]; w) = conv_{s*q}(x; w'),    w'[q*t + i] = (1/p) * w[t],  summed
+    where they meet
 
-axis by axis, with the same bias and activation. A zero that the convolution pads to the pooled map is q zeros beside
-the input, where windows do not overlap (p <= q); cells that no window reached are cut before zeros follow them.
-Per-channel affine maps commute with the average, so they may stand between.
+axis by axis, with the same bias and activation. A zero that the convolution pads to the pooled map
+is q zeros beside the input, where windows do not overlap (p <= q); cells that no window reached are
+cut before zeros follow them. Per-channel affine maps commute with the average, so they may stand
+between.
 """
 
 from functools import partial

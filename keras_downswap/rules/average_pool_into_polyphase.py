@@ -1,9 +1,11 @@
 """An average pool behind a non-linear elementwise map: every cell of the window gets filters of its own.
 
-    mean_{i<p} f(conv_s(x; w)[j*q + i]) = (1/p) * sum_{i<p} f(conv_{s*q}(x; w_i)[j]),    w_i[t] = w[t - i*s]
+    mean_{i<p} f(conv_s(x; w)[j*q + i]) = (1/p) * sum_{i<p} f(conv_{s*q}(x; w_i)[j]),    w_i[t] =
+    w[t - i*s]
 
-One strided convolution computes all cells of a window as channels side by side, f treats them alike, and a fixed 1x1
-convolution takes their mean. The kernels are the old one among zeros, the bias is repeated.
+One strided convolution computes all cells of a window as channels side by side, f treats them
+alike, and a fixed 1x1 convolution takes their mean. The kernels are the old one among zeros, the
+bias is repeated.
 """
 
 from dataclasses import replace

@@ -2,8 +2,9 @@
 
     conv(x; w) = conv(x; w'),    w' = w with zeros before and behind it
 
-as many before as give a plain padding, if any do; else a layer pads for them. `odd_kernel` makes even kernels odd, one
-tap larger; within a profile's limits a kernel grows to the next size that is taken.
+as many before as give a plain padding, if any do; else a layer pads for them. `odd_kernel` makes
+even kernels odd, one tap larger; within a profile's limits a kernel grows to the next size that is
+taken.
 """
 
 from keras_downswap.ir.graph import Call, Graph, Role

@@ -1,10 +1,11 @@
 """A maximum is computed by ReLUs: a tournament of the window's cells, a round to each layer.
 
-    max(a, b) = relu(a - b) + b,    b = relu(b) - relu(-b),  and b = relu(b) where nothing is negative
+    max(a, b) = relu(a - b) + b,    b = relu(b) - relu(-b),  and b = relu(b) where nothing is
+    negative
 
-The first round is a strided depthwise convolution over the window, each later one a grouped 1x1 convolution, the last
-adds up; ceil(log2 p) rounds for p cells. Padded zeros win only against negative numbers. The kernels are
-frozen.
+The first round is a strided depthwise convolution over the window, each later one a grouped 1x1
+convolution, the last adds up; ceil(log2 p) rounds for p cells. Padded zeros win only against
+negative numbers. The kernels are frozen.
 """
 
 from functools import partial

@@ -3,8 +3,9 @@
     max_{i<p} x[j*q + i]   ~  sum_t b[t] * max_{i<p} x[j*q + t + i]
     mean_{i<p} x[j*q + i]  ~  sum_t b[t] * x[j*q + t]
 
-with b the binomial kernel of 2q - 1 taps, in a frozen depthwise convolution of stride q: Zhang 2019, whose borders are
-reflected where these are padded with zeros, since Keras has no layer that reflects.
+with b the binomial kernel of 2q - 1 taps, in a frozen depthwise convolution of stride q: Zhang
+2019, whose borders are reflected where these are padded with zeros, since Keras has no layer that
+reflects.
 """
 
 from keras_downswap.ir.geometry import Window, fit

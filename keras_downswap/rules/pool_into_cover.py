@@ -1,9 +1,10 @@
 """A pool's stride and window move into the convolution, whose kernel comes to see all that the pair saw.
 
-    max_{i<p} conv_s(x; w)[j*q + i]  ~  conv_{s*q}(x; w')[j] + b',    w'[t] = (1/p) * sum_{i<p} w[t - i*s]
+    max_{i<p} conv_s(x; w)[j*q + i]  ~  conv_{s*q}(x; w')[j] + b',    w'[t] = (1/p) * sum_{i<p} w[t
+    - i*s]
 
-axis by axis. For Gaussian sums the best linear stand-in for their maximum is their mean and an offset (Stein's lemma),
-so the mean is where a fit of the kernel starts; nothing here fits it.
+axis by axis. For Gaussian sums the best linear stand-in for their maximum is their mean and an
+offset (Stein's lemma), so the mean is where a fit of the kernel starts; nothing here fits it.
 """
 
 from keras_downswap.ir.graph import Call, Graph

@@ -2,8 +2,9 @@
 
     max_{i<p} x[j*q + i]  ~  conv_q(x; w)[j],    w[t, c, c'] = (c = c') / p
 
-Windows, and so lengths, are the same for every n; the values of a max pool are not. The kernel is open to training: the
-All-CNN form of Springenberg et al. 2014, which lost nothing when trained from scratch.
+Windows, and so lengths, are the same for every n; the values of a max pool are not. The kernel is
+open to training: the All-CNN form of Springenberg et al. 2014, which lost nothing when trained from
+scratch.
 """
 
 from keras_downswap.ir.graph import Call, Graph

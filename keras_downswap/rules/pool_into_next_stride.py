@@ -2,8 +2,8 @@
 
     conv_s(pool_{p,q}(x))  ~  conv_{s * q}(x)
 
-The lengths agree, the values do not: taps that stood q cells apart on the input now stand side by side, about the same
-middle where a layer has to pad or crop anyway.
+The lengths agree, the values do not: taps that stood q cells apart on the input now stand side by
+side, about the same middle where a layer has to pad or crop anyway.
 """
 
 from keras_downswap.ir.geometry import Window, fit

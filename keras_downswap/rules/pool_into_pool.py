@@ -2,7 +2,8 @@
 
     max_{i<p} x[j*q + i]  ~  mean_{i<p} x[j*q + i]
 
-Windows, and so lengths, are the same for every n; the values are equal only where p = 1 (`pool_of_one_into_pool`).
+Windows, and so lengths, are the same for every n; the values are equal only where p = 1
+(`pool_of_one_into_pool`).
 """
 
 from keras_downswap.ir.graph import Call, Graph, Role

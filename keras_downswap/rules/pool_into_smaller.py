@@ -1,10 +1,11 @@
 """A pool is a chain of smaller pools.
 
-    max over p >= q cells, stride q = p - q maxima over 2 cells, stride 1, then one of stride q over q cells
-    max or mean over a*b cells, stride a*b = the same over a cells, stride a, then over b cells, stride b
+    max over p >= q cells, stride q = p - q maxima over 2 cells, stride 1, then one of stride q over
+    q cells max or mean over a*b cells, stride a*b = the same over a cells, stride a, then over b
+    cells, stride b
 
-axis by axis, down to prime sizes; of means the second law alone. Maxima may reach outside the map behind its end: the
-first pools then pad there, where they meet nothing larger.
+axis by axis, down to prime sizes; of means the second law alone. Maxima may reach outside the map
+behind its end: the first pools then pad there, where they meet nothing larger.
 """
 
 from itertools import zip_longest

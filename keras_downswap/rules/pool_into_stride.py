@@ -1,9 +1,11 @@
 """The pool's stride moves into the convolution; the pool goes, the kernel stays as it is.
 
-    pool_{p,q}(conv_s(x))  ~  conv_{s * q}(x)[j],  sampled at position o of each of the pool's windows
+    pool_{p,q}(conv_s(x))  ~  conv_{s * q}(x)[j],  sampled at position o of each of the pool's
+    windows
 
-The lengths agree, the values do not: one sample stands for the window's maximum or mean. Where a layer has to pad or
-crop anyway, o is the window's middle (the earlier of two); else it is what plain `same` or `valid` samples.
+The lengths agree, the values do not: one sample stands for the window's maximum or mean. Where a
+layer has to pad or crop anyway, o is the window's middle (the earlier of two); else it is what
+plain `same` or `valid` samples.
 """
 
 from keras_downswap.ir.graph import Call, Graph

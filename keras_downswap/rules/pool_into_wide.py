@@ -1,9 +1,10 @@
 """A strided convolution of twice the filters, a ReLU, and a 1x1 convolution: room for what one convolution cannot say.
 
-    max_{i<p} conv_s(x; w)[j*q + i]  ~  u * relu(conv_{s*q}(x; v)[j]),    v = (w', -w'),  u = (1, -1)
+    max_{i<p} conv_s(x; w)[j*q + i]  ~  u * relu(conv_{s*q}(x; v)[j]),    v = (w', -w'),  u = (1,
+    -1)
 
-where w' is the pair's mean kernel (see pool_into_cover), so that it starts as the mean: a = relu(a) - relu(-a). Maxima
-are made of such ReLUs, which a fit can find.
+where w' is the pair's mean kernel (see pool_into_cover), so that it starts as the mean: a = relu(a)
+- relu(-a). Maxima are made of such ReLUs, which a fit can find.
 """
 
 from dataclasses import replace

@@ -2,8 +2,9 @@
 
     conv_s(x)[j * q] = conv_{s * q}(x)[j]
 
-whatever elementwise maps stand between, provided that both convolutions start at the same cell. `same` with the larger
-stride starts elsewhere for some lengths, so the lead is held, by explicit padding where nothing else will do.
+whatever elementwise maps stand between, provided that both convolutions start at the same cell.
+`same` with the larger stride starts elsewhere for some lengths, so the lead is held, by explicit
+padding where nothing else will do.
 """
 
 from keras_downswap.ir.graph import Call, Graph

@@ -3,8 +3,9 @@
     max_{j<p2} max_{i<p1} x[(.*s2 + j)*s1 + i] = max over p1 + (p2 - 1)*s1 cells, stride s1*s2
     the same for means where the windows of the first tile the map (p1 = s1)
 
-where the windows of the first leave no cell out (p1 >= s1). Maps that commute with the pool may stand between:
-per-channel affine ones with means, non-decreasing ones with maxima. Neither pool may reach outside its input.
+where the windows of the first leave no cell out (p1 >= s1). Maps that commute with the pool may
+stand between: per-channel affine ones with means, non-decreasing ones with maxima. Neither pool may
+reach outside its input.
 """
 
 from keras_downswap.ir.geometry import Window

@@ -2,7 +2,8 @@
 
     conv_s(x; w)  ~  max_{i<s} x[j*s + i]    on the way to a sum
 
-The convolution goes, and its weights with it: a form to train, where gradients pass shortcuts without a convolution.
+The convolution goes, and its weights with it: a form to train, where gradients pass shortcuts
+without a convolution.
 """
 
 from keras_downswap.ir.graph import Call, Graph, Role

@@ -2,8 +2,9 @@
 
     conv_s(x)  ~  sum_t b[t] * f(conv_1(x))[j*s + t],    b binomial, 2s - 1 taps
 
-behind the elementwise maps f that follow it, in a frozen depthwise convolution of stride s: Zhang 2019. For every
-padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which is a `same` window of stride s.
+behind the elementwise maps f that follow it, in a frozen depthwise convolution of stride s: Zhang
+2019. For every padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which
+is a `same` window of stride s.
 """
 
 from keras_downswap.ir.geometry import Window

@@ -2,8 +2,9 @@
 
     conv_s(x; w)[j] = conv_1(y; w')[j],    y[j, i] = x[j*s + i],  w'[t, i] = w[t*s + i]
 
-with zeros behind the kernel up to a multiple of s, ceil(k / s) taps in all. Keras has no space-to-depth layer, so
-Reshape and Permute do it, which need the lengths: a convolution of unknown lengths stays.
+with zeros behind the kernel up to a multiple of s, ceil(k / s) taps in all. Keras has no
+space-to-depth layer, so Reshape and Permute do it, which need the lengths: a convolution of unknown
+lengths stays.
 """
 
 from functools import partial

@@ -2,8 +2,9 @@
 
     conv_s(x)  ~  pool_{s,s}(conv_1(x))
 
-For every padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which is a `same` pool of
-stride s: so a `same` pool always has the right length. A `valid` pool is taken where it gives the same length too.
+For every padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which is a
+`same` pool of stride s: so a `same` pool always has the right length. A `valid` pool is taken where
+it gives the same length too.
 """
 
 from keras_downswap.ir.geometry import Window

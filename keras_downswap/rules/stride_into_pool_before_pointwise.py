@@ -2,8 +2,8 @@
 
     conv_s(x)  ~  conv_1(pool_{s,s}(x))    for a kernel of one tap
 
-The law of the stride is n -> (n + s - 1) // s, that of a `same` pool of stride s; a `valid` pool is taken where it
-gives the same length too. The convolution runs on the pooled map, at its old cost.
+The law of the stride is n -> (n + s - 1) // s, that of a `same` pool of stride s; a `valid` pool is
+taken where it gives the same length too. The convolution runs on the pooled map, at its old cost.
 """
 
 from keras_downswap.ir.geometry import Window

@@ -2,8 +2,9 @@
 
     conv_s(x)[j] = conv_1(x)[j * s]    if both start at the same cell
 
-`same` starts at a cell that depends on the stride and on the length: for n even, k = 3 and s = 2 it pads (0, 1) where
-the stride-1 convolution pads (1, 1). So the strided convolution's lead is held, by explicit padding where need be.
+`same` starts at a cell that depends on the stride and on the length: for n even, k = 3 and s = 2 it
+pads (0, 1) where the stride-1 convolution pads (1, 1). So the strided convolution's lead is held,
+by explicit padding where need be.
 """
 
 from keras_downswap.ir.geometry import SizeMap, Window, fit

@@ -52,8 +52,9 @@ def keep_within(
 
     Args:
         plan: A plan with method `auto` and kernel `same`.
-        max_drop: Share of right answers that may be lost, as expected on held-out samples from the original's own
-            probabilities; of outputs that are no classifier's, the squared difference over the variance.
+        max_drop: Share of right answers that may be lost, as expected on held-out samples from the
+            original's own probabilities; of outputs that are no classifier's, the squared
+            difference over the variance.
         data: What the model takes, in any form that `calibrate` takes.
         budget: Seconds to be done in, about; None for no limit.
         verbose: Whether to show progress on stderr.
@@ -63,7 +64,8 @@ def keep_within(
         The new model and its report, whose `choices` say what was tried.
 
     Raises:
-        BadRequest: If the limit is no share, the data is missing or does not fit, or the plan is of another kind.
+        BadRequest: If the limit is no share, the data is missing or does not fit, or the plan is of
+            another kind.
         BrokenPromise: If a check fails; no model is returned then.
     """
     check_limit(plan, max_drop, data)
@@ -77,7 +79,8 @@ def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
     """Refuse a limit that cannot be kept to.
 
     Raises:
-        BadRequest: If it is no share, there is no data to measure on, or the plan has chosen its forms already.
+        BadRequest: If it is no share, there is no data to measure on, or the plan has chosen its
+            forms already.
     """
     if not 0 <= max_drop < 1:
         raise BadRequest(

@@ -1,6 +1,7 @@
 """Every small combination of one convolution and one pool, through the planner, against Keras and float64 loops.
 
-The values and positions below come from TensorFlow's definition of padding (`placed`), not from the package.
+The values and positions below come from TensorFlow's definition of padding (`placed`), not from the
+package.
 """
 
 from __future__ import annotations

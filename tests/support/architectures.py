@@ -54,14 +54,16 @@ def fishnet_like(
         K: The Keras module to build with.
         input_shape: Height, width and channels; height and width multiples of 4, or None.
         classes: Length of the softmax output.
-        width: Channels of the tail's first stage, a multiple of 4; the next two stages have 2 and 4 times as many.
+        width: Channels of the tail's first stage, a multiple of 4; the next two stages have 2 and 4
+            times as many.
 
     Returns:
-        An untrained functional model, (batch, height, width, channels) to (batch, classes). Its channel reductions
-        are frozen 1x1 convolutions named `*_reduce`.
+        An untrained functional model, (batch, height, width, channels) to (batch, classes). Its
+        channel reductions are frozen 1x1 convolutions named `*_reduce`.
 
     Raises:
-        ValueError: If the two pools cannot halve the map, or the reductions the channels, without a remainder.
+        ValueError: If the two pools cannot halve the map, or the reductions the channels, without a
+            remainder.
     """
     if width % 4 or any(length is not None and length % 4 for length in input_shape[:2]):
         raise ValueError(
@@ -154,8 +156,8 @@ def resnet_d(
         K: The Keras module to build with.
         input_shape: Height, width and channels; any height and width, or None.
         classes: Length of the softmax output.
-        width: Bottleneck channels of the first stage, even; doubled by each later stage. A stage gives out four times
-            its bottleneck.
+        width: Bottleneck channels of the first stage, even; doubled by each later stage. A stage
+            gives out four times its bottleneck.
         blocks: Residual blocks in each stage; every stage but the first halves the map.
 
     Returns:

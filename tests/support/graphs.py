@@ -27,7 +27,8 @@ def axes(value: Axes, rank: int) -> tuple[int, ...]:
 class Sketch:
     """A graph being drawn: every method adds one call and returns the number of its output tensor.
 
-    Sketches of one model's scopes need a scope number each and one iterator of layer numbers together.
+    Sketches of one model's scopes need a scope number each and one iterator of layer numbers
+    together.
     """
 
     scope: int = 0

@@ -174,7 +174,8 @@ def snapshot_of(model: Any) -> Snapshot:
 def _config(model: Any) -> str:
     """Return a model's config in words, or the error of a layer that has none.
 
-    The bytes of a lambda are left out: marshal writes them otherwise where the same constant is referred to more often.
+    The bytes of a lambda are left out: marshal writes them otherwise where the same constant is
+    referred to more often.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -102,7 +102,8 @@ def _producer(layer: Any) -> Any:
 def owed(model: Any) -> list[set[tuple[str, ...]]]:
     """Return, from Keras alone, what a report must mention: for each pool, strided convolution, and pair of both.
 
-    Each is the set of its possible names, as a shared nested model is reached by several paths; a pair has two names.
+    Each is the set of its possible names, as a shared nested model is reached by several paths; a
+    pair has two names.
     """
     entries: dict[tuple[int, bool], set[tuple[str, ...]]] = {}
     for path, outer in parts(model):

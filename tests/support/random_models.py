@@ -23,7 +23,8 @@ class Drawing:
     Args:
         draw: Hypothesis' function.
         inputs: The inputs.
-        shelf: All layers of the model so far, with the tensors on which they were first called, by key.
+        shelf: All layers of the model so far, with the tensors on which they were first called, by
+            key.
         given: Draws the arguments that all layers take alike.
         depth: How many models may be nested in this one.
         chain: Whether it becomes a Sequential model.

@@ -34,7 +34,8 @@ class Recipe:
         batch: The batch size that the inputs state.
         loss: Number of the tensor to which `tf_keras` adds a loss.
         frozen: Whether the model is not trainable.
-        cut: Where the model is a part of the one around it, cut out between two tensors: their numbers there.
+        cut: Where the model is a part of the one around it, cut out between two tensors: their
+            numbers there.
     """
 
     inputs: tuple[Spec, ...]

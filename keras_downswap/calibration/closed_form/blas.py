@@ -1,7 +1,7 @@
 """Products of float32 matrices by the BLAS that SciPy factorises with.
 
-NumPy brings one of its own. Each keeps threads that wait busily for a while after a product, so that calls of the two
-by turns hinder each other: on two cores a closed form took a fifth longer so.
+NumPy brings one of its own. Each keeps threads that wait busily for a while after a product, so
+that calls of the two by turns hinder each other: on two cores a closed form took a fifth longer so.
 """
 
 from __future__ import annotations

@@ -89,8 +89,8 @@ def cells(
         positions: Output positions, shape (samples, positions, axes).
 
     Returns:
-        The cells, shape (samples, positions * taps, axes), the nearest one inside for each outside; and whether each is
-        inside, shape (samples * positions, taps).
+        The cells, shape (samples, positions * taps, axes), the nearest one inside for each outside;
+        and whether each is inside, shape (samples * positions, taps).
     """
     taps = np.array(list(product(*(range(window.size) for window in windows))))
     steps = np.array(

@@ -1,8 +1,8 @@
 """Fits one layer after another, in the order in which they run: inputs from the new model, goals from the old.
 
-What an earlier layer gets wrong reaches the rows of the next, which makes up for it where it can (asymmetric
-reconstruction, Zhang et al. 2015). Each batch waits before a layer until that is fitted, so every layer of the new
-model runs once.
+What an earlier layer gets wrong reaches the rows of the next, which makes up for it where it can
+(asymmetric reconstruction, Zhang et al. 2015). Each batch waits before a layer until that is
+fitted, so every layer of the new model runs once.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class LayerFit:
     Attributes:
         layer: Its name.
         site: Whether it downsamples otherwise than in the old model.
-        start: Squared error of what it makes on held-out samples, over the variance of the goal, before.
+        start: Squared error of what it makes on held-out samples, over the variance of the goal,
+            before.
         error: Likewise after; `start` where it stays as it was.
         note: Why it stays, or what else there is to know.
     """
@@ -50,10 +51,12 @@ class Fit(ABC):
     Attributes:
         place: Its call in the new model.
         name: What the progress bar calls it.
-        goal: The tensor of the old model that it is fitted to; None where its inputs are all it needs.
+        goal: The tensor of the old model that it is fitted to; None where its inputs are all it
+            needs.
         beside: Further tensors of the new model that it needs, known when it runs.
         channels_last: Whether the channels of that tensor are on its last axis.
-        folds: Whether the layer sees each step of time as a sample, and its tensors are to be seen so.
+        folds: Whether the layer sees each step of time as a sample, and its tensors are to be seen
+            so.
         rows_wanted: Positions of that tensor that are worth their memory.
         samples: How many samples there are.
         goals: The old model's values at these positions, shape (rows, channels) for each batch.

@@ -2,9 +2,10 @@
 
     minimise  sum |g(X W + b) - T|^2  +  lambda |W - W0|^2
 
-by alternation: the sums Z = X W + b that would reach T through g, one Newton step at a time, then W and b for these Z,
-all with one factorisation of X'X. Zhang et al. 2015 fit through the relu in this way; here g is whatever elementwise
-layers follow, and its slope is measured. Filters of different groups see different rows: one matrix X a group.
+by alternation: the sums Z = X W + b that would reach T through g, one Newton step at a time, then W
+and b for these Z, all with one factorisation of X'X. Zhang et al. 2015 fit through the relu in this
+way; here g is whatever elementwise layers follow, and its slope is measured. Filters of different
+groups see different rows: one matrix X a group.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ PERFECT = 1e-10
 """Error of a start that is not fitted: rounding."""
 ROUNDS = 2
 """Rounds of a fit. Six lower a layer's own error on held-out rows further, yet cost answers of most networks: VGG 5.1
-points lost instead of 4.4, same kernel 8.0 instead of 6.4; without BatchNormalization 3.5 instead of 4.0, 5.2 for 4.7.
+points lost instead of 4.4, same kernel 8.0 instead of 6.4; without BatchNormalization 3.5 instead
+of 4.0, 5.2 for 4.7.
 """
 STEP = 1e-2
 """Between two points by which a slope is measured, in standard deviations."""
@@ -108,7 +110,8 @@ class Problem:
 
         The last round takes held-out rows in too.
 
-        Rows are centred while it lasts where there is an intercept: sums of squares of what hardly varies cancel.
+        Rows are centred while it lasts where there is an intercept: sums of squares of what hardly
+        varies cancel.
         """
         made = times(self.rows, self.weights) + self.bias
         start = _Point(self.weights, self.bias, made, self._error(made[self.fit :]), None)
@@ -220,13 +223,15 @@ class _Point:
 def reached(through: Callable[[Array], Array], z: Array, goal: Array, step: float = STEP) -> Array:
     """Return sums that lie one Newton step nearer to a goal behind an elementwise map.
 
-    Where the map is flat (a relu below zero) and the goal lies elsewhere, the step takes the map's usual slope.
+    Where the map is flat (a relu below zero) and the goal lies elsewhere, the step takes the map's
+    usual slope.
 
     Args:
         through: The map, from and to shape (rows, filters).
         z: The sums.
         goal: The goal.
-        step: How far apart the two points are by which the map's slope is measured, in standard deviations of z.
+        step: How far apart the two points are by which the map's slope is measured, in standard
+            deviations of z.
     """
     spread = z.std(0)
     h = step * spread + 1e-6

@@ -2,10 +2,10 @@
 
     minimise  sum |P(g(s z + t)) - T|^2
 
-with z what the layer in front makes, g the elementwise layers between, P the pool and T what the old pool made. The
-scale and the offset go into the weights of that layer, which is exact whatever g is; behind the pool an offset would go
-into a padded convolution's bias, which is not. Two unknowns a channel, by damped Gauss-Newton steps, all channels at
-once.
+with z what the layer in front makes, g the elementwise layers between, P the pool and T what the
+old pool made. The scale and the offset go into the weights of that layer, which is exact whatever g
+is; behind the pool an offset would go into a padded convolution's bias, which is not. Two unknowns
+a channel, by damped Gauss-Newton steps, all channels at once.
 """
 
 from __future__ import annotations

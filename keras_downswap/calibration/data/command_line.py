@@ -26,15 +26,17 @@ def load(place: str, feeds: Sequence[Feed]) -> Any:
     """Return the data that a command line names, in a form that `Data.of` takes.
 
     - `FILE.npy`: the array, read from disk where it is used; `FILE.npz`: a dict of its arrays.
-    - a folder: a callable that yields batches of its images (`IMAGES`, also in folders below, in an order that is drawn
-      once), resized to the model's input, as float32 in 0..255. A model that does not scale its input itself needs a
-      `.npy` instead.
-    - `MODULE:FUNCTION`: what the function returns when called without arguments. The current directory is searched for
+    - a folder: a callable that yields batches of its images (`IMAGES`, also in folders below, in an
+    order that is drawn
+      once), resized to the model's input, as float32 in 0..255. A model that does not scale its
+      input itself needs a `.npy` instead.
+    - `MODULE:FUNCTION`: what the function returns when called without arguments. The current
+    directory is searched for
       the module, and stays on `sys.path`, for what the function imports later.
 
     Raises:
-        BadRequest: If there is no such place or it cannot be read, or if a folder is given for a model that takes
-            anything but one image of a known size.
+        BadRequest: If there is no such place or it cannot be read, or if a folder is given for a
+            model that takes anything but one image of a known size.
     """
     path = Path(place)
     if path.is_dir():

@@ -22,7 +22,8 @@ class Feed:
         name: Its name.
         shape: Its shape, with the batch axis first.
         dtype: The name of its dtype.
-        place: The keys and indices that lead to it in the structure of inputs that the model was made with.
+        place: The keys and indices that lead to it in the structure of inputs that the model was
+            made with.
     """
 
     name: str
@@ -35,7 +36,8 @@ def matched(element: Any, feeds: Sequence[Feed], where: str) -> Batch:
     """Return the arrays of a batch in the order of the feeds, their shapes checked; `where` names the batch.
 
     Raises:
-        BadData: If inputs are missing, too many or unknown, are no arrays, or do not have the shapes of the feeds.
+        BadData: If inputs are missing, too many or unknown, are no arrays, or do not have the
+            shapes of the feeds.
     """
     batch = [
         _array(v, feed, where)

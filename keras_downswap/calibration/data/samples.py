@@ -43,12 +43,14 @@ class Data(ABC):
     def of(cls, source: Any, feeds: Sequence[Feed]) -> Data:
         """Wrap an array, a list or mapping of arrays, or anything that yields batches of these.
 
-        What is indexed or iterated over is read anew for each pass, and a callable without arguments called anew.
-        Of an iterator at most `ONE_SHOT` samples are read at once, and kept. A list is one array per input where the
-        model has several inputs or the list one entry; else it is batches. A mapping is matched by input names.
+        What is indexed or iterated over is read anew for each pass, and a callable without
+        arguments called anew. Of an iterator at most `ONE_SHOT` samples are read at once, and kept.
+        A list is one array per input where the model has several inputs or the list one entry; else
+        it is batches. A mapping is matched by input names.
 
         Raises:
-            BadData: If the source is of no known kind, or if arrays given whole do not fit the feeds.
+            BadData: If the source is of no known kind, or if arrays given whole do not fit the
+                feeds.
         """
         if isinstance(source, tuple) and source and not isinstance(source[0], tuple):
             source = unlabelled(source, "the data")
@@ -62,20 +64,23 @@ class Data(ABC):
     def batches(self, size: int, seed: int | None = None) -> Iterator[Batch]:
         """Yield all samples once, in batches of a size; the last may be smaller.
 
-        With a seed, arrays are shuffled, by index. Streams keep their order, and a batch of theirs also ends where the
-        samples change shape. The arrays may share memory with the source's: they are not to be written to.
+        With a seed, arrays are shuffled, by index. Streams keep their order, and a batch of theirs
+        also ends where the samples change shape. The arrays may share memory with the source's:
+        they are not to be written to.
 
         Raises:
-            BadData: If there is nothing to yield, or a batch does not fit the feeds or is not finite.
+            BadData: If there is nothing to yield, or a batch does not fit the feeds or is not
+                finite.
         """
 
     @abstractmethod
     def split(self, fraction: float, most: int, seed: int, least: int = 1) -> tuple[Data, Batch]:
         """Hold out a fraction of the samples, but at least 1 and at most `most`; return the rest, and those.
 
-        Where the fraction is fewer than `least`, these are held out, as far as they are no more than a quarter.
-        Of arrays they are drawn by the seed. Of a stream they are the first, which each later pass skips, so a stream
-        should not be in another order on each pass; `most / fraction` samples of it are read to see how many there are.
+        Where the fraction is fewer than `least`, these are held out, as far as they are no more
+        than a quarter. Of arrays they are drawn by the seed. Of a stream they are the first, which
+        each later pass skips, so a stream should not be in another order on each pass; `most /
+        fraction` samples of it are read to see how many there are.
 
         Raises:
             BadData: As `batches`, and if there are fewer than 2 samples.

@@ -1,7 +1,7 @@
 """Trains a new model towards an old one on TensorFlow: one step, and the optimizer that makes it.
 
-Kernels move by the orthogonalised momentum of their gradient (Muon, Jordan et al. 2024), in steps proportional to
-their own norm; all other weights by Adam (Kingma and Ba 2015).
+Kernels move by the orthogonalised momentum of their gradient (Muon, Jordan et al. 2024), in steps
+proportional to their own norm; all other weights by Adam (Kingma and Ba 2015).
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ class Aim:
         new: The tensor of the new model.
         old: That of the old one.
         kind: `values` (squared error), or `probabilities` along the last axis (divergence).
-        inside: Whether it is a site's, and no output: it counts the less as a run goes on, the less of it is met.
-        scale: What the loss is divided by: of values the variance of the old model's; of probabilities how much they
-            differ from their mean, where that is less than 1 nat.
+        inside: Whether it is a site's, and no output: it counts the less as a run goes on, the less
+            of it is met.
+        scale: What the loss is divided by: of values the variance of the old model's; of
+            probabilities how much they differ from their mean, where that is less than 1 nat.
     """
 
     new: Place
@@ -64,7 +65,8 @@ class Trainer:
             old: The old model; keeps the aims' tensors.
             new: The new one, likewise.
             aims: What is to agree.
-            variables: Keras variables that may move: `weights`, and `tables` whose rows are looked up.
+            variables: Keras variables that may move: `weights`, and `tables` whose rows are looked
+                up.
             mixed: For each input, whether samples of it may be mixed.
             seed: Of the mixing.
 

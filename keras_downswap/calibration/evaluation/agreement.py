@@ -21,12 +21,14 @@ class Agreement:
     """How well a new model agrees with the old one.
 
     Attributes:
-        distance: Squared difference of the outputs over their variance, averaged over the outputs; 0 is perfect.
-        same: Share of samples (and positions) whose largest channel is the same, over outputs of several channels;
-            None where there are none.
-        drop: Share of right answers that are expected to be lost, of the output that loses most; of an output that is
-            no classifier's, the distance. See `answers`.
-        kinds: What each output of floating-point numbers was taken for: `classes`, `scores`, `yes or no`, `numbers`.
+        distance: Squared difference of the outputs over their variance, averaged over the outputs;
+            0 is perfect.
+        same: Share of samples (and positions) whose largest channel is the same, over outputs of
+            several channels; None where there are none.
+        drop: Share of right answers that are expected to be lost, of the output that loses most; of
+            an output that is no classifier's, the distance. See `answers`.
+        kinds: What each output of floating-point numbers was taken for: `classes`, `scores`, `yes
+            or no`, `numbers`.
     """
 
     distance: float

@@ -1,8 +1,9 @@
 """What an output answers, and how many right answers a change of it is expected to lose: no label is needed for that.
 
-A classifier that is right as often as its probabilities say is right with probability p[a] where it answers a. Where
-the new model answers b instead, p[a] - p[b] is lost on average. What the new model sees that the old one does not is
-left out of account, so the figure is on the safe side where the samples are none that the old model was trained on.
+A classifier that is right as often as its probabilities say is right with probability p[a] where it
+answers a. Where the new model answers b instead, p[a] - p[b] is lost on average. What the new model
+sees that the old one does not is left out of account, so the figure is on the safe side where the
+samples are none that the old model was trained on.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ class Answers:
     """The answers of one output.
 
     Attributes:
-        kind: `classes` (probabilities along the last axis), `scores` (their logits), `yes or no` (each value a
-            probability), or `numbers` (anything else).
+        kind: `classes` (probabilities along the last axis), `scores` (their logits), `yes or no`
+            (each value a probability), or `numbers` (anything else).
         chances: The probability of each answer, along the last axis; None for `numbers`.
     """
 

@@ -24,7 +24,8 @@ class Player:
         reading: The model.
         keep: Tensors whose values a run returns.
         stops: Calls before which a run waits.
-        training: Tells of a layer whether it is to be called with `training=True`; others run as at inference.
+        training: Tells of a layer whether it is to be called with `training=True`; others run as at
+            inference.
     """
 
     reading: Reading
@@ -49,7 +50,8 @@ class Player:
 
         Args:
             inputs: Backend tensors, one for each input.
-            kept: Filled with the values of the kept tensors as they come; None for a dict of its own.
+            kept: Filled with the values of the kept tensors as they come; None for a dict of its
+                own.
 
         Yields:
             The call that is next, and the value of its first argument.

@@ -21,7 +21,8 @@ class Join:
 
     Attributes:
         position: Which of its arguments the kernel's way is.
-        others: How many others it takes that make a difference: none, where channels are concatenated.
+        others: How many others it takes that make a difference: none, where channels are
+            concatenated.
         around: Channels before and behind those of the way, where they are.
     """
 
@@ -34,14 +35,16 @@ class Join:
 class Kernel:
     """A convolution or dense layer whose kernel is fitted, and the elementwise calls behind it.
 
-    A separable convolution is fitted in its pointwise kernel; what its depthwise one makes are the rows.
+    A separable convolution is fitted in its pointwise kernel; what its depthwise one makes are the
+    rows.
 
     Attributes:
         reading: The model.
         call: The layer's call.
         chain: The elementwise calls behind it.
         rank: Number of axes between batch and channels of what it makes.
-        site: Whether the layer is a site's own: then a frozen BatchNormalization behind it may move too.
+        site: Whether the layer is a site's own: then a frozen BatchNormalization behind it may move
+            too.
         joins: Those of the calls behind it that join it with other branches, by their numbers.
         scope: The number of the graph that holds the calls.
     """

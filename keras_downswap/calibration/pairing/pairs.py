@@ -1,8 +1,9 @@
 """Which tensors of a swapped model stand for which of the old one, from the two graphs alone.
 
-Layers that survive keep their names, so calls are paired by name; what a paired call makes is the same thing in both
-models, but for the tensors between a convolution and the pool whose work it took over (or that now does its work). The
-end of such a stretch is found by its consumers: a paired call takes the same argument in both.
+Layers that survive keep their names, so calls are paired by name; what a paired call makes is the
+same thing in both models, but for the tensors between a convolution and the pool whose work it took
+over (or that now does its work). The end of such a stretch is found by its consumers: a paired call
+takes the same argument in both.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ class Pairs:
 
     Attributes:
         tensors: For a tensor of the new model the tensor of the old model that it stands for.
-        ends: Those tensors of the new model where the work of layers ends that only one of the two models has.
-        sites: Calls of the new model that do otherwise than those of the same name in the old one, with their names.
+        ends: Those tensors of the new model where the work of layers ends that only one of the two
+            models has.
+        sites: Calls of the new model that do otherwise than those of the same name in the old one,
+            with their names.
         added: Convolutions that the old model has none of the name of, likewise.
     """
 

@@ -23,7 +23,8 @@ class Target:
         place: The layer's call in the new model.
         name: Its name, as `outer/inner` where nested.
         call: The call.
-        chain: The calls between it and `end`, in order: elementwise ones, and joins with other branches.
+        chain: The calls between it and `end`, in order: elementwise ones, and joins with other
+            branches.
         joins: The joins among them, by the number of the call.
         beside: The tensors of the new model that these take besides, in order.
         end: The tensor of the new model that is compared.
@@ -54,7 +55,8 @@ def affected(graph: Graph, pairs: Pairs) -> list[tuple[Place, str, Call, Graph]]
     """Return every call that sees what some site makes, sites included, in the order in which they run.
 
     Returns:
-        For each its place, its layer's name as `outer/inner`, the call, and the graph that holds it.
+        For each its place, its layer's name as `outer/inner`, the call, and the graph that holds
+        it.
     """
     found: list[tuple[Place, str, Call, Graph]] = []
     _follow(graph, (), "", pairs, set(), found)
@@ -101,7 +103,8 @@ def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
         pairs: What in it stands for what in the old one.
 
     Returns:
-        The layers in the order in which they run, and for each site that is none of them the reason.
+        The layers in the order in which they run, and for each site that is none of them the
+        reason.
     """
     uses = new.uses()
     found: list[Target] = []
@@ -174,8 +177,9 @@ class _Way:
 def _end(graph: Graph, trail: Trail, call: Call, pairs: Pairs) -> _Way | None:
     """Return the way to the last paired tensor behind a call that elementwise calls and joins lead to.
 
-    A map that mixes channels has no slope of its own for each of them: where something in front of it can be compared,
-    the way ends there. At a join it goes on where all other branches were run before the call.
+    A map that mixes channels has no slope of its own for each of them: where something in front of
+    it can be compared, the way ends there. At a join it goes on where all other branches were run
+    before the call.
     """
     best: _Way | None = None
     way: _Way | None = _Way(call.outputs[0])

@@ -1,7 +1,8 @@
 """End to end towards the old model: its outputs, and what each site of the new one is to make.
 
-Samples are mixed in pairs where inputs are numbers, which makes few of them last longer. BatchNormalization that may
-move runs in training mode (but for what a TimeDistributed layer wraps), dropout does not.
+Samples are mixed in pairs where inputs are numbers, which makes few of them last longer.
+BatchNormalization that may move runs in training mode (but for what a TimeDistributed layer wraps),
+dropout does not.
 """
 
 from __future__ import annotations

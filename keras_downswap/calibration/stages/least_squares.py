@@ -27,7 +27,8 @@ class KernelFit(Fit):
         Args:
             new: The new model.
             target: The layer.
-            scale_only: Whether only a scale and an offset for each channel are fitted, and the kernel keeps its form.
+            scale_only: Whether only a scale and an offset for each channel are fitted, and the
+                kernel keeps its form.
         """
         super().__init__(target.place, target.name, target.goal, target.call.channels_last)
         self.target, self.scale_only, self.beside = target, scale_only, target.beside

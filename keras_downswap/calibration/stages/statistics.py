@@ -1,6 +1,7 @@
 """BatchNormalization meets other statistics behind a swap: they are taken anew, layer after layer.
 
-Each layer's are those of its input in the new model with all earlier layers done, over all samples at once.
+Each layer's are those of its input in the new model with all earlier layers done, over all samples
+at once.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ class Twins:
     """Copies layers attribute by attribute; every object is copied once, whoever refers to it.
 
     Args:
-        dialect: Tells layers, variables, symbolic tensors and graph models apart, and copies variables.
+        dialect: Tells layers, variables, symbolic tensors and graph models apart, and copies
+            variables.
         rebuild: Returns the new model for a model that has a graph of its own.
     """
 

@@ -21,7 +21,8 @@ class Trap:
 
     Attributes:
         build: Makes the model, handed either Keras.
-        rules: The rules that take its sites under `to="strided_conv"`; None where that depends on the backend.
+        rules: The rules that take its sites under `to="strided_conv"`; None where that depends on
+            the backend.
         only: The one Keras that has the feature, where the other has not.
         backends: The Keras 3 backends on which the model can be built.
         loses: Whether the swap must warn that something could not be carried over.
