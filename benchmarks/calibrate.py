@@ -31,7 +31,7 @@ from rich.table import Table
 
 from keras_downswap import calibrate, plan_swaps, swap_downsampling
 from keras_downswap.files import io as files
-from keras_downswap.search.max_drop import keep_within
+from keras_downswap.search.max_drop import search_forms
 
 ALL = 10**9
 ROWS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
@@ -101,7 +101,7 @@ def one(
     images = scaled(x[np.sort(np.random.default_rng(seed).permutation(len(x))[:count])])
     start = time.perf_counter()
     if "max_drop" in swap:
-        new, report = keep_within(
+        new, report = search_forms(
             plan_swaps(model), swap["max_drop"], images, budget, verbose=False
         )
         rich.print(str(report.choices))

@@ -12,7 +12,7 @@ from keras_downswap.planning.sites import Selector
 from keras_downswap.report import Report
 from keras_downswap.rulekit.rule import Rule
 from keras_downswap.rules import RULES, checked_rules
-from keras_downswap.search.max_drop import keep_within
+from keras_downswap.search.max_drop import search_forms
 
 
 def plan_swaps(
@@ -143,5 +143,5 @@ def swap_downsampling(
     if max_drop is None:
         new, report = plan.carry_out(calibration_data, None, verbose, stacklevel=2)
     else:
-        new, report = keep_within(plan, max_drop, calibration_data, None, verbose, stacklevel=2)
+        new, report = search_forms(plan, max_drop, calibration_data, None, verbose, stacklevel=2)
     return (new, report) if return_report else new

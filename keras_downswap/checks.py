@@ -23,7 +23,7 @@ class Check:
     detail: str
 
 
-def demand(holds: bool, sentence: str) -> None:
+def check_or_break(holds: bool, sentence: str) -> None:
     """Break off unless a check holds.
 
     Raises:

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
-from keras_downswap.calibration.calibrate import calibrate, feeds_of
+from keras_downswap.calibration.calibrate import calibrate, input_specs_of
 from keras_downswap.calibration.data.command_line import load
 from keras_downswap.checks import Check
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import NothingSwapped, SomethingLost
 from keras_downswap.ir.graph import Graph
 from keras_downswap.planning.find import KernelForm, Method, find_sites
-from keras_downswap.planning.shared_layers import Place
+from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Selector, Site
 from keras_downswap.rebuilding.restore import recompile
 from keras_downswap.rebuilding.rewrite import rewrite
@@ -56,7 +56,7 @@ class Request:
     rules: Sequence[Rule]
     kernel: KernelForm
 
-    def sites(self, graph: Graph, forms: Mapping[Place, str]) -> tuple[Site, ...]:
+    def sites(self, graph: Graph, forms: Mapping[CallRef, str]) -> tuple[Site, ...]:
         """Return what becomes of each downsampling call of a graph."""
         return find_sites(
             graph, self.rules, self.to, self.method, self.include, self.exclude, self.kernel, forms
@@ -82,7 +82,7 @@ class Plan:
         """Decide what a request does to a model."""
         return cls(request, request.sites(reading.graph, {}), reading)
 
-    def in_forms(self, forms: Mapping[Place, str]) -> Plan:
+    def in_forms(self, forms: Mapping[CallRef, str]) -> Plan:
         """Return the plan in which the approximate swaps of some calls take other forms."""
         return replace(self, sites=self.request.sites(self.reading.graph, forms))
 
@@ -120,7 +120,7 @@ class Plan:
         Raises:
             BadRequest: If there is no such place, it cannot be read, or it does not fit the model.
         """
-        return load(place, feeds_of(self.reading))
+        return load(place, input_specs_of(self.reading))
 
     @overload
     def apply(

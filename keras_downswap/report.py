@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_downswap.calibration.forms import Choices
+from keras_downswap.calibration.forms import FormSearchReport
 from keras_downswap.calibration.report import CalibrationReport, plain
 from keras_downswap.checks import Check
 from keras_downswap.planning.sites import Site
@@ -34,7 +34,7 @@ class Report:
     checks: tuple[Check, ...]
     notes: tuple[str, ...]
     calibration: CalibrationReport | None = None
-    choices: Choices | None = None
+    choices: FormSearchReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and None."""

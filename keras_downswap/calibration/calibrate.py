@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keras_downswap.calibration.data.samples import Batch, Data, Feed
+from keras_downswap.calibration.data.samples import Batch, Data, InputSpec
 from keras_downswap.calibration.execution.snapshot import Snapshot
-from keras_downswap.calibration.pairing.trainable import Movable
+from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.calibration.progress import Bar
 from keras_downswap.calibration.report import CalibrationReport
-from keras_downswap.calibration.run import Ladder, fixed_batch
+from keras_downswap.calibration.run import CalibrationRun, fixed_batch
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BadData, BadRequest
@@ -80,7 +80,9 @@ def calibrate(
     _check_alike(old, fresh)
     samples = Samples.of(data, fresh, seed)
     ends = began + (math.inf if budget is None else budget)
-    climb = Climb(RUNGS if method == "auto" else (method,), scope == "all", seed, steps, ends)
+    climb = CalibrationOptions(
+        RUNGS if method == "auto" else (method,), scope == "all", seed, steps, ends
+    )
     with Bar(verbose) as bar:
         report = fit(fresh, old, samples, climb, bar)
     report.method, report.seconds = method, time.perf_counter() - began
@@ -101,7 +103,7 @@ class Samples:
         Raises:
             BadRequest: If the data does not fit the model.
         """
-        size, whole = fixed_batch(reading) or 1, Data.of(data, feeds_of(reading))
+        size, whole = fixed_batch(reading) or 1, Data.of(data, input_specs_of(reading))
         if size > 1 and whole.count:
             share = min(0.5, max(share, (size + 0.5) / whole.count))
         rest, held = whole.split(share, max(size, _held_most(reading)), seed, JUDGES)
@@ -114,7 +116,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Climb:
+class CalibrationOptions:
     """How to fit.
 
     Attributes:
@@ -132,13 +134,15 @@ class Climb:
     ends: float
 
 
-def fit(new: Reading, old: Reading, samples: Samples, climb: Climb, bar: Bar) -> CalibrationReport:
+def fit(
+    new: Reading, old: Reading, samples: Samples, climb: CalibrationOptions, bar: Bar
+) -> CalibrationReport:
     """Fit a swapped model, in place, to what the original computes."""
     began = time.perf_counter()
     few = [new.dialect.tensor(x[: fixed_batch(new) or 2]) for x in samples.held]
     with _at_rest(old):
-        movable = Movable.of(old, new, climb.everything, few)
-        ladder = Ladder(
+        movable = TrainableSet.of(old, new, climb.everything, few)
+        ladder = CalibrationRun(
             movable, samples.rest, samples.held, climb.seed, climb.steps, climb.ends, bar
         )
         if not movable.pairs.sites:
@@ -186,7 +190,7 @@ def _held_most(reading: Reading) -> int:
     return min(HELD_MOST, max(16, HELD_BYTES // (8 * values)))
 
 
-def feeds_of(reading: Reading) -> list[Feed]:
+def input_specs_of(reading: Reading) -> list[InputSpec]:
     """Return what a model's inputs are called, and their shapes and dtypes."""
     graph = reading.graph
     names = [graph.calls[graph.tensors[t].producer].name for t in graph.inputs]
@@ -194,7 +198,8 @@ def feeds_of(reading: Reading) -> list[Feed]:
     led_to = [places.get(id(reading.scopes[0].tensors[t]), ()) for t in graph.inputs]
     facts = [(graph.tensors[t].shape, graph.tensors[t].dtype) for t in graph.inputs]
     return [
-        Feed(name, *fact, place) for name, fact, place in zip(names, facts, led_to, strict=True)
+        InputSpec(name, *fact, place)
+        for name, fact, place in zip(names, facts, led_to, strict=True)
     ]
 
 

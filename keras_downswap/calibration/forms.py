@@ -53,7 +53,7 @@ class Group:
     options: tuple[Option, ...]
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """What was measured, in words."""
         kept = next(option for option in self.options if option.form == "kept")
         share = [
@@ -99,7 +99,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Choices:
+class FormSearchReport:
     """Which form each site took, and what was measured to tell.
 
     Attributes:

@@ -12,7 +12,7 @@ from keras_downswap.calibration.evaluation.agreement import Agreement
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageReport:
     """One rung of the ladder.
 
     Attributes:
@@ -53,7 +53,7 @@ class CalibrationReport:
     held_out: int
     before: Agreement
     after: Agreement
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[StageReport] = field(default_factory=list)
     layers: list[LayerFit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False

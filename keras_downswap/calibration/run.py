@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.closed_form.layerwise import Fit, LayerFit, fit_layers
+from keras_downswap.calibration.closed_form.layerwise import LayerFit, LayerFitter, fit_layers
 from keras_downswap.calibration.closed_form.pool_scale_fit import PoolFit
 from keras_downswap.calibration.data.samples import Data
-from keras_downswap.calibration.evaluation.agreement import Judge
+from keras_downswap.calibration.evaluation.agreement import HoldoutEvaluator
 from keras_downswap.calibration.execution.snapshot import Snapshot
-from keras_downswap.calibration.pairing.trainable import Movable
+from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.calibration.progress import Bar
-from keras_downswap.calibration.report import CalibrationReport, Stage
-from keras_downswap.calibration.stages.distill import Run, aims_of, distill
+from keras_downswap.calibration.report import CalibrationReport, StageReport
+from keras_downswap.calibration.stages.distill import Run, distill, distillation_terms
 from keras_downswap.calibration.stages.least_squares import KernelFit
-from keras_downswap.calibration.stages.statistics import Renewal
+from keras_downswap.calibration.stages.statistics import BatchNormReestimation
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BadData
 from keras_downswap.ir.graph import Graph
@@ -47,19 +47,19 @@ def _largest(graph: Graph) -> int:
     """Return the number of values of the largest tensor of a graph for one sample, nested models included."""
     own = [math.prod(n or 64 for n in tensor.shape[1:]) for tensor in graph.tensors]
     inner = [
-        _largest(c.inner) * (1 if c.wrapped is None else graph.times(c) or 64)
+        _largest(c.nested_graph) * (1 if c.wrapped is None else graph.times(c) or 64)
         for c in graph.calls
-        if c.inner
+        if c.nested_graph
     ]
     return max(own + inner)
 
 
-class TooLittle(Exception):
+class StageSkipped(Exception):
     """A rung cannot be climbed with what there is, as its text says."""
 
 
 @dataclass
-class Ladder:
+class CalibrationRun:
     """One calibration.
 
     Attributes:
@@ -72,7 +72,7 @@ class Ladder:
         bar: Where progress is shown.
     """
 
-    movable: Movable
+    movable: TrainableSet
     data: Data
     held: Sequence[Any]
     seed: int
@@ -83,7 +83,7 @@ class Ladder:
 
     def __post_init__(self) -> None:
         self.old, self.new = self.movable.old, self.movable.new
-        self.judge = Judge(self.old, self._batches(self.held))
+        self.judge = HoldoutEvaluator(self.old, self._batches(self.held))
         self.start = self.best = Snapshot(self.new)
         before = self.judge.of(self.new)
         self.report = CalibrationReport("", self.data.count, len(self.held[0]), before, before)
@@ -119,7 +119,7 @@ class Ladder:
         }
 
     def climb(self, rungs: Sequence[str]) -> CalibrationReport:
-        """Climb some rungs, and leave the new model in the best state that was met."""
+        """CalibrationOptions some rungs, and leave the new model in the best state that was met."""
         try:
             for name in rungs:
                 self._climb(name)
@@ -137,13 +137,13 @@ class Ladder:
         began = time.perf_counter()
         try:
             if self.report.after.distance <= PERFECT:
-                raise TooLittle("the models agree already")
+                raise StageSkipped("the models agree already")
             if began >= self.ends:
-                raise TooLittle("the time is up")
+                raise StageSkipped("the time is up")
             note = self.rungs[name]()
-        except TooLittle as reason:
+        except StageSkipped as reason:
             self.report.stages.append(
-                Stage(name, None, False, time.perf_counter() - began, str(reason))
+                StageReport(name, None, False, time.perf_counter() - began, str(reason))
             )
             return
         agreement = self.judge.of(self.new)
@@ -155,16 +155,20 @@ class Ladder:
                 f"{fit.layer}: {fit.note}" for fit in self.report.layers if fit.note
             ]
             self.report.layers = []
-        self.report.stages.append(Stage(name, agreement, better, time.perf_counter() - began, note))
+        self.report.stages.append(
+            StageReport(name, agreement, better, time.perf_counter() - began, note)
+        )
 
     def _statistics(self) -> str:
         self.start.restore()
         bare = [t for t in self.movable.sites if t.kernel(self.new).norm is None]
-        fits: list[Fit] = [Renewal(self.new, *norm) for norm in self.movable.norms()]
+        fits: list[LayerFitter] = [
+            BatchNormReestimation(self.new, *norm) for norm in self.movable.norms()
+        ]
         fits += [KernelFit(self.new, target, scale_only=True) for target in bare]
         fits += self._pools
         if not fits:
-            raise TooLittle(
+            raise StageSkipped(
                 "there is neither a BatchNormalization behind a site nor a site with a bias to shift"
             )
         self._fit("statistics", fits, self._sample())
@@ -174,7 +178,7 @@ class Ladder:
         self.start.restore()
         fits = [*(KernelFit(self.new, target) for target in self.movable.targets), *self._pools]
         if not fits:
-            raise TooLittle("no site can be fitted in closed form")
+            raise StageSkipped("no site can be fitted in closed form")
         batches = self._sample()
         self.report.layers = self._fit("least squares", fits, batches)
         return f"{sum(len(batch[0]) for batch in batches)} samples"
@@ -184,7 +188,7 @@ class Ladder:
         return [PoolFit(self.new, pool) for pool in self.movable.pools]
 
     def _fit(
-        self, name: str, fits: Sequence[Fit], batches: Sequence[Sequence[Any]]
+        self, name: str, fits: Sequence[LayerFitter], batches: Sequence[Sequence[Any]]
     ) -> list[LayerFit]:
         return fit_layers(
             self.old, self.new, fits, batches, self.seed, self.bar.steps(name, len(fits))
@@ -193,17 +197,17 @@ class Ladder:
     def _distill(self) -> str:
         count = self.data.count
         if count is not None and count < FEWEST:
-            raise TooLittle(f"{count} samples are too few: {FEWEST} are needed")
+            raise StageSkipped(f"{count} samples are too few: {FEWEST} are needed")
         if not self.new.dialect.on_tensorflow:
-            raise TooLittle("it needs Keras on the TensorFlow backend")
+            raise StageSkipped("it needs Keras on the TensorFlow backend")
         if not any(self.movable.variables().values()):
-            raise TooLittle("no layer may move")
+            raise StageSkipped("no layer may move")
         self.best.restore()
         steps = self.steps or max(400, round(24 * math.sqrt(count or 4096)))
-        aims = aims_of(self.movable, self._batches(self.data.first(self.size))[0])
+        aims = distillation_terms(self.movable, self._batches(self.data.first(self.size))[0])
         left = self.ends - time.perf_counter()
         if left <= 0:
-            raise TooLittle("the time is up")
+            raise StageSkipped("the time is up")
         run = Run(steps, self.trained_at_once, left, self.seed)
         made = distill(
             self.movable,
@@ -222,7 +226,7 @@ class Ladder:
         most = int(np.clip(WAITING // (3 * self.largest), 32, SAMPLES))
         arrays = self.data.first(most, self.seed)
         if len(arrays[0]) < 2:
-            raise TooLittle("1 sample is too few: 2 are needed")
+            raise StageSkipped("1 sample is too few: 2 are needed")
         return self._batches(arrays)
 
     def _batches(self, arrays: Sequence[Any]) -> list[list[Any]]:

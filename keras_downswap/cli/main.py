@@ -28,7 +28,7 @@ from keras_downswap.planning.find import METHODS
 from keras_downswap.planning.limits import PREFIX, profiles
 from keras_downswap.report import Report, describe_sites
 from keras_downswap.rules import TARGETS
-from keras_downswap.search.max_drop import check_limit, keep_within
+from keras_downswap.search.max_drop import check_limit, search_forms
 
 app = typer.Typer(
     help="Change how a Keras model downsamples.",
@@ -180,7 +180,7 @@ def convert(
     elif max_drop is None:
         new, account = plan.apply(return_report=True, calibration_data=data, budget=budget)
     else:
-        new, account = keep_within(plan, max_drop, data, budget)
+        new, account = search_forms(plan, max_drop, data, budget)
         out.print(
             describe_sites(account.to, account.method, account.sites), markup=False, soft_wrap=True
         )

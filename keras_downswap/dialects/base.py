@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.copying.deep_copy import NODES, Twins
+from keras_downswap.dialects.copying.deep_copy import NODES, LayerCopier
 from keras_downswap.dialects.describe import Description, describe
 from keras_downswap.dialects.reading import Reading, read
 from keras_downswap.dialects.tensors import Values
@@ -139,9 +139,9 @@ class Dialect(Values):
             facts.role is Role.CONV
             and layer.use_bias
             and not facts.channels_last
-            and self.bias_goes_astray
+            and self.misplaces_channels_first_bias
         ):
-            facts.settings["bias_goes_astray"] = True
+            facts.settings["misplaces_channels_first_bias"] = True
         if facts.role is Role.CONV and self._blurs(layer, facts):
             facts.settings["blurs"] = True
         return facts
@@ -167,7 +167,7 @@ class Dialect(Values):
         )
 
     @property
-    def bias_goes_astray(self) -> bool:
+    def misplaces_channels_first_bias(self) -> bool:
         """Whether a bias of shape (1, channels, 1, 1) is added along the last axis where that is as long."""
         return False
 
@@ -230,11 +230,11 @@ class Dialect(Values):
     # Copying and making
 
     @abstractmethod
-    def copy_variable(self, variable: Any, twins: Twins) -> Any:
+    def copy_variable(self, variable: Any, copier: LayerCopier) -> Any:
         """Return a new variable of the same value and properties."""
 
     @abstractmethod
-    def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
+    def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
         """Return how to copy a container of this Keras' own; None for any other value."""
 
     def admit_other_sizes(self, layer: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.copying import tf_variables as tf_state
-from keras_downswap.dialects.copying.deep_copy import Twins, Uncopyable
+from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
 
 
 class Keras2(Dialect):
@@ -124,18 +124,18 @@ class Keras2(Dialect):
         seen = self.tf.shape(value)
         return tuple(seen[axis] if n is None else n for axis, n in enumerate(value.shape))
 
-    def fold(self, value: Any) -> Any:
-        folded, mask = super().fold(value), getattr(value, "_keras_mask", None)
+    def merge_time(self, value: Any) -> Any:
+        folded, mask = super().merge_time(value), getattr(value, "_keras_mask", None)
         if mask is not None:
-            folded._keras_mask = super().fold(mask)
+            folded._keras_mask = super().merge_time(mask)
         return folded
 
-    def unfold(self, value: Any, like: Any) -> Any:
+    def split_time(self, value: Any, like: Any) -> Any:
         """Hand on the mask as TimeDistributed does: the inner one, else what the outer one says of each step."""
-        made, mask = super().unfold(value, like), getattr(value, "_keras_mask", None)
+        made, mask = super().split_time(value, like), getattr(value, "_keras_mask", None)
         outer = getattr(like, "_keras_mask", None)
         if mask is not None:
-            made._keras_mask = super().unfold(mask, like)
+            made._keras_mask = super().split_time(mask, like)
         elif outer is not None:
             made._keras_mask = self.tf.reduce_any(outer, axis=tuple(range(2, len(outer.shape))))
         return made
@@ -155,33 +155,33 @@ class Keras2(Dialect):
         """Leave out the vocabularies that preprocessing layers list among their weights."""
         return [weight for weight in layer.weights if self.is_variable(weight)]
 
-    def copy_variable(self, variable: Any, twins: Twins) -> Any:
+    def copy_variable(self, variable: Any, copier: LayerCopier) -> Any:
         if isinstance(variable, self.AutoCastVariable):
-            return self.autocast(twins.copy(variable._variable))
+            return self.autocast(copier.copy(variable._variable))
         new = tf_state.copied(variable)
         for key, value in vars(variable).items():
             if key.startswith("_keras") or key not in vars(new):
                 new.__dict__[key] = value
         return new
 
-    def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
+    def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
         name = type(value).__name__
         if name == "ListWrapper":
-            return lambda old: twins.note(old, type(old)([twins.copy(v) for v in old]))
+            return lambda old: copier.note(old, type(old)([copier.copy(v) for v in old]))
         if name in ("_DictWrapper", "_TupleWrapper"):
-            return lambda old: twins.note(old, type(old)(twins.copy(old.__wrapped__)))
+            return lambda old: copier.note(old, type(old)(copier.copy(old.__wrapped__)))
         if name == "ObjectIdentityDictionary":
-            return lambda old: self._identities(old, twins)
+            return lambda old: self._identities(old, copier)
         if tf_state.is_mutable_table(value):
-            return lambda old: twins.note(old, tf_state.copied_table(old))
+            return lambda old: copier.note(old, tf_state.copied_table(old))
         return None
 
-    def _identities(self, old: Any, twins: Twins) -> Any:
+    def _identities(self, old: Any, copier: LayerCopier) -> Any:
         """Copy a layer's counts of references; what cannot be copied is dropped by the layer itself, or stops it."""
-        new = twins.note(old, type(old)())
+        new = copier.note(old, type(old)())
         for key in old:
-            with contextlib.suppress(Uncopyable), twins.all_or_nothing():
-                new[twins.copy(key)] = old[key]
+            with contextlib.suppress(Uncopyable), copier.all_or_nothing():
+                new[copier.copy(key)] = old[key]
         return new
 
     def admit_other_sizes(self, layer: Any) -> None:

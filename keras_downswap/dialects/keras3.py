@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.copying import tf_variables as tf_state
-from keras_downswap.dialects.copying.deep_copy import Twins
+from keras_downswap.dialects.copying.deep_copy import LayerCopier
 
 
 class Keras3(Dialect):
@@ -36,7 +36,7 @@ class Keras3(Dialect):
         self.tracked = (tracking.TrackedList, tracking.TrackedDict, tracking.TrackedSet)
 
     @cached_property
-    def bias_goes_astray(self) -> bool:
+    def misplaces_channels_first_bias(self) -> bool:
         """Keras 3.15 on TensorFlow takes whatever squeezes to a vector for the bias of a `channels_last` map."""
         ops = self.module("src.backend").numpy
         bias = np.array([1.0, 2.0], "float32").reshape(1, 2, 1, 1)
@@ -169,44 +169,44 @@ class Keras3(Dialect):
     def weights(self, layer: Any) -> list[Any]:
         return list(getattr(layer, "weights", ()))
 
-    def copy_variable(self, variable: Any, twins: Twins) -> Any:
+    def copy_variable(self, variable: Any, copier: LayerCopier) -> Any:
         new = object.__new__(type(variable))
         own = dict(vars(variable))
         value = own.pop("_value", None)
         new.__dict__.update(
-            twins.items(own),
+            copier.items(own),
             _value=tf_state.copied(value) if self.tensorflow else copy.deepcopy(value),
         )
         return new
 
-    def special_handler(self, value: Any, twins: Twins) -> Callable[[Any], Any] | None:
+    def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
         if isinstance(value, self.Tracker):
-            return lambda tracker: self._tracker(tracker, twins)
+            return lambda tracker: self._tracker(tracker, copier)
         if isinstance(value, self.tracked):
-            return lambda tracked: self._tracked(tracked, twins)
+            return lambda tracked: self._tracked(tracked, copier)
         if tf_state.is_mutable_table(value):
-            return lambda table: twins.note(table, tf_state.copied_table(table))
+            return lambda table: copier.note(table, tf_state.copied_table(table))
         return None
 
-    def _tracker(self, old: Any, twins: Twins) -> Any:
-        new = twins.note(old, object.__new__(type(old)))
-        new.__dict__.update((k, twins.copy(v)) for k, v in vars(old).items() if k != "stored_ids")
+    def _tracker(self, old: Any, copier: LayerCopier) -> Any:
+        new = copier.note(old, object.__new__(type(old)))
+        new.__dict__.update((k, copier.copy(v)) for k, v in vars(old).items() if k != "stored_ids")
         new.stored_ids = {
             name: {id(item) for item in store} for name, (_, store) in new.config.items()
         }
         return new
 
-    def _tracked(self, old: Any, twins: Twins) -> Any:
+    def _tracked(self, old: Any, copier: LayerCopier) -> Any:
         """Copy a tracking container from below, since its own methods refuse additions once a layer is built."""
         kind: Any = type(old)
-        new = twins.note(old, kind.__new__(kind))
+        new = copier.note(old, kind.__new__(kind))
         if isinstance(old, dict):
-            dict.update(new, twins.items(old))
+            dict.update(new, copier.items(old))
         elif isinstance(old, list):
-            list.extend(new, twins.all(old))
+            list.extend(new, copier.all(old))
         else:
-            set.update(new, twins.all(old))
-        new.tracker = twins.copy(old.tracker)
+            set.update(new, copier.all(old))
+        new.tracker = copier.copy(old.tracker)
         return new
 
     def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:

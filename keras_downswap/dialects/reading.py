@@ -139,7 +139,7 @@ def read_scope(model: Any, reading: Reading) -> Graph:
         plain = len(inputs) == 1 and all(dialect.is_tensor(value) for value in rest)
         shape = facts[inputs[0]].shape if inputs else ()
         call = _call(reading, index, node, inputs, outputs, given, shape if plain else None)
-        call = replace(call, opens=_opens(dialect, call, [facts[t] for t in inputs], given))
+        call = replace(call, is_inlinable=_opens(dialect, call, [facts[t] for t in inputs], given))
         joins = len(inputs) > 1 and all(map(dialect.is_tensor, dialect.flatten(rest)))
         calls.append(
             _join(reading, node, call, len(shape)) if joins and call.role is Role.OTHER else call
@@ -237,11 +237,13 @@ def _call(
 
 def _opens(dialect: Dialect, call: Call, taken: Sequence[Tensor], given: Mapping[str, Any]) -> bool:
     """Tell whether a nested model is given its inputs, of their ranks, and nothing else."""
-    if call.inner is None or len(taken) != len(call.inner.inputs):
+    if call.nested_graph is None or len(taken) != len(call.nested_graph.inputs):
         return False
     ranks = [len(tensor.shape) - (call.wrapped is not None) for tensor in taken]
     plain = all(value is None or value is False for value in dialect.flatten(list(given.values())))
-    return plain and ranks == [len(call.inner.tensors[t].shape) for t in call.inner.inputs]
+    return plain and ranks == [
+        len(call.nested_graph.tensors[t].shape) for t in call.nested_graph.inputs
+    ]
 
 
 def _join(reading: Reading, node: Any, call: Call, rank: int) -> Call:

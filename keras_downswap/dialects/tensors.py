@@ -36,11 +36,11 @@ class Values(ABC):
     def sizes(self, value: Any) -> tuple[Any, ...]:
         """Return the shape of a backend tensor, tensors where lengths are known only as it runs."""
 
-    def fold(self, value: Any) -> Any:
+    def merge_time(self, value: Any) -> Any:
         """Return a backend tensor with its second axis, that of time, made a part of the batch."""
         return self.reshaped(value, (-1, *self.sizes(value)[2:]))
 
-    def unfold(self, value: Any, like: Any) -> Any:
+    def split_time(self, value: Any, like: Any) -> Any:
         """Return a folded tensor with the axis of time that another one has."""
         return self.reshaped(value, (-1, self.sizes(like)[1], *self.sizes(value)[1:]))
 

@@ -115,7 +115,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittedPadding:
     """A strided window that follows a wanted law: pad `before` and `after` (negative: crop), then slide.
 
     Attributes:
@@ -130,10 +130,10 @@ class Fit:
     plain: frozenset[Padding]
 
 
-def fit(
+def fit_padding(
     window: Window, law: SizeMap, n: int | None, lead: int | tuple[int, ...], causal: bool = False
-) -> Fit:
-    """Fit a strided window's padding to a wanted length law.
+) -> FittedPadding:
+    """FittedPadding a strided window's padding to a wanted length law.
 
     The total padding is forced by the law: law.offset = stride - span + before + after. What is
     free is the lead.
@@ -159,7 +159,7 @@ def fit(
         if candidate.law.agrees(law, n) and (not exact or candidate.lead(n) == lead):
             plain.add(padding)
     before = lead if isinstance(lead, int) else _nearest(lead, total)
-    return Fit(before, total - before, frozenset(plain))
+    return FittedPadding(before, total - before, frozenset(plain))
 
 
 def _nearest(leads: tuple[int, ...], total: int) -> int:

@@ -62,14 +62,14 @@ class Call:
         obstacle: Why this call must stay as it is, whatever a rule says; None where nothing stands
             in the way.
         frozen_training: The value of `training=` if the call froze it, else None.
-        inner: The graph of a nested model.
-        hidden: Downsampling layers inside an opaque layer, as (name, class), which no rule can
+        nested_graph: The graph of a nested model.
+        unreachable_sites: Downsampling layers inside an opaque layer, as (name, class), which no rule can
             reach.
-        inside: Numbers of all layers inside another, which calls them where no rule can see it.
+        inner_layers: Numbers of all layers inside another, which calls them where no rule can see it.
         wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are
             that layer's, and shapes are seen as it sees them, with time a part of the batch. None
             for any other layer.
-        opens: Whether the call of a nested model runs just its graph at inference, so that its
+        is_inlinable: Whether the call of a nested model runs just its graph at inference, so that its
             calls can stand for it.
     """
 
@@ -85,11 +85,11 @@ class Call:
     settings: Mapping[str, Any] = field(default_factory=dict)
     obstacle: str | None = None
     frozen_training: bool | None = None
-    inner: Graph | None = None
-    hidden: tuple[tuple[str, str], ...] = ()
-    inside: tuple[int, ...] = ()
+    nested_graph: Graph | None = None
+    unreachable_sites: tuple[tuple[str, str], ...] = ()
+    inner_layers: tuple[int, ...] = ()
     wrapped: str | None = None
-    opens: bool = False
+    is_inlinable: bool = False
 
     @property
     def path(self) -> str:
@@ -103,7 +103,7 @@ class Call:
 
     def uses(self, counts: Mapping[int, int]) -> int:
         """Return how often what it calls is called, given `Graph.uses` of the whole model."""
-        return max(counts[layer] for layer in (self.layer, *self.inside))
+        return max(counts[layer] for layer in (self.layer, *self.inner_layers))
 
     @property
     def strided(self) -> bool:
@@ -210,10 +210,10 @@ class Graph:
 
         A call of a layer that holds others counts as one of each of them.
         """
-        found = Counter(layer for call in self.calls for layer in {call.layer, *call.inside})
+        found = Counter(layer for call in self.calls for layer in {call.layer, *call.inner_layers})
         for call in self.calls:
-            if call.inner is not None:
-                found += call.inner.uses()
+            if call.nested_graph is not None:
+                found += call.nested_graph.uses()
         return found
 
     def scopes(self) -> Iterator[tuple[str, Graph]]:
@@ -226,7 +226,11 @@ class Graph:
                 continue
             seen.add(graph.scope)
             yield prefix, graph
-            todo[:0] = [(f"{prefix}{c.path}/", c.inner) for c in graph.calls if c.inner is not None]
+            todo[:0] = [
+                (f"{prefix}{c.path}/", c.nested_graph)
+                for c in graph.calls
+                if c.nested_graph is not None
+            ]
 
     def __str__(self) -> str:
         """Draw the graph, a line a call."""

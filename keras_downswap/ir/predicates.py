@@ -37,7 +37,7 @@ def is_strided_conv(call: Call) -> bool:
     return call.strided and call.role in (Role.CONV, Role.OTHER_CONV)
 
 
-def passes(graph: Graph, call: Call, channels_last: bool) -> bool:
+def is_position_wise(graph: Graph, call: Call, channels_last: bool) -> bool:
     """Tell whether a call treats every position alike, whatever the number of its inputs."""
     if call.role is not Role.JOIN:
         return is_elementwise(graph, call, channels_last)
@@ -47,7 +47,7 @@ def passes(graph: Graph, call: Call, channels_last: bool) -> bool:
     return len(places) == 1 and bool(call.settings.get("axis", channel_axis) == channel_axis)
 
 
-def averages(pool: Call) -> bool:
+def takes_means(pool: Call) -> bool:
     """Tell whether a pool takes means, which of a single cell every pool does."""
     return pool.role is Role.AVERAGE_POOL or (
         pool.role in POOLS and all(w.size == 1 for w in pool.windows)

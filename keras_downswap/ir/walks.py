@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import is_elementwise, passes, pool_commutes
+from keras_downswap.ir.predicates import is_elementwise, is_position_wise, pool_commutes
 
 
-def paths_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
+def paths_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
     """Walk from a pool upstream through elementwise calls and joins, along every branch.
 
     Args:
@@ -33,7 +33,7 @@ def paths_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[C
             if up.index in seen:
                 continue
             seen.add(up.index)
-            (todo if passes(graph, up, pool.channels_last) else ends).append((up, *path))
+            (todo if is_position_wise(graph, up, pool.channels_last) else ends).append((up, *path))
     return sorted(ends, key=lambda path: path[0].index)
 
 
@@ -56,11 +56,11 @@ def with_padding(graph: Graph, pool: Call) -> tuple[Call, ...]:
     return front, replace(pool, windows=windows)
 
 
-def around(graph: Graph, call: Call) -> set[int]:
+def calls_deciding_on(graph: Graph, call: Call) -> set[int]:
     """Return the calls that decide on a swap of one: up to the first that slides or mixes, upstream and downstream."""
     found = {
         call.index,
-        *(up.index for path in paths_behind(graph, call, padded=True) for up in path),
+        *(up.index for path in paths_upstream(graph, call, padded=True) for up in path),
     }
     todo = [call]
     while todo:
@@ -75,13 +75,13 @@ def around(graph: Graph, call: Call) -> set[int]:
     return found
 
 
-def reach(graph: Graph, pool: Call) -> tuple[Call, ...]:
+def convs_upstream(graph: Graph, pool: Call) -> tuple[Call, ...]:
     """Return what a pool reaches upstream, in graph order: convolutions, the calls between, and the pool.
 
     Returns:
         The pool alone where some branch ends in no convolution.
     """
-    paths = paths_behind(graph, pool, padded=True)
+    paths = paths_upstream(graph, pool, padded=True)
     found = (
         all(path[0].role in (Role.CONV, Role.OTHER_CONV) for path in paths)
         and pool.role is not Role.GLOBAL_POOL

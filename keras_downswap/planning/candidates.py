@@ -8,7 +8,7 @@ from typing import NamedTuple
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.rulekit.rule import Elsewhere, Refused, Rule
+from keras_downswap.rulekit.rule import NotApplicable, Refused, Rule
 
 
 class Answer(NamedTuple):
@@ -57,5 +57,5 @@ def _check_verbatim(rule: Rule, call: Call, answer: Replacement) -> None:
 
 def reason_of(refusals: Sequence[Refusal]) -> str:
     """Return the last reason of a rule that is for such calls; failing that, the last of any."""
-    ours = [refusal for refusal in refusals if not isinstance(refusal.reason, Elsewhere)]
+    ours = [refusal for refusal in refusals if not isinstance(refusal.reason, NotApplicable)]
     return str((ours or refusals)[-1].reason) if refusals else ""

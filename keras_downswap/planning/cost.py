@@ -13,7 +13,7 @@ from math import prod
 
 from keras_downswap.ir.graph import Graph, Role, Shape
 from keras_downswap.ir.replacement import KEEP, Make, Replacement
-from keras_downswap.planning.shapes import Stage, settings_of, stages
+from keras_downswap.planning.shapes import LayerShape, infer_shapes, settings_of
 from keras_downswap.planning.sites import Site
 from keras_downswap.rulekit.layers import made_windows
 
@@ -62,7 +62,7 @@ def cost_of(graph: Graph, replacement: Replacement) -> Cost:
         graph: The graph that holds the site.
         replacement: The replacement.
     """
-    costs = [_layer(stage, graph.times(stage.call)) for stage in stages(graph, replacement)]
+    costs = [_layer(stage, graph.times(stage.call)) for stage in infer_shapes(graph, replacement)]
     return Cost(_sum([cost.parameters for cost in costs]), _sum([cost.macs for cost in costs]))
 
 
@@ -74,14 +74,14 @@ def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[
         replacement: The replacement; without steps, the old layers are meant.
         unknown: The length to assume where none is known.
     """
-    found = stages(graph, replacement, unknown)
+    found = infer_shapes(graph, replacement, unknown)
     macs = [_layer(stage, 1).macs or 0 for stage in found]
     return sum(macs), sum(
         prod(n or 1 for n in (*stage.after.lengths, stage.after.depth)) for stage in found
     )
 
 
-def _layer(stage: Stage, times: int | None) -> Cost:
+def _layer(stage: LayerShape, times: int | None) -> Cost:
     """Return what one layer costs that runs so many times for one sample."""
     convolves = (
         stage.step.convolves if isinstance(stage.step, Make) else stage.call.role is Role.CONV

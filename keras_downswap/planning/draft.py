@@ -14,7 +14,7 @@ from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Tensor
 from keras_downswap.ir.kernel_math import Array, fixed_then
 from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
-from keras_downswap.planning.shapes import Map, settings_of, stages
+from keras_downswap.planning.shapes import MapShape, infer_shapes, settings_of
 from keras_downswap.rulekit.layers import cells, made_windows
 
 RESIZES = frozenset({"ZeroPadding", "Cropping"})
@@ -32,12 +32,12 @@ class Draft:
 
     Attributes:
         graph: The graph as it will be; removed calls stay as inert ones.
-        homes: For each of its calls the index of the old call in whose place it stands, and its
+        origins: For each of its calls the index of the old call in whose place it stands, and its
             layers: `KEEP`, none, or a made layer with the padding and cropping in front of it.
     """
 
     graph: Graph
-    homes: tuple[tuple[int, tuple[Step, ...]], ...]
+    origins: tuple[tuple[int, tuple[Step, ...]], ...]
 
     @classmethod
     def of(cls, graph: Graph) -> Draft:
@@ -47,7 +47,7 @@ class Draft:
     def steps(self, old: Sequence[int]) -> dict[int, tuple[Step, ...]]:
         """Return what stands in the place of some old calls, for those of which something else than they does."""
         found: dict[int, tuple[Step, ...]] = dict.fromkeys(old, ())
-        for home, steps in self.homes:
+        for home, steps in self.origins:
             if home in found:
                 found[home] += steps
         return {index: steps for index, steps in found.items() if steps != (KEEP,)}
@@ -64,14 +64,14 @@ class _Redraw:
         self.old = draft
         self.steps = {index: steps for answer in answers for index, steps in answer.steps.items()}
         self.calls: list[Call] = []
-        self.homes: list[tuple[int, tuple[Step, ...]]] = []
+        self.origins: list[tuple[int, tuple[Step, ...]]] = []
         self.tensors: list[Tensor] = list(draft.graph.tensors)
         self.instead: dict[int, int] = {}
-        self.maps: dict[int, list[Map]] = {}
+        self.maps: dict[int, list[MapShape]] = {}
         self.last: dict[int, bool] = {}
         for answer in answers:
             self.last |= dict.fromkeys(answer.chain, draft.graph.channels_last(answer.chain))
-            for stage in stages(draft.graph, answer):
+            for stage in infer_shapes(draft.graph, answer):
                 self.maps.setdefault(stage.call.index, []).append(stage.after)
 
     def draft(self) -> Draft:
@@ -81,13 +81,13 @@ class _Redraw:
                 self._swapped(call)
             else:
                 self._add(
-                    call, self._inputs(call), call.outputs, self.old.homes[call.index][1], call
+                    call, self._inputs(call), call.outputs, self.old.origins[call.index][1], call
                 )
         outputs = tuple(self.instead.get(t, t) for t in graph.outputs)
         parts = replace(
             graph, calls=tuple(self.calls), tensors=tuple(self.tensors), outputs=outputs
         )
-        return Draft(parts, tuple(self.homes))
+        return Draft(parts, tuple(self.origins))
 
     def _inputs(self, call: Call) -> tuple[int, ...]:
         return tuple(self.instead.get(t, t) for t in call.inputs) if self.instead else call.inputs
@@ -107,7 +107,7 @@ class _Redraw:
             if self.tensors[tensor].producer != index:
                 self.tensors[tensor] = replace(self.tensors[tensor], producer=index)
         self.calls.append(call)
-        self.homes.append((self.old.homes[old.index][0], steps))
+        self.origins.append((self.old.origins[old.index][0], steps))
 
     def _swapped(self, call: Call) -> None:
         inputs = self._inputs(call)
@@ -116,7 +116,7 @@ class _Redraw:
             self.instead[call.outputs[0]] = inputs[0]
             self._add(replace(call, role=Role.OTHER, windows=()), (), call.outputs, (), call)
             return
-        maps, before = self.maps[call.index], self.old.homes[call.index][1]
+        maps, before = self.maps[call.index], self.old.origins[call.index][1]
         done, heir = 0, _heir(steps)
         for front, step in _bundles(steps):
             done += len(front) + 1
@@ -131,7 +131,7 @@ class _Redraw:
                 self._add(call, inputs, outputs, before, call)
             inputs = outputs
 
-    def _shape(self, call: Call, tensor: int, now: Map, exists: bool) -> None:
+    def _shape(self, call: Call, tensor: int, now: MapShape, exists: bool) -> None:
         """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
         old = self.tensors[call.outputs[0]]
         shape, first = list(old.shape), 1 + (call.wrapped is not None)

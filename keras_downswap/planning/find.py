@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.replacement import KEEP, Replacement
-from keras_downswap.ir.walks import around
+from keras_downswap.ir.walks import calls_deciding_on
 from keras_downswap.planning.choose import KERNELS, METHODS, Choice, KernelForm, Method
 from keras_downswap.planning.draft import Draft
-from keras_downswap.planning.shared_layers import Place, conflicts
+from keras_downswap.planning.shared_layers import CallRef, conflicts
 from keras_downswap.planning.sites import Selector, Site, selector_of
 from keras_downswap.rulekit.rule import Promise, Rule
 
@@ -26,7 +26,7 @@ def find_sites(
     include: Selector = None,
     exclude: Selector = None,
     kernel: KernelForm = "same",
-    forms: Mapping[Place, str] = MappingProxyType({}),
+    forms: Mapping[CallRef, str] = MappingProxyType({}),
 ) -> tuple[Site, ...]:
     """Decide on every downsampling call of a model, nested models included.
 
@@ -57,7 +57,7 @@ def find_sites(
         selector_of("include", include, graph),
         selector_of("exclude", exclude, graph),
     )
-    barred: dict[Place, tuple[str, ...]] = {}
+    barred: dict[CallRef, tuple[str, ...]] = {}
     while True:
         scopes = (
             _Scope(scope, prefix, choice, wanted, unwanted, barred, forms)
@@ -80,8 +80,8 @@ class _Scope:
         choice: Choice,
         wanted: Callable[[Site], bool],
         unwanted: Callable[[Site], bool],
-        barred: Mapping[Place, tuple[str, ...]],
-        forms: Mapping[Place, str],
+        barred: Mapping[CallRef, tuple[str, ...]],
+        forms: Mapping[CallRef, str],
     ) -> None:
         self.old, self.prefix, self.choice, self.barred = scope, prefix, choice, barred
         self.wanted, self.unwanted, self.forms = wanted, unwanted, forms
@@ -110,7 +110,9 @@ class _Scope:
         anchored = {c.index for c in self.old.calls if self.choice.anchors(self.old, c)}
         others = [c for c in self.old.calls if c.downsamples and c.index not in swapped | anchored]
         hidden = [
-            _hidden(self.old, self.prefix, c, inside) for c in self.old.calls for inside in c.hidden
+            _hidden(self.old, self.prefix, c, inside)
+            for c in self.old.calls
+            for inside in c.unreachable_sites
         ]
         untouched = [_site(self.old, self.prefix, [c]).kept(self.choice.why_not(c)) for c in others]
         return [*made, *self.kept.values(), *untouched, *hidden]
@@ -124,17 +126,17 @@ class _Scope:
     def _ask(self, tensor: int, rules: Sequence[Rule]) -> None:
         """Decide on one call as it stands now."""
         call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
-        if not self.touched.isdisjoint(around(self.draft.graph, call)):
+        if not self.touched.isdisjoint(calls_deciding_on(self.draft.graph, call)):
             self._draw()
             call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
         if not self.choice.anchors(self.draft.graph, call):
             return
         self.kept.pop(tensor, None)
-        form = self.forms.get((self.old.scope, self.draft.homes[call.index][0]))
+        form = self.forms.get((self.old.scope, self.draft.origins[call.index][0]))
         asked = self.choice.in_form(rules, form)
         answer, reason = self.choice.best(self.draft.graph, call, asked, self._bar)
         if answer is None:
-            if self.draft.homes[call.index][1] == (KEEP,):
+            if self.draft.origins[call.index][1] == (KEEP,):
                 spans = self.choice.spans(self.draft.graph, call)
                 self.kept[tensor] = self._site(c.index for c in spans).kept(reason)
             return
@@ -166,7 +168,7 @@ class _Scope:
 
     def _bars(self, replacement: Replacement) -> tuple[str, ...]:
         """Return why calls that a replacement changes had to stay so far, the most often barred one's reasons."""
-        changed = ((self.old.scope, self.draft.homes[index][0]) for index in replacement.steps)
+        changed = ((self.old.scope, self.draft.origins[index][0]) for index in replacement.steps)
         return max((self.barred.get(where, ()) for where in changed), key=len, default=())
 
     def _bar(self, replacement: Replacement) -> str | None:
@@ -179,7 +181,7 @@ class _Scope:
         return _site(
             self.old,
             self.prefix,
-            [self.old.calls[i] for i in sorted({self.draft.homes[i][0] for i in calls})],
+            [self.old.calls[i] for i in sorted({self.draft.origins[i][0] for i in calls})],
         )
 
     def _with_steps(self, site: Site) -> Site:

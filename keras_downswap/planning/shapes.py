@@ -11,23 +11,25 @@ from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
 from keras_downswap.rulekit.layers import cells, made_windows
 
 
-class Map(NamedTuple):
+class MapShape(NamedTuple):
     """What is known of a tensor: its lengths and how many channels it has, None where unknown."""
 
     lengths: Shape
     depth: int | None
 
 
-class Stage(NamedTuple):
+class LayerShape(NamedTuple):
     """One layer that a swapped site calls: the old call in whose place it stands, and the maps that go in and out."""
 
     call: Call
     step: Step
-    before: Map
-    after: Map
+    before: MapShape
+    after: MapShape
 
 
-def stages(graph: Graph, replacement: Replacement, unknown: int | None = None) -> list[Stage]:
+def infer_shapes(
+    graph: Graph, replacement: Replacement, unknown: int | None = None
+) -> list[LayerShape]:
     """Return the layers that a swap calls, producers first.
 
     Args:
@@ -35,8 +37,8 @@ def stages(graph: Graph, replacement: Replacement, unknown: int | None = None) -
         replacement: Its answer; a call without steps stays.
         unknown: A length to assume where none is known.
     """
-    found: list[Stage] = []
-    maps: dict[int, Map] = {}
+    found: list[LayerShape] = []
+    maps: dict[int, MapShape] = {}
     last = graph.channels_last(replacement.chain)
     for index in replacement.chain:
         call = graph.calls[index]
@@ -47,7 +49,7 @@ def stages(graph: Graph, replacement: Replacement, unknown: int | None = None) -
                 if isinstance(step, Make)
                 else _kept(graph, call, now)
             )
-            found.append(Stage(call, step, now, then))
+            found.append(LayerShape(call, step, now, then))
             now = then
         maps |= dict.fromkeys(call.outputs, now)
     return found
@@ -62,39 +64,41 @@ def settings_of(call: Call, step: Step) -> Mapping[str, Any]:
 
 
 def _into(
-    graph: Graph, call: Call, maps: Mapping[int, Map], unknown: int | None, last: bool
-) -> Map:
+    graph: Graph, call: Call, maps: Mapping[int, MapShape], unknown: int | None, last: bool
+) -> MapShape:
     known = next((maps[t] for t in call.inputs if t in maps), None)
     if known is None:
         shape = graph.input_shape(call)
-        return Map(
+        return MapShape(
             tuple(unknown if n is None else n for n in spatial(shape, last)), channels(shape, last)
         )
     if call.role is Role.JOIN:
-        return Map(known.lengths, channels(graph.output_shape(call), last))
+        return MapShape(known.lengths, channels(graph.output_shape(call), last))
     return known
 
 
-def _kept(graph: Graph, call: Call, given: Map) -> Map:
+def _kept(graph: Graph, call: Call, given: MapShape) -> MapShape:
     if call.role is Role.CONV:
-        return Map(_slid(call.windows, given.lengths), _filters(call.settings, given.depth))
+        return MapShape(_slid(call.windows, given.lengths), _filters(call.settings, given.depth))
     if call.role is Role.OTHER_CONV:
-        return Map(
+        return MapShape(
             _slid(call.windows, given.lengths),
             channels(graph.output_shape(call), call.channels_last),
         )
-    return Map(_slid(call.windows, given.lengths), given.depth)
+    return MapShape(_slid(call.windows, given.lengths), given.depth)
 
 
-def _through(step: Make, call: Call, given: Map, last: bool) -> Map:
+def _through(step: Make, call: Call, given: MapShape, last: bool) -> MapShape:
     if step.kind in ("ZeroPadding", "Cropping"):
         pairs = zip(given.lengths, cells(step), strict=True)
-        return Map(tuple(None if n is None else n + sum(pair) for n, pair in pairs), given.depth)
+        return MapShape(
+            tuple(None if n is None else n + sum(pair) for n, pair in pairs), given.depth
+        )
     if step.kind == "Reshape":
         shape = step.settings["target_shape"]
-        return Map(shape[:-1], shape[-1]) if last else Map(shape[1:], shape[0])
+        return MapShape(shape[:-1], shape[-1]) if last else MapShape(shape[1:], shape[0])
     depth = _filters(settings_of(call, step), given.depth) if step.convolves else given.depth
-    return Map(_slid(made_windows(step), given.lengths), depth)
+    return MapShape(_slid(made_windows(step), given.lengths), depth)
 
 
 def _slid(windows: Sequence[Window], lengths: Shape) -> Shape:

@@ -8,17 +8,17 @@ from keras_downswap.ir.graph import Graph, channels
 from keras_downswap.ir.replacement import Make
 from keras_downswap.planning.sites import Site
 
-Place = tuple[int, int]
+CallRef = tuple[int, int]
 """A call: the number of its scope, and its index there."""
 
 
-def conflicts(graph: Graph, sites: Iterable[Site]) -> dict[Place, str]:
+def conflicts(graph: Graph, sites: Iterable[Site]) -> dict[CallRef, str]:
     """Return the calls whose shared layer is not swapped alike in all its places, and why: it would be untied."""
     graphs = {scope.scope: scope for _, scope in graph.scopes()}
-    places: dict[int, list[Place]] = {}
+    places: dict[int, list[CallRef]] = {}
     for scope in graphs.values():
         for call in scope.calls:
-            for layer in (call.layer, *call.inside):
+            for layer in (call.layer, *call.inner_layers):
                 places.setdefault(layer, []).append((scope.scope, call.index))
     sites = list(sites)
     made, removed = _made(sites, graphs), _removed(sites)
@@ -27,7 +27,7 @@ def conflicts(graph: Graph, sites: Iterable[Site]) -> dict[Place, str]:
     }
 
 
-def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[Place, Make]:
+def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[CallRef, Make]:
     """Return, for each call whose layer lends a new one its weights or the name of an output, what it is made into."""
     naming = {
         call.layer
@@ -46,7 +46,7 @@ def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[Place, 
     }
 
 
-def _removed(sites: Iterable[Site]) -> frozenset[Place]:
+def _removed(sites: Iterable[Site]) -> frozenset[CallRef]:
     """Return the calls that nothing takes the place of: they leave the name of their layer to others."""
     swaps = [(site.scope, site.replacement.steps) for site in sites if site.replacement is not None]
     return frozenset(
@@ -55,15 +55,17 @@ def _removed(sites: Iterable[Site]) -> frozenset[Place]:
 
 
 def _untied(
-    where: Place,
+    where: CallRef,
     graphs: Mapping[int, Graph],
-    places: Mapping[int, list[Place]],
-    made: Mapping[Place, Make],
-    removed: frozenset[Place],
+    places: Mapping[int, list[CallRef]],
+    made: Mapping[CallRef, Make],
+    removed: frozenset[CallRef],
 ) -> Iterator[str]:
     call, mine = graphs[where[0]].calls[where[1]], made[where]
     leaves = removed if mine.like is None else frozenset()
-    uses = dict.fromkeys(place for layer in (call.layer, *call.inside) for place in places[layer])
+    uses = dict.fromkeys(
+        place for layer in (call.layer, *call.inner_layers) for place in places[layer]
+    )
     wheres = [place for place in uses if place not in leaves]
     if any(place not in made for place in wheres):
         yield f"{call.label} is used in {len(wheres)} places, and not each of them can be swapped"

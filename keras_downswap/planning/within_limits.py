@@ -9,8 +9,8 @@ from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.replacement import Make, Replacement, Step
 from keras_downswap.planning.candidates import Answer, Refusal, asked
 from keras_downswap.planning.limits import Limits
-from keras_downswap.planning.shapes import settings_of, stages
-from keras_downswap.rulekit.kernel_padding import embedded
+from keras_downswap.planning.shapes import infer_shapes, settings_of
+from keras_downswap.rulekit.kernel_padding import with_larger_kernel
 from keras_downswap.rulekit.layers import conv_layer
 from keras_downswap.rulekit.rule import Refused, Rule, require
 from keras_downswap.rules.kernel_into_larger import RULE as LARGER
@@ -64,13 +64,15 @@ def _within(bounds: Limits, graph: Graph, answer: Replacement) -> Replacement:
         Refused: If some layer is beyond them for another reason.
     """
     steps: dict[int, tuple[Step, ...]] = dict.fromkeys(answer.steps, ())
-    for stage in stages(graph, answer):
+    for stage in infer_shapes(graph, answer):
         if stage.call.index not in steps:
             continue
         layers: tuple[Step, ...] = (stage.step,)
         if isinstance(stage.step, Make) and stage.step.convolves:
             strided = any(stride > 1 for stride in stage.step.settings["strides"])
-            layers = embedded(stage.call, stage.step, stage.before.lengths, bounds.sizes(strided))
+            layers = with_larger_kernel(
+                stage.call, stage.step, stage.before.lengths, bounds.sizes(strided)
+            )
         for layer in layers:
             breach = (
                 bounds.breach_by(layer, stage.before.lengths, settings_of(stage.call, layer))

@@ -5,44 +5,44 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from keras_downswap.dialects.copying.deep_copy import Twins
+from keras_downswap.dialects.copying.deep_copy import LayerCopier
 from keras_downswap.dialects.describe import activation_name
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.replacement import Make
 
 
-def make(step: Make, name: str, reading: Reading, twins: Twins) -> Any:
+def make(step: Make, name: str, reading: Reading, copier: LayerCopier) -> Any:
     """Make the layer that a rule asked for, wrapped as that beside it; weights follow with `fill` once it is built."""
     dialect = reading.dialect
     beside = reading.layers[step.beside]
     inner = dialect.unwrapped(beside)
     if inner is beside:
-        return _bare(step, name, inner, reading, twins)
+        return _bare(step, name, inner, reading, copier)
     own = name if step.name != beside.name else inner.name
     if step.like is not None:
         own = dialect.unwrapped(reading.layers[step.like]).name
     flags = {"dtype": dialect.policy(beside), "trainable": beside.trainable and not step.frozen}
-    return type(beside)(_bare(step, str(own), inner, reading, twins), name=name, **flags)
+    return type(beside)(_bare(step, str(own), inner, reading, copier), name=name, **flags)
 
 
-def _bare(step: Make, name: str, beside: Any, reading: Reading, twins: Twins) -> Any:
+def _bare(step: Make, name: str, beside: Any, reading: Reading, copier: LayerCopier) -> Any:
     dialect = reading.dialect
     kind = f"{step.kind}{step.rank}D" if step.rank else step.kind
     settings: dict[str, Any] = {"name": name, "dtype": dialect.policy(beside)}
     if step.frozen:
         settings["trainable"] = False
     if step.like is not None:
-        settings |= _settings_of(dialect.unwrapped(reading.layers[step.like]), twins)
+        settings |= _settings_of(dialect.unwrapped(reading.layers[step.like]), copier)
     settings |= step.settings
     own = getattr(beside, "activation", None)
     if own is not None and settings.get("activation") == activation_name(own):
-        settings["activation"] = twins.copy(own)
+        settings["activation"] = copier.copy(own)
     if kind in dialect.without_data_format:
         settings.pop("data_format", None)
     return getattr(dialect.module("src.layers"), kind)(**settings)
 
 
-def _settings_of(layer: Any, twins: Twins) -> dict[str, Any]:
+def _settings_of(layer: Any, copier: LayerCopier) -> dict[str, Any]:
     """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -53,7 +53,7 @@ def _settings_of(layer: Any, twins: Twins) -> dict[str, Any]:
         }
     for key in config:
         if key.endswith(("_regularizer", "_constraint")) or key == "activation":
-            config[key] = twins.copy(getattr(layer, key))
+            config[key] = copier.copy(getattr(layer, key))
         elif key.endswith("_initializer"):
             config[key] = "zeros"
     return config
@@ -69,7 +69,7 @@ def kernels(layer: Any) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names or ["kernel"]}
 
 
-def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
+def fill(made: Any, step: Make, reading: Reading, copier: LayerCopier) -> None:
     """Move the weights of the layer that a new one stands for, and its initializers; or set its fixed kernel."""
     dialect = reading.dialect
     if step.fixed is not None:
@@ -79,7 +79,7 @@ def fill(made: Any, step: Make, reading: Reading, twins: Twins) -> None:
         return
     old, new = dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
     for key in [key for key in vars(old) if key.endswith("_initializer")]:
-        setattr(new, key, twins.copy(getattr(old, key)))
+        setattr(new, key, copier.copy(getattr(old, key)))
     for (key, before), after in zip(kernels(old).items(), kernels(new).values(), strict=True):
         verbatim = step.kernel is None or key == "pointwise_kernel"
         dialect.assign(

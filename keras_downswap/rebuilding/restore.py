@@ -10,11 +10,13 @@ from functools import cache
 from typing import Any
 
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.copying.deep_copy import Twins, Uncopyable
+from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
 from keras_downswap.dialects.copying.introspection import FRAMEWORKS
 
 
-def dress(dialect: Dialect, new: Any, old: Any, twins: Twins) -> Iterator[str]:
+def restore_class_and_attributes(
+    dialect: Dialect, new: Any, old: Any, copier: LayerCopier
+) -> Iterator[str]:
     """Give a new model the class of the old one, where that can be, and the attributes that its user gave it.
 
     Yields:
@@ -35,8 +37,8 @@ def dress(dialect: Dialect, new: Any, old: Any, twins: Twins) -> Iterator[str]:
         if key in vars(new) or key in _set_by_frameworks(cls) or key.startswith("_self_"):
             continue
         try:
-            with twins.all_or_nothing():
-                setattr(new, key, twins.copy(value))
+            with copier.all_or_nothing():
+                setattr(new, key, copier.copy(value))
         except Uncopyable as obstacle:
             yield f"{cls.__name__} '{old.name}' loses its attribute '{key}': {obstacle}"
 

@@ -10,13 +10,13 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from keras_downswap.dialects.copying.deep_copy import Twins, Uncopyable
+from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
 from keras_downswap.dialects.reading import Reading, Scope, read_scope
 from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.replacement import KEEP, Make, Step
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.make_layers import fill, kernels, make
-from keras_downswap.rebuilding.restore import dress
+from keras_downswap.rebuilding.restore import restore_class_and_attributes
 
 
 @dataclass
@@ -66,7 +66,7 @@ def rewrite(reading: Reading, sites: Sequence[Site]) -> Rewritten:
     with _stack_for(sum(len(scope.graph.calls) for scope in reading.scopes.values())):
         replay.result.model = replay.scope(reading.model)
     replay.result.untied += [
-        name for name, weight in replay.recomposed if id(weight) in replay.twins.memo
+        name for name, weight in replay.recomposed if id(weight) in replay.copier.memo
     ]
     return replay.result
 
@@ -87,13 +87,13 @@ class _Replay:
         self.reading = reading
         self.dialect = reading.dialect
         self.steps = steps
-        self.twins = Twins(self.dialect, self.scope)
+        self.copier = LayerCopier(self.dialect, self.scope)
         self.result = Rewritten()
         self.grafted: dict[tuple[int, tuple[int, ...]], Any] = {}
         self.grafted_nodes: set[int] = set()
         self.remade: dict[tuple[int, str, str, int | None], Any] = {}
         self.recomposed: list[tuple[str, Any]] = []
-        self.heirs: list[tuple[Any, Any]] = []
+        self.successors: list[tuple[Any, Any]] = []
         self.surviving = {
             call.layer
             for scope in reading.scopes.values()
@@ -103,13 +103,13 @@ class _Replay:
 
     def scope(self, model: Any) -> Any:
         """Return the new model for a model of the reading, or for one that only an opaque layer holds."""
-        if id(model) in self.twins.memo:
-            return self.twins.memo[id(model)]
+        if id(model) in self.copier.memo:
+            return self.copier.memo[id(model)]
         if id(model) not in self.reading.scope_of:
             read_scope(model, self.reading)
         scope = self.reading.scopes[self.reading.scope_of[id(model)]]
         names = {call.name for call in scope.graph.calls if self._stays(scope, call)}
-        waiting = len(self.heirs)
+        waiting = len(self.successors)
         tensors: dict[int, Any] = {}
         layers: list[Any] = []
         nodes: list[Any] = []
@@ -119,13 +119,15 @@ class _Replay:
             self.dialect.map(lambda t: tensors[id(t)], part)
             for part in self.dialect.boundary(scope.model)
         )
-        while len(self.heirs) > waiting:
-            old, made = self.heirs.pop()
-            self._note_heir(str(old.name), old, made)
-        new = self.twins.note(
+        while len(self.successors) > waiting:
+            old, made = self.successors.pop()
+            self._note_successor(str(old.name), old, made)
+        new = self.copier.note(
             model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes)
         )
-        self.result.notes.extend(dress(self.dialect, new, model, self.twins))
+        self.result.notes.extend(
+            restore_class_and_attributes(self.dialect, new, model, self.copier)
+        )
         return new
 
     def _stays(self, scope: Scope, call: Call) -> bool:
@@ -162,8 +164,8 @@ class _Replay:
             if isinstance(step, Make):
                 layer = self._made(scope.graph, call, step, names)
                 new = layer(self.dialect.flatten(new)[0])
-                fill(layer, step, self.reading, self.twins)
-                self._succeeds(layer, step)
+                fill(layer, step, self.reading, self.copier)
+                self._register_successor(layer, step)
                 made.append(layer)
             elif step is steps[0]:
                 layer, new = self._kept(scope, call, tensors, args, kwargs)
@@ -179,13 +181,13 @@ class _Replay:
             tensors[id(before)] = after
             self.result.tensors[scope.graph.scope, number] = after
 
-    def _succeeds(self, made: Any, step: Make) -> None:
+    def _register_successor(self, made: Any, step: Make) -> None:
         """Let the weights of a made layer stand for the old ones, whoever refers to them."""
         if step.like is None:
             return
         old = self.reading.layers[step.like]
         one, two = self.dialect.unwrapped(old), self.dialect.unwrapped(made)
-        self.heirs += [(old, made), (one, two)]
+        self.successors += [(old, made), (one, two)]
         pairs = [(one.bias, two.bias)] if one.use_bias and step.bias is None else []
         for (key, before), after in zip(kernels(one).items(), kernels(two).values(), strict=True):
             if step.kernel is None or key == "pointwise_kernel":
@@ -195,17 +197,17 @@ class _Replay:
         if one.use_bias and step.bias is not None:
             self.recomposed.append((str(old.name), one.bias))
         for before, after in pairs:
-            self._note_heir(str(old.name), before, after)
+            self._note_successor(str(old.name), before, after)
 
-    def _note_heir(self, name: str, old: Any, new: Any) -> None:
-        if self.twins.memo.get(id(old), new) is not new:
+    def _note_successor(self, name: str, old: Any, new: Any) -> None:
+        if self.copier.memo.get(id(old), new) is not new:
             self.result.untied.append(name)
-        self.twins.note(old, new)
+        self.copier.note(old, new)
 
     def _argument(self, tensors: dict[int, Any], value: Any) -> Any:
         if self.dialect.is_tensor(value):
             return tensors[id(value)]
-        return self.twins.copy(value) if self.dialect.is_variable(value) else value
+        return self.copier.copy(value) if self.dialect.is_variable(value) else value
 
     def _instead(self, new: Any, value: Any) -> Any:
         return new if self.dialect.is_tensor(value) else value
@@ -227,7 +229,7 @@ class _Replay:
         if (id(node), inputs) not in self.grafted:
             seen = id(node) in self.grafted_nodes
             outputs = self.dialect.map(
-                self.dialect.fresh if seen else self.twins.copy, self.dialect.node_outputs(node)
+                self.dialect.fresh if seen else self.copier.copy, self.dialect.node_outputs(node)
             )
             self.dialect.graft(layer, args, kwargs, outputs)
             self.grafted[id(node), inputs] = outputs
@@ -247,17 +249,17 @@ class _Replay:
     def _copy(self, old: Any) -> Any:
         """Copy a layer deeply; where an attribute forbids it, clone it from its config; else share its state."""
         try:
-            return self.twins.layer(old)
+            return self.copier.layer(old)
         except Uncopyable as obstacle:
             try:
-                return self.twins.note(old, self.dialect.clone_from_config(old))
+                return self.copier.note(old, self.dialect.clone_from_config(old))
             except Exception as error:  # noqa: BLE001 (a layer's own code runs here)
                 self.result.notes.append(
                     f"{type(old).__name__} '{old.name}' shares its state with the original model: {obstacle}, and its "
                     f"configuration does not rebuild it ({error})"
                 )
                 self.result.sharing.add(self.reading.number(old))
-                return self.twins.note(old, self.dialect.sharing_twin(old))
+                return self.copier.note(old, self.dialect.sharing_twin(old))
 
     def _made(self, graph: Graph, call: Call, step: Make, names: set[str]) -> Any:
         """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
@@ -271,7 +273,7 @@ class _Replay:
         bears_the_name = stands_for and call.layer not in self.surviving
         name = step.name if bears_the_name else _free(step.name, names)
         names.add(name)
-        layer = make(step, name, self.reading, self.twins)
+        layer = make(step, name, self.reading, self.copier)
         if stands_for:
             self.remade[key] = layer
             self.surviving.add(call.layer)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.checks import Check, demand
+from keras_downswap.checks import Check, check_or_break
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.geometry import SizeMap, Window
 from keras_downswap.ir.graph import Call, Graph, Role, Shape, spatial
@@ -69,15 +69,17 @@ def compare_values(
     a, b = (_array(dialect, values[end]) for values in (olds, _run(dialect, calls, news, given)))
     scale = max(_scale(reading, path, olds) for path in paths) * len(paths)
     eps = max(EPSILON[graph.tensors[call.outputs[0]].dtype] for call in calls)
-    demand(a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}")
-    demand(
+    check_or_break(
+        a.shape == b.shape, f"{where}: values of shape {a.shape} expected, got {b.shape}"
+    )
+    check_or_break(
         bool((np.isnan(a) == np.isnan(b)).all()),
         f"{where}: exact values are not numbers at different places",
     )
     numbers = np.isfinite(a) & np.isfinite(b)
     apart = float(np.abs(a - b).max(where=numbers, initial=0))
     worst = apart / scale if scale > 0 else apart
-    demand(
+    check_or_break(
         worst <= ROUNDINGS * eps,
         f"{where}: exact values differ by {worst:.1e} of their scale (input {shapes})",
     )
@@ -97,7 +99,11 @@ def _samples(
     """Return a random array for each tensor that feeds a site; where not to `shorten`, of their own lengths."""
     rng, given = np.random.default_rng(0), {}
     for first, *rest in paths:
-        avoid = graph.output_shape(first)[1] if first.settings.get("bias_goes_astray") else None
+        avoid = (
+            graph.output_shape(first)[1]
+            if first.settings.get("misplaces_channels_first_bias")
+            else None
+        )
         windows = [call.windows for call in (first, *rest)]
         last = graph.channels_last(call.index for call in (first, *rest))
         shape = probe_shape(graph.input_shape(first), last, windows, avoid, shorten)

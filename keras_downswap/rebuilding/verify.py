@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from keras_downswap.checks import Check, demand
+from keras_downswap.checks import Check, check_or_break
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BrokenPromise
 from keras_downswap.ir.geometry import IDENTITY, SizeMap, resized
@@ -39,7 +39,7 @@ def verify(
     Raises:
         BrokenPromise: At the first check that does not hold.
     """
-    demand(
+    check_or_break(
         traces(reading)[: len(before)] == tuple(before),
         "the original model's layers grew or lost nodes",
     )
@@ -65,9 +65,9 @@ def _boundary(reading: Reading, new: Rewritten) -> Check:
             ]
             for model in (reading.model, new.model)
         )
-        demand(olds == news, f"the model's {which} changed from {olds} to {news}")
+        check_or_break(olds == news, f"the model's {which} changed from {olds} to {news}")
     names = [reading.dialect.boundary_names(model) for model in (reading.model, new.model)]
-    demand(
+    check_or_break(
         names[0] == names[1],
         f"the names or structure of inputs and outputs changed from {names[0]} to {names[1]}",
     )
@@ -86,7 +86,7 @@ def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check
     old = graph.tensors[last.outputs[0]]
     made = new.tensors[site.scope, last.outputs[0]]
     shape, dtype = reading.dialect.shape(made), reading.dialect.dtype(made)
-    demand(
+    check_or_break(
         (shape, dtype) == (old.shape, old.dtype),
         f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}",
     )
@@ -125,7 +125,7 @@ def _length_checks(
         return
     sizes = spatial(graph.input_shape(first), graph.channels_last(call.index for call in path))
     for axis, (n, a, b) in enumerate(zip(sizes, *laws, strict=True)):
-        demand(
+        check_or_break(
             a.agrees(b, n),
             f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})",
         )
@@ -174,7 +174,9 @@ def _new_laws(reading: Reading, layers: Sequence[Any], rank: int) -> list[SizeMa
 def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
     dialect, compared = reading.dialect, 0
     untied = ", ".join(dict.fromkeys(new.untied))
-    demand(not untied, f"something besides layer '{untied}' refers to its weights, and was untied")
+    check_or_break(
+        not untied, f"something besides layer '{untied}' refers to its weights, and was untied"
+    )
     leaves = [
         (i, lay)
         for i, lay in enumerate(reading.layers)
@@ -188,12 +190,12 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
         for a, b in (
             zip(weights[number], dialect.weights(layer), strict=True) if number in weights else ()
         ):
-            demand(
+            check_or_break(
                 dialect.same_bits(a, b), f"layer '{name}': a weight that no swap concerns changed"
             )
             shares = id(b) in old_ids and number not in new.sharing
-            demand(not shares, f"layer '{name}' shares a variable with the original")
-            demand(
+            check_or_break(not shares, f"layer '{name}' shares a variable with the original")
+            check_or_break(
                 stands_for.setdefault(id(a), id(b)) == id(b),
                 f"layer '{name}': a weight tied to another came apart",
             )
@@ -204,7 +206,7 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
                 dialect.weights(old), dialect.weights(made), strict=False
             ):  # a made one may have a bias more
                 tied = stands_for.setdefault(id(a), id(b)) == id(b)
-                demand(tied, f"layer '{old.name}': a weight tied to another came apart")
+                check_or_break(tied, f"layer '{old.name}': a weight tied to another came apart")
     return Check(
         "weights",
         "model",
@@ -229,7 +231,7 @@ def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
         names = ["bias"] * (old.use_bias and step.bias is None) + moved
         for name in names:
             same = reading.dialect.same_bits(getattr(old, name), getattr(made, name))
-            demand(
+            check_or_break(
                 same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs"
             )
         yield Check(

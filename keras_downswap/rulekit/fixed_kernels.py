@@ -29,7 +29,7 @@ def depth_of(graph: Graph, call: Call) -> int:
     return depth
 
 
-def per_channel(
+def fixed_depthwise(
     graph: Graph,
     call: Call,
     name: str,
@@ -71,7 +71,7 @@ def per_channel(
     )
 
 
-def across(
+def fixed_conv(
     call: Call,
     name: str,
     windows: Sequence[Window],

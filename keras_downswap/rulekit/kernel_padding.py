@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from keras_downswap.ir.geometry import Fit, Window, fit
+from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Shape
 from keras_downswap.ir.kernel_math import Array, fixed_then, placed
 from keras_downswap.ir.replacement import Make
-from keras_downswap.rulekit.layers import in_front, made_windows
+from keras_downswap.rulekit.layers import made_windows, padding_layers
 from keras_downswap.rulekit.rule import require
 
 
-def embedded(
+def with_larger_kernel(
     conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | None
 ) -> tuple[Make, ...]:
     """Return a made convolution whose kernel is embedded, among zeros, in one of a size that is taken.
@@ -43,12 +43,12 @@ def embedded(
     )
     leads = [w.lead(n) for w, n in zip(windows, lengths, strict=True)]
     require(None not in leads, f"{conv.label} has a first tap that depends on an unknown length")
-    ways: list[tuple[frozenset[str], list[int], list[Fit]]] = []
+    ways: list[tuple[frozenset[str], list[int], list[FittedPadding]]] = []
     for share in range(max(k - w.size for k, w in zip(larger, windows, strict=True)) + 1):
         front = [min(share, k - w.size) for k, w in zip(larger, windows, strict=True)]
         axes = zip(windows, larger, front, lengths, leads, strict=True)
         fits = [
-            fit(Window(k, w.stride, w.dilation), w.law, n, (lead or 0) + o * w.dilation)
+            fit_padding(Window(k, w.stride, w.dilation), w.law, n, (lead or 0) + o * w.dilation)
             for w, k, o, n, lead in axes
         ]
         ways.append((frozenset[str].intersection(*(f.plain for f in fits)), front, fits))
@@ -64,7 +64,7 @@ def embedded(
         new = replace(step, settings=settings, fixed=partial(fixed_then, step.fixed, taps, place))
     else:
         new = replace(step, settings=settings, kernel=partial(_embedded_kernel, step.kernel, place))
-    return (new,) if plains else (*in_front(conv, fits), new)
+    return (new,) if plains else (*padding_layers(conv, fits), new)
 
 
 def _embedded_kernel(

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keras_downswap.ir.geometry import Fit, Window, fit
+from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import Array
 from keras_downswap.ir.replacement import Make, Replacement, Step
 from keras_downswap.ir.walks import in_graph_order
-from keras_downswap.rulekit.matching import branches_behind
+from keras_downswap.rulekit.matching import branches_upstream
 from keras_downswap.rulekit.rule import require
 
 
-def refit(
+def conv_with_padding(
     conv: Call,
     windows: Sequence[Window],
-    fits: Sequence[Fit],
+    fits: Sequence[FittedPadding],
     kernel: Callable[[Array], Array] | None = None,
 ) -> tuple[Make, ...]:
     """Return the convolution with other windows, preceded by the padding and cropping layers that it needs.
@@ -35,7 +35,7 @@ def refit(
     own = conv.windows[0].padding
     chosen = next((p for p in (own, "valid", "same", "causal") if p in plain), None)
     new = conv_layer(conv, windows, chosen or "valid", kernel)
-    return (new,) if chosen else (*in_front(conv, fits), new)
+    return (new,) if chosen else (*padding_layers(conv, fits), new)
 
 
 def conv_layer(
@@ -94,18 +94,18 @@ def in_each_branch(
     Raises:
         Refused: If some branch cannot take it: then none does.
     """
-    branches = branches_behind(graph, pool, padded)
+    branches = branches_upstream(graph, pool, padded)
     steps: dict[int, tuple[Step, ...]] = {
         conv.index: fuse(graph, conv, tuple(b), p) for conv, *b, p in branches
     }
     steps |= {
         call.index: () for path in branches for call in path[1:-1] if call.role is Role.RESIZE
     }
-    steps[pool.index] = without(graph, pool)
+    steps[pool.index] = placeholder_for(graph, pool)
     return Replacement(tuple(call.index for call in in_graph_order(branches)), steps)
 
 
-def fused(
+def fused_conv(
     graph: Graph,
     conv: Call,
     pool: Call,
@@ -120,19 +120,19 @@ def fused(
         conv: The convolution.
         pool: The pool behind it.
         windows: The convolution's new windows, one per axis.
-        leads: Its lead, or wishes for it, one per axis; see `geometry.fit`.
+        leads: Its lead, or wishes for it, one per axis; see `geometry.fit_padding`.
         kernel: Makes the new kernel from the old one; None moves it verbatim.
 
     Raises:
         Refused: If a layer in front is needed and this Keras has none for the data format.
     """
     fits = [
-        fit(window, c.law.then(p.law), n, lead, causal=may_be_causal(conv))
+        fit_padding(window, c.law.then(p.law), n, lead, causal=may_be_causal(conv))
         for window, c, p, n, lead in zip(
             windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True
         )
     ]
-    return refit(conv, windows, fits, kernel)
+    return conv_with_padding(conv, windows, fits, kernel)
 
 
 def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> 
     }
 
 
-def in_front(conv: Call, fits: Sequence[Fit]) -> tuple[Make, ...]:
+def padding_layers(conv: Call, fits: Sequence[FittedPadding]) -> tuple[Make, ...]:
     """Return the padding and cropping layers that give a `valid` convolution its fitted padding.
 
     Raises:
@@ -223,7 +223,7 @@ def pool_layer(kind: str, name: str, windows: Sequence[Window], like: Call, besi
     return Make(kind, len(windows), name, settings, beside.layer)
 
 
-def without(graph: Graph, pool: Call) -> tuple[Step, ...]:
+def placeholder_for(graph: Graph, pool: Call) -> tuple[Step, ...]:
     """Return what stays in a removed pool's place: an identity of its name where that names one of several outputs."""
     if graph.scope == 0 and graph.is_output(pool) and len(graph.outputs) > 1:
         return (Make("Activation", 0, pool.name, {"activation": "linear"}, pool.layer),)

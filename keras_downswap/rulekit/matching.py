@@ -6,12 +6,12 @@ from itertools import pairwise
 
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_elementwise
-from keras_downswap.ir.walks import paths_behind
+from keras_downswap.ir.walks import paths_upstream
 from keras_downswap.rulekit.preconditions import require_conv, require_free_name, require_window
-from keras_downswap.rulekit.rule import applies, require
+from keras_downswap.rulekit.rule import require, skip_unless
 
 
-def branches_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
+def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
     """Find the convolutions behind a pool, one for each branch that leads to it.
 
     Args:
@@ -27,7 +27,7 @@ def branches_behind(graph: Graph, pool: Call, padded: bool = False) -> list[tupl
             consumer would see the change.
     """
     require_window(graph, pool)
-    paths = paths_behind(graph, pool, padded)
+    paths = paths_upstream(graph, pool, padded)
     for path in paths:
         conv = path[0]
         which = "" if len(paths) == 1 else f" along one of {len(paths)} branches"
@@ -65,7 +65,7 @@ def _require_sole_consumer(graph: Graph, call: Call, after: Call) -> None:
     require(not graph.is_output(call), f"the output of {call.label} is also an output of the model")
 
 
-def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...]:
+def conv_downstream(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...]:
     """Find the convolution that alone consumes what a pool makes.
 
     Args:
@@ -78,7 +78,7 @@ def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...
 
     Raises:
         Refused: If the pool is no downsampling site, or the convolution is none that could take it.
-        Elsewhere: If something else consumes or changes what it makes.
+        NotApplicable: If something else consumes or changes what it makes.
     """
     require_window(graph, pool)
     run = [pool]
@@ -86,7 +86,7 @@ def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...
         users = graph.consumers.get(run[-1].outputs[0], ())
         nexts = " and ".join(graph.calls[u].label for u in users) or "nothing"
         alone = len(users) == 1 and not graph.is_output(run[-1])
-        applies(
+        skip_unless(
             alone,
             f"no convolution alone takes what {pool.label} makes: {run[-1].label} feeds {nexts}",
         )
@@ -95,7 +95,7 @@ def conv_after(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...
             is_elementwise(graph, call, pool.channels_last) and call.wrapped == pool.wrapped is None
         )
         through = elementwise and not (linear and call.role is not Role.LINEAR)
-        applies(
+        skip_unless(
             through or call.role is Role.CONV,
             f"{call.label}, not a convolution, takes what {pool.label} makes",
         )

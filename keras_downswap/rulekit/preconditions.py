@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from keras_downswap.ir.graph import Call, Graph, Role, Shape
 from keras_downswap.ir.predicates import ALONG_LAST_AXIS, ELEMENTWISE
-from keras_downswap.rulekit.rule import applies, require
+from keras_downswap.rulekit.rule import require, skip_unless
 
 
 def require_conv(conv: Call) -> None:
@@ -20,7 +20,7 @@ def require_conv(conv: Call) -> None:
 def require_pointwise(conv: Call) -> None:
     """Refuse what is no 1x1 convolution, for rules that act in front of one; passed over, as others are for that."""
     one = all(w.size == 1 and not isinstance(w.padding, tuple) for w in conv.windows)
-    applies(one, f"{conv.label} has more than one tap")
+    skip_unless(one, f"{conv.label} has more than one tap")
 
 
 def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
@@ -59,7 +59,7 @@ def require_bias_in_place(graph: Graph, conv: Call, *widths: int | None) -> None
     """
     filters = graph.output_shape(conv)[1]
     require(
-        not conv.settings.get("bias_goes_astray") or not {filters, None} & set(widths),
+        not conv.settings.get("misplaces_channels_first_bias") or not {filters, None} & set(widths),
         f"{conv.label} is channels_first and {'may be' if None in widths else 'is'} somewhere as wide as it has "
         f"filters, {filters}: there this Keras adds the bias along the width instead of the channels, so no swap keeps "
         "the values",

@@ -24,11 +24,14 @@ class Refused(Exception):
     """Raised by `require`: this rule does not fit this call, with the reason as one sentence."""
 
 
-class Elsewhere(Refused):
-    """Raised by `applies`: the rule is for calls of another kind, so its reason counts only where no other is given."""
+class NotApplicable(Refused):
+    """Raised by `skip_unless`: the rule is for calls of another kind.
+
+    Its reason counts only where no other is given.
+    """
 
 
-def applies(condition: bool, reason: str) -> None:
+def skip_unless(condition: bool, reason: str) -> None:
     """Pass over a call that a rule is not about at all.
 
     Args:
@@ -36,10 +39,10 @@ def applies(condition: bool, reason: str) -> None:
         reason: A sentence that says what kind of call it is instead.
 
     Raises:
-        Elsewhere: If the condition does not hold.
+        NotApplicable: If the condition does not hold.
     """
     if not condition:
-        raise Elsewhere(reason)
+        raise NotApplicable(reason)
 
 
 def require(condition: bool, reason: str) -> None:

@@ -60,7 +60,7 @@ def composing(make: Callable[..., Array], conv: Call, pool: Call) -> Callable[[A
     )
 
 
-def lengths_behind(graph: Graph, conv: Call) -> Shape:
+def lengths_after(graph: Graph, conv: Call) -> Shape:
     """Return the lengths of the map that a convolution makes, None where unknown."""
     axes = zip(conv.windows, graph.sizes(conv), strict=True)
     return tuple(None if n is None else w.law(n) for w, n in axes)
@@ -88,7 +88,7 @@ def covering_leads(graph: Graph, conv: Call, pool: Call) -> list[int | tuple[int
     """Return where a pair's first windows start, axis by axis; as a wish where that depends on an unknown length."""
     leads: list[int | tuple[int, ...]] = []
     for c, p, n, behind in zip(
-        conv.windows, pool.windows, graph.sizes(conv), lengths_behind(graph, conv), strict=True
+        conv.windows, pool.windows, graph.sizes(conv), lengths_after(graph, conv), strict=True
     ):
         first, second = c.lead(n), p.lead(behind)
         if first is None or second is None:

@@ -8,19 +8,19 @@ pool, whose own windows must stay inside the map. Per-channel affine maps commut
 they may stand between.
 """
 
-from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.geometry import Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.layers import conv_layer, in_each_branch, in_front, pool_layer
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.layers import conv_layer, in_each_branch, padding_layers, pool_layer
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_linear,
     require_never_pads,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
-from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_behind
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
+from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_after
 
 
 def average_pool_before_conv(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -29,7 +29,7 @@ def average_pool_before_conv(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(
+    skip_unless(
         pool.role is Role.AVERAGE_POOL,
         f"{pool.label} takes maxima, which no convolution commutes with",
     )
@@ -42,14 +42,14 @@ def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> 
     )
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    require_never_pads(graph, pool, lengths_behind(graph, conv))
+    require_never_pads(graph, pool, lengths_after(graph, conv))
     windows = composed_stride(conv, pool)
     axes = zip(conv.windows, pool.windows, graph.sizes(conv), known_leads(graph, conv), strict=True)
     fits = [
-        fit(Window(c.span + p.size - 1, p.stride), c.law.then(p.law), n, lead)
+        fit_padding(Window(c.span + p.size - 1, p.stride), c.law.then(p.law), n, lead)
         for c, p, n, lead in axes
     ]
-    front = () if all("valid" in f.plain for f in fits) else in_front(conv, fits)
+    front = () if all("valid" in f.plain for f in fits) else padding_layers(conv, fits)
     slow = pool_layer(
         "AveragePooling", pool.name, [Window(p.size) for p in pool.windows], conv, conv
     )
@@ -64,5 +64,5 @@ RULE = Rule(
     anchors=is_pool,
     apply=average_pool_before_conv,
     summary="convolution, average pool -> average pool of stride 1, strided convolution, same kernel",
-    spans=reach,
+    spans=convs_upstream,
 )

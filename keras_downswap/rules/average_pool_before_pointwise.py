@@ -10,14 +10,14 @@ affine maps commute with the mean, so they may stand between.
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
+from keras_downswap.ir.walks import convs_upstream
 from keras_downswap.rulekit.layers import conv_layer, in_each_branch, pool_layer
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_linear,
     require_pointwise,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
 
 
 def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -26,7 +26,7 @@ def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacem
 
 
 def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(
+    skip_unless(
         pool.role is Role.AVERAGE_POOL,
         f"{pool.label} takes maxima, which no convolution commutes with",
     )
@@ -52,6 +52,6 @@ RULE = Rule(
     anchors=is_pool,
     apply=average_pool_before_pointwise,
     summary="1x1 convolution, average pool -> average pool, the same convolution",
-    spans=reach,
+    spans=convs_upstream,
     rank=-1,
 )

@@ -7,16 +7,18 @@ that. The kernel is open to training: the All-CNN form of Springenberg et al. 20
 """
 
 from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.predicates import is_pool, takes_means
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.preconditions import require_never_pads, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
 from keras_downswap.rules.pool_into_extra_conv import pool_into_extra_conv
 
 
 def average_pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap an average pool for a strided convolution under the same name."""
-    applies(averages(pool), f"{pool.label} takes maxima, which no single convolution computes")
+    skip_unless(
+        takes_means(pool), f"{pool.label} takes maxima, which no single convolution computes"
+    )
     require_window(graph, pool)
     require_never_pads(graph, pool)
     return pool_into_extra_conv(graph, pool, to)

@@ -9,17 +9,17 @@ window: no single kernel does that.
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import pair_mean
-from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.predicates import is_pool, takes_means
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_linear,
     require_never_pads,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, applies
-from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_behind
+from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
+from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_after
 
 
 def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -28,13 +28,15 @@ def average_pool_into_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _composed(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(averages(pool), f"{pool.label} takes maxima, which no single convolution computes")
+    skip_unless(
+        takes_means(pool), f"{pool.label} takes maxima, which no single convolution computes"
+    )
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    require_never_pads(graph, pool, lengths_behind(graph, conv))
+    require_never_pads(graph, pool, lengths_after(graph, conv))
     windows = composed_span(conv, pool)
     kernel = composing(pair_mean, conv, pool)
-    return fused(graph, conv, pool, windows, known_leads(graph, conv), kernel)
+    return fused_conv(graph, conv, pool, windows, known_leads(graph, conv), kernel)
 
 
 RULE = Rule(
@@ -45,5 +47,5 @@ RULE = Rule(
     anchors=is_pool,
     apply=average_pool_into_kernel,
     summary="convolution, average pool -> one strided convolution with the composed kernel",
-    spans=reach,
+    spans=convs_upstream,
 )

@@ -11,26 +11,28 @@ between.
 
 from functools import partial
 
-from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.geometry import Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import Array, averaged, dilated
-from keras_downswap.ir.predicates import averages, is_pool
+from keras_downswap.ir.predicates import is_pool, takes_means
 from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import cropped, may_be_causal, refit
-from keras_downswap.rulekit.matching import conv_after
+from keras_downswap.rulekit.layers import conv_with_padding, cropped, may_be_causal
+from keras_downswap.rulekit.matching import conv_downstream
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_never_pads,
     require_position_free,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
 from keras_downswap.rulekit.windows import known_leads
 
 
 def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap an average pool, affine calls and a convolution for a strided convolution with the composed kernel."""
-    applies(averages(pool), f"{pool.label} takes maxima, which no single convolution computes")
-    run = conv_after(graph, pool)
+    skip_unless(
+        takes_means(pool), f"{pool.label} takes maxima, which no single convolution computes"
+    )
+    run = conv_downstream(graph, pool)
     conv = run[-1]
     require_position_free(conv, run[1:-1])
     require_never_pads(graph, pool)
@@ -42,7 +44,9 @@ def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacem
         windows.append(Window(p.stride * (c.span - 1) + p.size, p.stride * c.stride))
         rest = None if n is None else n - cut
         fits.append(
-            fit(windows[-1], p.law.then(c.law), rest, lead * p.stride, causal=may_be_causal(conv))
+            fit_padding(
+                windows[-1], p.law.then(c.law), rest, lead * p.stride, causal=may_be_causal(conv)
+            )
         )
         cuts.append((0, cut))
     kernel = partial(
@@ -52,7 +56,10 @@ def average_pool_into_next_kernel(graph: Graph, pool: Call, to: str) -> Replacem
         ),
         pool=tuple(p.size for p in pool.windows),
     )
-    steps = {pool.index: cropped(pool, cuts), conv.index: refit(conv, windows, fits, kernel)}
+    steps = {
+        pool.index: cropped(pool, cuts),
+        conv.index: conv_with_padding(conv, windows, fits, kernel),
+    }
     return Replacement(tuple(call.index for call in run), steps)
 
 

@@ -17,20 +17,20 @@ from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import Array, dilated, group_mean, phases, repeated
 from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_pool
 from keras_downswap.ir.replacement import Replacement, Step
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.fixed_kernels import across, depth_of
-from keras_downswap.rulekit.layers import fused
-from keras_downswap.rulekit.matching import branches_behind
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
+from keras_downswap.rulekit.layers import fused_conv
+from keras_downswap.rulekit.matching import branches_upstream
 from keras_downswap.rulekit.preconditions import require_never_pads, require_position_free
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
-from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_behind
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
+from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_after
 
 
 def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap convolution, elementwise calls and average pool for a strided convolution, the same calls, and a 1x1 one."""
-    applies(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima")
-    branches = branches_behind(graph, pool)
-    applies(len(branches) == 1, f"{pool.label} stands behind several convolutions")
+    skip_unless(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima")
+    branches = branches_upstream(graph, pool)
+    skip_unless(len(branches) == 1, f"{pool.label} stands behind several convolutions")
     (conv, *between, _), cells = branches[0], prod(w.size for w in pool.windows)
     kind = conv.settings["kind"]
     require(
@@ -50,17 +50,17 @@ def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacemen
         f"{conv.label} has the activation {activation}, which mixes channels",
     )
     require(
-        not conv.settings.get("bias_goes_astray"),
+        not conv.settings.get("misplaces_channels_first_bias"),
         f"{conv.label} is channels_first, where the bias may go astray",
     )
-    require_never_pads(graph, pool, lengths_behind(graph, conv))
+    require_never_pads(graph, pool, lengths_after(graph, conv))
     windows = composed_span(conv, pool)
     kernel = composing(_phases, conv, pool)
-    *front, new = fused(graph, conv, pool, windows, known_leads(graph, conv), kernel)
+    *front, new = fused_conv(graph, conv, pool, windows, known_leads(graph, conv), kernel)
     wider = "filters" if kind == "Conv" else "depth_multiplier"
     settings = {**new.settings, wider: conv.settings[wider] * cells}
     depth = depth_of(graph, pool)
-    total = across(pool, pool.name, [Window(1)] * len(windows), group_mean, depth, depth)
+    total = fixed_conv(pool, pool.name, [Window(1)] * len(windows), group_mean, depth, depth)
     strided = replace(new, settings=settings, bias=partial(repeated, times=cells))
     steps: dict[int, tuple[Step, ...]] = {conv.index: (*front, strided), pool.index: (total,)}
     return Replacement(tuple(call.index for call in branches[0]), steps)
@@ -80,6 +80,6 @@ RULE = Rule(
     anchors=is_pool,
     apply=average_pool_into_polyphase,
     summary="convolution, elementwise map, average pool -> wide strided convolution, the map, fixed 1x1 convolution",
-    spans=reach,
+    spans=convs_upstream,
     rank=2,
 )

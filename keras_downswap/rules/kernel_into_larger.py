@@ -9,7 +9,7 @@ taken.
 
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.kernel_padding import embedded
+from keras_downswap.rulekit.kernel_padding import with_larger_kernel
 from keras_downswap.rulekit.layers import conv_layer
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
 from keras_downswap.rulekit.rule import Promise, Rule
@@ -21,7 +21,9 @@ def kernel_into_larger(graph: Graph, conv: Call, to: str) -> Replacement:
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
     sizes = frozenset(range(1, 2 + max(w.size for w in conv.windows), 2))
     same = conv_layer(conv, conv.windows, conv.windows[0].padding)
-    return Replacement((conv.index,), {conv.index: embedded(conv, same, graph.sizes(conv), sizes)})
+    return Replacement(
+        (conv.index,), {conv.index: with_larger_kernel(conv, same, graph.sizes(conv), sizes)}
+    )
 
 
 def is_even_conv(call: Call) -> bool:

@@ -16,14 +16,14 @@ from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import round_of, tournament
 from keras_downswap.ir.predicates import is_pool, never_negative
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.rulekit.fixed_kernels import across, depth_of, per_channel
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv, fixed_depthwise
 from keras_downswap.rulekit.preconditions import require_floats, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
 
 
 def max_pool_into_relus(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap a max pool for convolutions with ReLU between them; the last takes the pool's name."""
-    applies(pool.role is Role.MAX_POOL, f"{pool.label} is no max pool")
+    skip_unless(pool.role is Role.MAX_POOL, f"{pool.label} is no max pool")
     require_window(graph, pool)
     require_floats(graph, pool)
     signed = not never_negative(graph, pool.inputs[0])
@@ -40,11 +40,13 @@ def max_pool_into_relus(graph: Graph, pool: Call, to: str) -> Replacement:
         kernel, activation = partial(round_of, cells, signed, number), "linear" if last else "relu"
         if number == 0:
             made.append(
-                per_channel(graph, pool, name, pool.windows, kernel, matrix.shape[1], activation)
+                fixed_depthwise(
+                    graph, pool, name, pool.windows, kernel, matrix.shape[1], activation
+                )
             )
         else:
             made.append(
-                across(pool, name, ones, kernel, depth * matrix.shape[1], depth, activation)
+                fixed_conv(pool, name, ones, kernel, depth * matrix.shape[1], depth, activation)
             )
     return Replacement((pool.index,), {pool.index: tuple(made)}, signed=signed)
 

@@ -10,9 +10,9 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import KEEP, Replacement, Step
 from keras_downswap.ir.walks import commuting_run
-from keras_downswap.rulekit.layers import pool_layer, without
+from keras_downswap.rulekit.layers import placeholder_for, pool_layer
 from keras_downswap.rulekit.preconditions import require_one_dtype, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
 from keras_downswap.rules.pools_into_one import KINDS
 
 
@@ -20,12 +20,14 @@ def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap elementwise calls and a pool for the pool and the same calls behind it."""
     require_window(graph, pool)
     run = commuting_run(graph, pool)
-    applies(len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it")
+    skip_unless(
+        len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it"
+    )
     require_one_dtype(graph, run)
     new = pool_layer(KINDS[pool.role], pool.name, pool.windows, pool, pool)
     steps: dict[int, tuple[Step, ...]] = {
         run[0].index: (new, KEEP),
-        pool.index: without(graph, pool),
+        pool.index: placeholder_for(graph, pool),
     }
     return Replacement(tuple(call.index for call in run), steps)
 

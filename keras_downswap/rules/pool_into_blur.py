@@ -8,13 +8,13 @@ with b the binomial kernel of 2q - 1 taps, in a frozen depthwise convolution of 
 reflects.
 """
 
-from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.geometry import Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement, Step
-from keras_downswap.rulekit.fixed_kernels import per_channel
-from keras_downswap.rulekit.layers import in_front, pool_layer
+from keras_downswap.rulekit.fixed_kernels import fixed_depthwise
+from keras_downswap.rulekit.layers import padding_layers, pool_layer
 from keras_downswap.rulekit.preconditions import require_floats, require_window
 from keras_downswap.rulekit.rule import Promise, Rule, require
 
@@ -30,16 +30,18 @@ def pool_into_blur(graph: Graph, pool: Call, to: str) -> Replacement:
         dense = [Window(w.size, 1, 1, w.padding) for w in pool.windows]
         same = [Window(b.size, b.stride, 1, "same") for b in blurs]
         first = pool_layer("MaxPooling", f"{pool.name}_dense", dense, pool, pool)
-        steps = (first, per_channel(graph, pool, pool.name, same, binomial))
+        steps = (first, fixed_depthwise(graph, pool, pool.name, same, binomial))
     else:
         fits = [
-            fit(blur, w.law, n, ((2 * w.stride - 1 - w.size) // 2, (2 * w.stride - w.size) // 2))
+            fit_padding(
+                blur, w.law, n, ((2 * w.stride - 1 - w.size) // 2, (2 * w.stride - w.size) // 2)
+            )
             for blur, w, n in zip(blurs, pool.windows, graph.sizes(pool), strict=True)
         ]
         plain = next((p for p in ("valid", "same") if all(p in f.plain for f in fits)), None)
         windows = [Window(b.size, b.stride, 1, plain or "valid") for b in blurs]  # type: ignore[arg-type]
-        blur = per_channel(graph, pool, pool.name, windows, binomial)
-        steps = (blur,) if plain else (*in_front(pool, fits), blur)
+        blur = fixed_depthwise(graph, pool, pool.name, windows, binomial)
+        steps = (blur,) if plain else (*padding_layers(pool, fits), blur)
     return Replacement((pool.index,), {pool.index: steps})
 
 

@@ -11,8 +11,8 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import pair_mean
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
 from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
@@ -24,7 +24,7 @@ def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
 
 def _covering(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     leads = covering_leads(graph, conv, pool)
-    return fused(
+    return fused_conv(
         graph, conv, pool, composed_span(conv, pool), leads, composing(pair_mean, conv, pool)
     )
 
@@ -37,7 +37,7 @@ RULE = Rule(
     anchors=is_pool,
     apply=pool_into_cover,
     summary="convolution, pool -> strided convolution with a kernel that covers both, started at the mean",
-    spans=reach,
+    spans=convs_upstream,
     rank=-1,
     form="cover",
 )

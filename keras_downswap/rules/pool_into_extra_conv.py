@@ -11,7 +11,7 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import dense_mean
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.fixed_kernels import across, depth_of
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
 from keras_downswap.rulekit.preconditions import require_floats, require_window
 from keras_downswap.rulekit.rule import Promise, Rule
 
@@ -20,7 +20,7 @@ def pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap a pool for a strided convolution under the same name."""
     require_window(graph, pool)
     require_floats(graph, pool)
-    new = across(pool, pool.name, pool.windows, dense_mean, depth_of(graph, pool), frozen=False)
+    new = fixed_conv(pool, pool.name, pool.windows, dense_mean, depth_of(graph, pool), frozen=False)
     return Replacement((pool.index,), {pool.index: (new,)})
 
 

@@ -6,26 +6,29 @@ The lengths agree, the values do not: taps that stood q cells apart on the input
 side, about the same middle where a layer has to pad or crop anyway.
 """
 
-from keras_downswap.ir.geometry import Window, fit
+from keras_downswap.ir.geometry import Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement, Step
-from keras_downswap.rulekit.layers import may_be_causal, refit
-from keras_downswap.rulekit.matching import conv_after
+from keras_downswap.rulekit.layers import conv_with_padding, may_be_causal
+from keras_downswap.rulekit.matching import conv_downstream
 from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import composed_stride
 
 
 def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap pool, elementwise calls and convolution for a strided convolution with the same weights."""
-    run = conv_after(graph, pool, linear=False)
+    run = conv_downstream(graph, pool, linear=False)
     conv = run[-1]
     windows = composed_stride(conv, pool)
     fits = []
     for window, p, c, n in zip(windows, pool.windows, conv.windows, graph.sizes(pool), strict=True):
         law = p.law.then(c.law)
-        fits.append(fit(window, law, n, _middles(p, c, n), causal=may_be_causal(conv)))
-    steps: dict[int, tuple[Step, ...]] = {pool.index: (), conv.index: refit(conv, windows, fits)}
+        fits.append(fit_padding(window, law, n, _middles(p, c, n), causal=may_be_causal(conv)))
+    steps: dict[int, tuple[Step, ...]] = {
+        pool.index: (),
+        conv.index: conv_with_padding(conv, windows, fits),
+    }
     return Replacement(tuple(call.index for call in run), steps)
 
 

@@ -16,7 +16,7 @@ from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import pool_layer
 from keras_downswap.rulekit.preconditions import require_never_pads, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
 
 ONE = Window(1)
 
@@ -32,7 +32,7 @@ def pool_into_smaller(graph: Graph, pool: Call, to: str) -> Replacement:
         _chain(pool, w, n, largest) for w, n in zip(pool.windows, graph.sizes(pool), strict=True)
     ]
     links = [*reversed(list(zip_longest(*(reversed(chain) for chain in chains), fillvalue=ONE)))]
-    applies(len(links) > 1, f"{pool.label} is no chain of smaller pools")
+    skip_unless(len(links) > 1, f"{pool.label} is no chain of smaller pools")
     steps = []
     for number, windows in enumerate(links, 1):
         paddings = {w.padding for w in windows if w.size > 1}

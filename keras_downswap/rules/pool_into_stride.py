@@ -11,8 +11,8 @@ plain `same` or `valid` samples.
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
 from keras_downswap.rulekit.rule import Promise, Rule
 from keras_downswap.rulekit.windows import composed_stride, sampled_leads
 
@@ -25,7 +25,7 @@ def pool_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
 def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     axes = zip(conv.windows, pool.windows, graph.sizes(conv), strict=True)
     wishes = [sampled_leads(c, p, n) for c, p, n in axes]
-    return fused(graph, conv, pool, composed_stride(conv, pool), wishes)
+    return fused_conv(graph, conv, pool, composed_stride(conv, pool), wishes)
 
 
 RULE = Rule(
@@ -36,5 +36,5 @@ RULE = Rule(
     anchors=is_pool,
     apply=pool_into_stride,
     summary="convolution, pool -> strided convolution, same kernel",
-    spans=reach,
+    spans=convs_upstream,
 )

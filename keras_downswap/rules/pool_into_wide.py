@@ -14,9 +14,9 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import Array, mirrored, mirrored_sum, pair_mean
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.fixed_kernels import across
-from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.fixed_kernels import fixed_conv
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
 from keras_downswap.rulekit.rule import Promise, Rule, require
 from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
@@ -34,14 +34,14 @@ def _wide(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tu
         f"{conv.label} was made by another swap and has no weights of its own",
     )
     leads = covering_leads(graph, conv, pool)
-    *front, new = fused(
+    *front, new = fused_conv(
         graph, conv, pool, composed_span(conv, pool), leads, composing(_twice, conv, pool)
     )
     filters, biased = conv.settings["filters"], conv.settings["use_bias"]
     settings = {**new.settings, "filters": 2 * filters, "activation": "relu", "use_bias": True}
     wide = replace(new, settings=settings, bias=mirrored)
     point = [Window(1)] * len(conv.windows)
-    narrow = across(
+    narrow = fixed_conv(
         conv,
         f"{conv.name}_narrow",
         point,
@@ -68,7 +68,7 @@ RULE = Rule(
     anchors=is_pool,
     apply=pool_into_wide,
     summary="convolution, pool -> strided convolution of twice the filters, ReLU, 1x1 convolution, started at the mean",
-    spans=reach,
+    spans=convs_upstream,
     rank=-2,
     form="wide",
 )

@@ -10,22 +10,22 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.layers import conv_layer
-from keras_downswap.rulekit.matching import conv_after
+from keras_downswap.rulekit.matching import conv_downstream
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_pointwise,
     require_position_free,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
 
 
 def pool_of_one_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:
     """Swap a pool of size 1 and a 1x1 convolution for a strided 1x1 convolution with the same weights."""
-    applies(
+    skip_unless(
         all(w.size == 1 for w in pool.windows),
         f"{pool.label} has a window above 1, so it does not subsample",
     )
-    run = conv_after(graph, pool)
+    run = conv_downstream(graph, pool)
     conv = run[-1]
     require_pointwise(conv)
     require_position_free(conv, run[1:-1])

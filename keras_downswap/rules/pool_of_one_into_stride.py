@@ -10,10 +10,10 @@ padding where nothing else will do.
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import reach
-from keras_downswap.rulekit.layers import fused, in_each_branch
+from keras_downswap.ir.walks import convs_upstream
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_position_free
-from keras_downswap.rulekit.rule import Promise, Rule, applies
+from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
 from keras_downswap.rulekit.windows import composed_stride, known_leads
 
 
@@ -23,13 +23,13 @@ def pool_of_one_into_stride(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _strided(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    applies(
+    skip_unless(
         all(w.size == 1 for w in pool.windows),
         f"{pool.label} has a window above 1, so it does not subsample",
     )
     require_position_free(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    return fused(graph, conv, pool, composed_stride(conv, pool), known_leads(graph, conv))
+    return fused_conv(graph, conv, pool, composed_stride(conv, pool), known_leads(graph, conv))
 
 
 RULE = Rule(
@@ -40,5 +40,5 @@ RULE = Rule(
     anchors=is_pool,
     apply=pool_of_one_into_stride,
     summary="convolution, subsampling -> strided convolution, same kernel",
-    spans=reach,
+    spans=convs_upstream,
 )

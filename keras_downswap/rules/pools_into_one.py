@@ -13,13 +13,13 @@ from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.ir.walks import commuting_run, sole_upstream
-from keras_downswap.rulekit.layers import pool_layer, without
+from keras_downswap.rulekit.layers import placeholder_for, pool_layer
 from keras_downswap.rulekit.preconditions import (
     require_never_pads,
     require_one_dtype,
     require_window,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, applies, require
+from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
 
 KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
 
@@ -29,7 +29,7 @@ def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
     require_window(graph, pool)
     run = commuting_run(graph, pool)
     first = sole_upstream(graph, run[0])
-    applies(
+    skip_unless(
         first is not None and first.role is pool.role,
         f"{pool.label} stands behind no pool of its kind",
     )
@@ -53,7 +53,7 @@ def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
     windows = [Window(a.size + (b.size - 1) * a.stride, a.stride * b.stride) for a, b in axes]
     new = pool_layer(KINDS[pool.role], pool.name, windows, first, first)
     chain = tuple(call.index for call in (first, *run))
-    return Replacement(chain, {first.index: (new,), pool.index: without(graph, pool)})
+    return Replacement(chain, {first.index: (new,), pool.index: placeholder_for(graph, pool)})
 
 
 RULE = Rule(

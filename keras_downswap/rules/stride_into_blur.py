@@ -12,7 +12,7 @@ from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.predicates import is_strided_conv
 from keras_downswap.ir.replacement import KEEP, Replacement, Step
-from keras_downswap.rulekit.fixed_kernels import per_channel
+from keras_downswap.rulekit.fixed_kernels import fixed_depthwise
 from keras_downswap.rulekit.layers import conv_layer
 from keras_downswap.rulekit.matching import pointwise_run
 from keras_downswap.rulekit.preconditions import require_conv
@@ -29,7 +29,9 @@ def stride_into_blur(graph: Graph, conv: Call, to: str) -> Replacement:
     new = conv_layer(conv, slow, conv.windows[0].padding)
     blurs = [Window(2 * w.stride - 1, w.stride, 1, "same") for w in conv.windows]
     depth = channels(graph.output_shape(conv), conv.channels_last)
-    blur = per_channel(graph, conv, f"{conv.name}_blur", blurs, binomial, depth=depth, beside=last)
+    blur = fixed_depthwise(
+        graph, conv, f"{conv.name}_blur", blurs, binomial, depth=depth, beside=last
+    )
     steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, blur)}
     if last is conv:
         steps = {conv.index: (new, blur)}

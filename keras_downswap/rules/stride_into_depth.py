@@ -10,13 +10,13 @@ lengths stays.
 from functools import partial
 from math import prod
 
-from keras_downswap.ir.geometry import Fit, Window
+from keras_downswap.ir.geometry import FittedPadding, Window
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import folded
 from keras_downswap.ir.predicates import is_strided_conv
 from keras_downswap.ir.replacement import Make, Replacement
 from keras_downswap.rulekit.fixed_kernels import depth_of
-from keras_downswap.rulekit.layers import conv_layer, in_front
+from keras_downswap.rulekit.layers import conv_layer, padding_layers
 from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
 from keras_downswap.rulekit.rule import Promise, Rule, require
 from keras_downswap.rulekit.windows import known_leads
@@ -40,11 +40,11 @@ def stride_into_depth(graph: Graph, conv: Call, to: str) -> Replacement:
             f"{conv.label} has an unknown length (spatial axis {axis}), and Keras' Reshape needs it",
         )
         blocks.append(w.law(n or 0) + k - 1)
-        fits.append(Fit(lead, blocks[-1] * w.stride - (n or 0) - lead, frozenset()))
+        fits.append(FittedPadding(lead, blocks[-1] * w.stride - (n or 0) - lead, frozenset()))
     depth = depth_of(graph, conv)
     layers = _to_depth(conv, blocks, strides, depth)
     new = conv_layer(conv, [Window(k) for k in taps], "valid", partial(folded, stride=strides))
-    return Replacement((conv.index,), {conv.index: (*in_front(conv, fits), *layers, new)})
+    return Replacement((conv.index,), {conv.index: (*padding_layers(conv, fits), *layers, new)})
 
 
 def _to_depth(

@@ -7,11 +7,11 @@ pads (0, 1) where the stride-1 convolution pads (1, 1). So the strided convoluti
 by explicit padding where need be.
 """
 
-from keras_downswap.ir.geometry import SizeMap, Window, fit
+from keras_downswap.ir.geometry import SizeMap, Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.predicates import is_strided_conv
 from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import may_be_causal, pool_layer, refit
+from keras_downswap.rulekit.layers import conv_with_padding, may_be_causal, pool_layer
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_conv,
@@ -33,13 +33,13 @@ def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
     wide = None if sizes[-1] is None else laws[-1](sizes[-1])
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], wide)
     fits = [
-        fit(window, law, n, lead, causal=may_be_causal(conv))
+        fit_padding(window, law, n, lead, causal=may_be_causal(conv))
         for window, law, n, lead in zip(windows, laws, sizes, known_leads(graph, conv), strict=True)
     ]
     pool = pool_layer(
         "MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv
     )
-    return Replacement((conv.index,), {conv.index: (*refit(conv, windows, fits), pool)})
+    return Replacement((conv.index,), {conv.index: (*conv_with_padding(conv, windows, fits), pool)})
 
 
 RULE = Rule(

@@ -9,7 +9,7 @@ from keras_downswap.calibration.forms import Option
 from keras_downswap.ir.replacement import Replacement, Step
 from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import cost_of, effort
-from keras_downswap.planning.shared_layers import Place
+from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Site
 
 
@@ -20,7 +20,7 @@ class Cluster:
     sites: tuple[Site, ...]
 
     @property
-    def places(self) -> frozenset[Place]:
+    def places(self) -> frozenset[CallRef]:
         """The calls that they span."""
         return frozenset((site.scope, index) for site in self.sites for index in site.calls)
 
@@ -54,7 +54,7 @@ def clusters_of(plan: Plan) -> list[Cluster]:
         if site.promise != "approximate":
             continue
         calls = [plan.graph_of(site).calls[index] for index in site.calls]
-        layers = {layer for call in calls for layer in (call.layer, *call.inside)}
+        layers = {layer for call in calls for layer in (call.layer, *call.inner_layers)}
         sites: tuple[Site, ...] = (site,)
         for others in [other for other in found if not layers.isdisjoint(other[0])]:
             found.remove(others)

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from keras_downswap.calibration.calibrate import HELD_MOST, RUNGS, Climb, Samples, feeds_of, fit
+from keras_downswap.calibration.calibrate import (
+    HELD_MOST,
+    RUNGS,
+    CalibrationOptions,
+    Samples,
+    fit,
+    input_specs_of,
+)
 from keras_downswap.calibration.data.samples import Data
 from keras_downswap.calibration.forms import (
-    Choices,
+    FormSearchReport,
     Group,
     Option,
     Trial,
@@ -40,7 +47,7 @@ ENOUGH = 2
 """Wrong answers that are allowed on held-out samples, at least, for their number to tell much."""
 
 
-def keep_within(
+def search_forms(
     plan: Plan,
     max_drop: float,
     data: Any,
@@ -114,7 +121,7 @@ class _Search:
         self.kinds: tuple[str, ...] = ()
         self.best: tuple[Built, tuple[str, ...]] | None = None
 
-    def run(self) -> tuple[Built, Choices]:
+    def run(self) -> tuple[Built, FormSearchReport]:
         """Measure, then try; return the cheapest that stays within the limit, at the least everything kept."""
         interrupted = False
         try:
@@ -126,7 +133,9 @@ class _Search:
         made, forms = self.best or self._all_kept()
         seconds = time.perf_counter() - self.began
         found = tuple(self.groups), tuple(self.trials), forms
-        choices = Choices(self.max_drop, *found, self.kinds, self._note(), interrupted, seconds)
+        choices = FormSearchReport(
+            self.max_drop, *found, self.kinds, self._note(), interrupted, seconds
+        )
         sites = tuple(self._explained(site, forms) for site in made.report.sites)
         return replace(made, report=replace(made.report, sites=sites)), choices
 
@@ -169,7 +178,7 @@ class _Search:
     def _measure(self) -> None:
         """Measure the forms of each cluster, each alone, in a third of the time at most."""
         few = Samples(
-            Data.of(self.samples.rest.first(ALONE, seed=0), feeds_of(self.plan.reading)),
+            Data.of(self.samples.rest.first(ALONE, seed=0), input_specs_of(self.plan.reading)),
             self.samples.held,
         )
         until = self.began + (self.ends - self.began) / 3
@@ -180,7 +189,7 @@ class _Search:
                 (form, number) for form in FORMS for number, way in enumerate(ways) if form in way
             ]:
                 if time.perf_counter() < until:
-                    climb = Climb(("least_squares",), True, 0, None, self.ends)
+                    climb = CalibrationOptions(("least_squares",), True, 0, None, self.ends)
                     name = f"site {number + 1}, {form}: "
                     drop = self._fit(self._alone(number, form).build(), few, climb, name).after.drop
                     measured[number].append(replace(ways[number][form], drop=drop))
@@ -209,7 +218,7 @@ class _Search:
             return None
         forms = tuple(option.form for option in combo)
         count = self.samples.rest.count or 4096
-        climb = Climb(
+        climb = CalibrationOptions(
             RUNGS, True, 0, max(LEAST, round(STEPS * math.sqrt(count))), (now + self.ends) / 2
         )
         made = self._plan(forms).build()
@@ -221,7 +230,9 @@ class _Search:
             raise KeyboardInterrupt
         return report.after.drop
 
-    def _fit(self, made: Built, samples: Samples, climb: Climb, name: str) -> CalibrationReport:
+    def _fit(
+        self, made: Built, samples: Samples, climb: CalibrationOptions, name: str
+    ) -> CalibrationReport:
         with Bar(self.verbose, name) as bar:
             new = dialect_of(made.model).read(made.model)
             report = fit(new, self.plan.reading, samples, climb, bar)
@@ -236,7 +247,7 @@ class _Search:
         for number, (cluster, form) in enumerate(zip(self.clusters, forms, strict=True)):
             if cluster.touches(site) and site.promise != "exact":
                 told = (
-                    self.groups[number].told
+                    self.groups[number].summary
                     if number < len(self.groups)
                     else "nothing was measured"
                 )

@@ -24,8 +24,8 @@ from keras_downswap import BadRequest, calibrate, swap_downsampling
 from keras_downswap.calibration.calibrate import Samples
 from keras_downswap.calibration.closed_form.layerwise import LayerFit
 from keras_downswap.calibration.distillation.training import led
-from keras_downswap.calibration.pairing.trainable import Movable
-from keras_downswap.calibration.stages.distill import aims_of
+from keras_downswap.calibration.pairing.trainable import TrainableSet
+from keras_downswap.calibration.stages.distill import distillation_terms
 from keras_downswap.dialects import dialect_of
 
 METHODS = ["statistics", "least_squares", "distill", "auto"]
@@ -264,7 +264,7 @@ def test_faint_probabilities_count_in_full_and_constant_ones_are_left(
     head.set_weights([np.eye(8) * sums])
     reading, new = (dialect_of(model).read(model) for model in (old, swap_downsampling(old)))
     x = [tf.constant(images())]
-    first, *inside = aims_of(Movable.of(reading, new, True, x), x)
+    first, *inside = distillation_terms(TrainableSet.of(reading, new, True, x), x)
     assert (first.kind, first.inside, [aim.inside for aim in inside]) == (
         "probabilities",
         False,
@@ -518,8 +518,10 @@ def test_a_fit_that_spoils_is_taken_back(K: Any, monkeypatch: pytest.MonkeyPatch
 def test_a_budget_that_ends_before_the_first_step_is_kept_to(
     K: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aims_of = ladder.aims_of
-    monkeypatch.setattr(ladder, "aims_of", lambda *a: (time.sleep(2), aims_of(*a))[1])
+    distillation_terms = ladder.distillation_terms
+    monkeypatch.setattr(
+        ladder, "distillation_terms", lambda *a: (time.sleep(2), distillation_terms(*a))[1]
+    )
     old = network(K)
     report = calibrate(swap_downsampling(old), old, images(), "distill", budget=2, verbose=False)
     assert [stage.note for stage in report.stages] == ["the time is up"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_downswap.calibration.forms import (
-    Choices,
+    FormSearchReport,
     Group,
     Option,
     Trial,
@@ -102,7 +102,9 @@ def test_where_there_is_no_time_everything_is_kept() -> None:
 def test_a_trial_is_told_with_its_verdict() -> None:
     trials = (Trial(("same", "cover"), 0.021), Trial(("kept", "cover"), 0.004))
     told = str(
-        Choices(0.01, (group(), group()), trials, ("kept", "cover"), ("scores",), "few", True, 1.0)
+        FormSearchReport(
+            0.01, (group(), group()), trials, ("kept", "cover"), ("scores",), "few", True, 1.0
+        )
     )
     assert told.splitlines() == [
         "forms within max_drop=0.01, outputs taken for scores:",
@@ -115,7 +117,7 @@ def test_a_trial_is_told_with_its_verdict() -> None:
 
 def test_what_makes_no_finite_numbers_is_told_and_avoided() -> None:
     broken = group(("same", 25, float("inf")), ("cover", 44, 0.01))
-    assert broken.told.startswith("'same' makes no finite numbers")
+    assert broken.summary.startswith("'same' makes no finite numbers")
     assert [option.form for option in broken.steps()] == ["same", "cover", "kept"]
     fitted: list[int] = []
     combos = combinations([broken])

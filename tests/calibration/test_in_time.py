@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_downswap import calibrate, swap_downsampling
-from keras_downswap.calibration.execution.interpreter import Player
+from keras_downswap.calibration.execution.interpreter import Interpreter
 from keras_downswap.calibration.stages.least_squares import KernelFit
 from keras_downswap.dialects import dialect_of
 
@@ -103,9 +103,9 @@ def test_steps_are_distilled_too(K: Any, make: Callable[[Any], Any]) -> None:
 def test_time_is_folded_into_the_batch_and_back(K: Any) -> None:
     dialect = dialect_of(plain(K))
     value = np.arange(2 * 3 * 4 * 5, dtype="float32").reshape(2, 3, 4, 5)
-    folded = dialect.fold(dialect.tensor(value))
+    folded = dialect.merge_time(dialect.tensor(value))
     assert np.array_equal(dialect.result(folded), value.reshape(6, 4, 5))
-    back = dialect.unfold(folded, dialect.tensor(value))
+    back = dialect.split_time(folded, dialect.tensor(value))
     assert np.array_equal(dialect.result(back), value)
 
 
@@ -138,7 +138,7 @@ def test_masks_reach_what_stands_behind_a_model_in_time(K: Any, make: Callable[[
     x[:4, 2:] = 0
     reading = dialect_of(model).read(model)
     (end,) = [((), tensor) for tensor in reading.graph.outputs]
-    played = Player(reading, {end}).run([reading.dialect.tensor(x)])[end]
+    played = Interpreter(reading, {end}).run([reading.dialect.tensor(x)])[end]
     np.testing.assert_allclose(
         reading.dialect.result(played), model.predict(x, verbose=0), atol=1e-5
     )

@@ -16,7 +16,7 @@ from keras_downswap.ir.geometry import (
     Padding,
     SizeMap,
     Window,
-    fit,
+    fit_padding,
     middle_first,
     resized,
 )
@@ -207,7 +207,7 @@ def test_explicit_padding_gives_the_wanted_law(
     k, s, d = geometry
     for offset, n in product(OFFSETS, (None, 17)):
         law = SizeMap(offset, s)
-        fitted = fit(Window(k, s, d, "same"), law, n, lead)
+        fitted = fit_padding(Window(k, s, d, "same"), law, n, lead)
         assert resized(fitted.before, fitted.after).then(Window(k, s, d).law) == law
         if isinstance(lead, int):
             assert fitted.before == lead
@@ -240,4 +240,4 @@ def test_plain_paddings_are_exactly_the_equivalent_ones(
             if alike:
                 equivalent.add(padding)
         if n is None or law(n) > 0:
-            assert fit(Window(k, s, d), law, n, lead, causal).plain == equivalent, (law, n)
+            assert fit_padding(Window(k, s, d), law, n, lead, causal).plain == equivalent, (law, n)

@@ -62,7 +62,7 @@ DOORS: dict[str, Callable[[Any], Any]] = {
         model, calibration_data=images(FEW), max_drop=0.0, verbose=False
     ),
     "plan": lambda model: plan_swaps(model, method="exact").apply(),
-    "limit": lambda model: within.keep_within(plan_swaps(model), 0.0, images(FEW), verbose=False),
+    "limit": lambda model: within.search_forms(plan_swaps(model), 0.0, images(FEW), verbose=False),
 }
 
 
@@ -186,7 +186,7 @@ def test_a_limit_on_a_batch_that_is_larger_than_what_is_held_out(K: Any) -> None
 def test_time_that_is_up_keeps_everything(K: Any) -> None:
     plan = plan_swaps(network(K))
     with pytest.warns(NothingSwapped):
-        _, report = within.keep_within(plan, 0.99, images(FEW), budget=1e-6, verbose=False)
+        _, report = within.search_forms(plan, 0.99, images(FEW), budget=1e-6, verbose=False)
     assert rules(report) == [None, None]
     assert "nothing was measured" in report.sites[0].reason
 
@@ -200,7 +200,9 @@ def test_ctrl_c_returns_what_holds(
 
     monkeypatch.setattr(ladder, at, interrupted)
     plan = plan_swaps(network(K))
-    _, report = within.keep_within(plan, 0.99, images(192), verbose=False) if trials else kept(plan)
+    _, report = (
+        within.search_forms(plan, 0.99, images(192), verbose=False) if trials else kept(plan)
+    )
     assert report.choices.interrupted
     assert len(report.choices.trials) == trials
     assert rules(report) == ["pool_into_stride" if trials else None] * 2
@@ -208,7 +210,7 @@ def test_ctrl_c_returns_what_holds(
 
 def kept(plan: Any) -> Any:
     with pytest.warns(NothingSwapped):
-        return within.keep_within(plan, 0.99, images(192), verbose=False)
+        return within.search_forms(plan, 0.99, images(192), verbose=False)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.closed_form.im2col import Array, at, channels_behind, chosen
-from keras_downswap.calibration.execution.interpreter import Place, Player
+from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.calibration.pairing.targets import run_order
 from keras_downswap.dialects.reading import Reading
 
@@ -45,7 +45,7 @@ class LayerFit:
     note: str = ""
 
 
-class Fit(ABC):
+class LayerFitter(ABC):
     """One layer being fitted.
 
     Attributes:
@@ -64,11 +64,11 @@ class Fit(ABC):
     """
 
     def __init__(
-        self, place: Place, name: str, goal: Place | None, channels_last: bool = True
+        self, place: TensorRef, name: str, goal: TensorRef | None, channels_last: bool = True
     ) -> None:
         """Note where the layer is, and what it is fitted to."""
         self.place, self.name, self.goal, self.channels_last = place, name, goal, channels_last
-        self.beside: tuple[Place, ...] = ()
+        self.beside: tuple[TensorRef, ...] = ()
         self.folds, self.rows_wanted, self.samples = False, 0, 0
         self.goals: list[Array] = []
         self.positions: list[Array] = []
@@ -97,13 +97,13 @@ class Fit(ABC):
 
     @abstractmethod
     def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
-        """Fit the layer, given for each batch its input and the tensors of `beside`, and say what became of it."""
+        """Fit the layer, given for each batch its input and the tensors of `beside`."""
 
 
 def fit_layers(
     old: Reading,
     new: Reading,
-    fits: Sequence[Fit],
+    fits: Sequence[LayerFitter],
     batches: Sequence[Sequence[Any]],
     seed: int,
     progress: Callable[[str], None],
@@ -124,10 +124,10 @@ def fit_layers(
     order = {place: number for number, place in enumerate(run_order(new.graph))}
     fits = sorted(fits, key=lambda fit: order[fit.place])
     _gather_goals(old, [fit for fit in fits if fit.goal is not None], batches, seed)
-    player = Player(
+    player = Interpreter(
         new, {place for fit in fits for place in fit.beside}, {fit.place for fit in fits}
     )
-    kept: list[dict[Place, Any]] = [{} for _ in batches]
+    kept: list[dict[TensorRef, Any]] = [{} for _ in batches]
     runs = [player.start(batch, values) for batch, values in zip(batches, kept, strict=True)]
     done: list[LayerFit] = []
     waiting = [*fits]
@@ -152,10 +152,10 @@ def fit_layers(
 
 
 def _gather_goals(
-    old: Reading, fits: Sequence[Fit], batches: Sequence[Sequence[Any]], seed: int
+    old: Reading, fits: Sequence[LayerFitter], batches: Sequence[Sequence[Any]], seed: int
 ) -> None:
     """Give each fit the old model's values at some positions of each batch, and these positions."""
-    player = Player(old, keep={fit.goal for fit in fits if fit.goal is not None})
+    player = Interpreter(old, keep={fit.goal for fit in fits if fit.goal is not None})
     samples = sum(len(batch[0]) for batch in batches)
     for number, batch in enumerate(batches if fits else ()):
         values = player.run(batch)

@@ -22,7 +22,7 @@ from keras_downswap.calibration.closed_form.blas import sums
 from keras_downswap.calibration.closed_form.normal_equations import (
     SEVERAL,
     Normal,
-    Side,
+    RightHandSide,
     Solver,
     times,
 )
@@ -154,7 +154,7 @@ class Problem:
         return self._with_all_rows(start, best, normal) if with_all and best is not start else best
 
     def _chosen(
-        self, start: _Point, normal: Normal, side: Side, ridges: Sequence[float]
+        self, start: _Point, normal: Normal, side: RightHandSide, ridges: Sequence[float]
     ) -> tuple[float, Solver]:
         """Return the ridge, from the smallest on until one errs more than the one before, and what solves with it."""
         best: tuple[float, float, Solver] | None = None

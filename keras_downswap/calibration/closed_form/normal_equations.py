@@ -28,7 +28,7 @@ def times(rows: Array, weights: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Side:
+class RightHandSide:
     """The right-hand side of the normal equations for some residuals.
 
     Attributes:
@@ -40,7 +40,7 @@ class Side:
     mean: Array
 
 
-Solver = Callable[[Side], tuple[Array, Array]]
+Solver = Callable[[RightHandSide], tuple[Array, Array]]
 """Gives, for a right-hand side, the move of W and that of b."""
 
 
@@ -87,7 +87,7 @@ class Normal:
         mean: Array = self.total / self.count
         return mean
 
-    def side(self, residual: Array) -> Side:
+    def side(self, residual: Array) -> RightHandSide:
         """Return the right-hand side for residuals of shape (rows, filters)."""
         wide = (
             residual.astype(np.float32, copy=False)
@@ -102,7 +102,7 @@ class Normal:
                 [inner(one, r) for one, r in zip(x, wide[:, start:end], strict=True)]
             )
             start = end
-        return Side(products, residual.mean(0, dtype=np.float64))
+        return RightHandSide(products, residual.mean(0, dtype=np.float64))
 
     def solver(self, ridge: float) -> Solver:
         """Return what solves the equations with a ridge, in units of the mean of the diagonal."""
@@ -121,7 +121,7 @@ class Normal:
             cho_factor(m.T, lower=True, overwrite_a=True, check_finite=False) for m in matrix
         ]
 
-        def solve(side: Side) -> tuple[Array, Array]:
+        def solve(side: RightHandSide) -> tuple[Array, Array]:
             sides = side.products.astype(np.float32)
             moved = [
                 cho_solve(f, one, check_finite=False) for f, one in zip(factors, sides, strict=True)
@@ -134,7 +134,7 @@ class Normal:
         damping: Array = ridge * np.maximum(squares, 0) / self.unknowns + 1e-9 * self.count
         return damping
 
-    def _move(self, side: Side, moved: Array) -> tuple[Array, Array]:
+    def _move(self, side: RightHandSide, moved: Array) -> tuple[Array, Array]:
         if not self.intercept:
             return moved.astype(np.float32), np.zeros(len(side.mean), np.float32)
         shift: Array = side.mean - np.einsum("gd,gdf->gf", self.mean, moved).ravel()

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_downswap.calibration.closed_form.im2col import Array, cells, channels_behind, patches
-from keras_downswap.calibration.closed_form.layerwise import KEPT, Fit, LayerFit
+from keras_downswap.calibration.closed_form.layerwise import KEPT, LayerFit, LayerFitter
 from keras_downswap.calibration.closed_form.nonlinear_ridge import PERFECT
 from keras_downswap.calibration.execution.live_scale import Scale
 from keras_downswap.calibration.pairing.pools import PoolTarget
@@ -126,7 +126,7 @@ class ScaleSolution:
     error: float
 
 
-class PoolFit(Fit):
+class PoolFit(LayerFitter):
     """The scale and the offset in front of one pool."""
 
     def __init__(self, new: Reading, target: PoolTarget) -> None:

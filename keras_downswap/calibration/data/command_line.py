@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.data.images import read_image
-from keras_downswap.calibration.data.input_specs import Array, Feed
+from keras_downswap.calibration.data.input_specs import Array, InputSpec
 from keras_downswap.errors import BadRequest
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
@@ -22,7 +22,7 @@ AT_ONCE = 32
 """How many images a batch from a folder holds, at most."""
 
 
-def load(place: str, feeds: Sequence[Feed]) -> Any:
+def load(place: str, feeds: Sequence[InputSpec]) -> Any:
     """Return the data that a command line names, in a form that `Data.of` takes.
 
     - `FILE.npy`: the array, read from disk where it is used; `FILE.npz`: a dict of its arrays.
@@ -72,7 +72,7 @@ def _arrays(path: Path) -> Any:
         ) from error
 
 
-def _images(folder: Path, feeds: Sequence[Feed]) -> Callable[[], Iterator[Array]]:
+def _images(folder: Path, feeds: Sequence[InputSpec]) -> Callable[[], Iterator[Array]]:
     height, width, channels, last = _image_size(feeds)
     found = sorted(
         path for path in folder.rglob("*") if path.suffix.lower() in IMAGES and path.is_file()
@@ -98,7 +98,7 @@ def _images(folder: Path, feeds: Sequence[Feed]) -> Callable[[], Iterator[Array]
     return batches
 
 
-def _image_size(feeds: Sequence[Feed]) -> tuple[int, int, int, bool]:
+def _image_size(feeds: Sequence[InputSpec]) -> tuple[int, int, int, bool]:
     """Return height, width, channels, and whether the channels come last."""
     shapes = [feed.shape for feed in feeds]
     if len(shapes) == 1 and len(shapes[0]) == 4:

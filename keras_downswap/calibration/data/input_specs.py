@@ -15,7 +15,7 @@ Batch = list[Array]
 
 
 @dataclass(frozen=True)
-class Feed:
+class InputSpec:
     """One input of a model.
 
     Attributes:
@@ -32,7 +32,7 @@ class Feed:
     place: tuple[Any, ...] = ()
 
 
-def matched(element: Any, feeds: Sequence[Feed], where: str) -> Batch:
+def matched(element: Any, feeds: Sequence[InputSpec], where: str) -> Batch:
     """Return the arrays of a batch in the order of the feeds, their shapes checked; `where` names the batch.
 
     Raises:
@@ -52,7 +52,7 @@ def matched(element: Any, feeds: Sequence[Feed], where: str) -> Batch:
     return batch
 
 
-def placed(element: Any, feeds: Sequence[Feed]) -> list[Any] | None:
+def placed(element: Any, feeds: Sequence[InputSpec]) -> list[Any] | None:
     """Return the values of the inputs where the model's own structure has them; None where that is another one."""
     found = []
     for feed in feeds:
@@ -81,7 +81,9 @@ def _leaves(element: Any) -> int:
     return sum(map(_leaves, parts)) if _is_container(element) else 1
 
 
-def ready(batch: Batch, feeds: Sequence[Feed], rows: Sequence[int] | Array, where: str) -> Batch:
+def ready(
+    batch: Batch, feeds: Sequence[InputSpec], rows: Sequence[int] | Array, where: str
+) -> Batch:
     """Cast matched arrays to the dtypes of the feeds; `rows` tells which samples of the source they are.
 
     Raises:
@@ -106,7 +108,7 @@ def unlabelled(element: Any, where: str) -> Any:
     return element[0]
 
 
-def _inputs(element: Any, feeds: Sequence[Feed], where: str) -> list[Any]:
+def _inputs(element: Any, feeds: Sequence[InputSpec], where: str) -> list[Any]:
     found = unlabelled(element, where)
     names = [feed.name for feed in feeds]
     structured = placed(found, feeds)
@@ -135,7 +137,7 @@ def _inputs(element: Any, feeds: Sequence[Feed], where: str) -> list[Any]:
     return values
 
 
-def _array(value: Any, feed: Feed, where: str) -> Array:
+def _array(value: Any, feed: InputSpec, where: str) -> Array:
     name = f"{where}: input '{feed.name}'"
     try:
         array = np.asarray(value)
@@ -176,7 +178,7 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     )
 
 
-def _advice(shape: tuple[int, ...], feed: Feed) -> str:
+def _advice(shape: tuple[int, ...], feed: InputSpec) -> str:
     if _fits((1, *shape), feed.shape):
         return "the batch axis is missing; batch the samples first (of a tf.data.Dataset, with `.batch(32)`)"
     if len(shape) == len(feed.shape):
@@ -184,7 +186,7 @@ def _advice(shape: tuple[int, ...], feed: Feed) -> str:
     return "reshape the data, with the samples along the first axis"
 
 
-def _cast(array: Array, feed: Feed, rows: Sequence[int] | Array, where: str) -> Array:
+def _cast(array: Array, feed: InputSpec, rows: Sequence[int] | Array, where: str) -> Array:
     if feed.dtype == "string":
         return array
     _check_finite(array, feed, rows, where)
@@ -194,7 +196,7 @@ def _cast(array: Array, feed: Feed, rows: Sequence[int] | Array, where: str) -> 
     return cast
 
 
-def _check_finite(array: Array, feed: Feed, rows: Sequence[int] | Array, where: str) -> None:
+def _check_finite(array: Array, feed: InputSpec, rows: Sequence[int] | Array, where: str) -> None:
     if not _is_float(array.dtype):
         return
     finite = np.isfinite(array)

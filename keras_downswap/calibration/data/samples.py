@@ -13,7 +13,7 @@ import numpy as np
 from keras_downswap.calibration.data.input_specs import (
     Array,
     Batch,
-    Feed,
+    InputSpec,
     matched,
     ready,
     unlabelled,
@@ -21,7 +21,7 @@ from keras_downswap.calibration.data.input_specs import (
 from keras_downswap.calibration.data.source_kinds import is_one_shot, is_whole, opener
 from keras_downswap.errors import BadData, BadRequest
 
-__all__ = ["ONE_SHOT", "Batch", "Data", "Feed"]
+__all__ = ["ONE_SHOT", "Batch", "Data", "InputSpec"]
 
 ONE_SHOT = 4096
 """How many samples are kept of an iterator, which can be read only once."""
@@ -40,7 +40,7 @@ class Data(ABC):
     count: int | None = None
 
     @classmethod
-    def of(cls, source: Any, feeds: Sequence[Feed]) -> Data:
+    def of(cls, source: Any, feeds: Sequence[InputSpec]) -> Data:
         """Wrap an array, a list or mapping of arrays, or anything that yields batches of these.
 
         What is indexed or iterated over is read anew for each pass, and a callable without
@@ -98,7 +98,9 @@ class Data(ABC):
 class _Arrays(Data):
     """Some rows of arrays that are given whole."""
 
-    def __init__(self, feeds: Sequence[Feed], arrays: Batch, rows: Array | None = None) -> None:
+    def __init__(
+        self, feeds: Sequence[InputSpec], arrays: Batch, rows: Array | None = None
+    ) -> None:
         self._feeds, self._arrays = feeds, arrays
         self._rows = np.arange(len(arrays[0])) if rows is None else rows
         self.count = len(self._rows)
@@ -134,7 +136,11 @@ class _Stream(Data):
     """Batches that are read anew for each pass, after the first samples are skipped."""
 
     def __init__(
-        self, feeds: Sequence[Feed], source: _Source, skipped: int = 0, count: int | None = None
+        self,
+        feeds: Sequence[InputSpec],
+        source: _Source,
+        skipped: int = 0,
+        count: int | None = None,
     ) -> None:
         self._feeds, self._source, self._skipped, self.count = feeds, source, skipped, count
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from keras_downswap.calibration.data.input_specs import Feed, placed
+from keras_downswap.calibration.data.input_specs import InputSpec, placed
 from keras_downswap.errors import BadData
 
 
-def is_whole(source: Any, feeds: Sequence[Feed]) -> bool:
+def is_whole(source: Any, feeds: Sequence[InputSpec]) -> bool:
     """Tell whether a source is all the data of a model's inputs, rather than batches of it."""
     if isinstance(source, list):
         if len(feeds) == 1:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.execution.interpreter import Place, Player
+from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.errors import BadRequest
 
 SCALE = 1024.0
@@ -27,7 +27,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 @dataclass(frozen=True)
-class Aim:
+class DistillationTerm:
     """Two tensors that are to agree.
 
     Attributes:
@@ -40,8 +40,8 @@ class Aim:
             probabilities how much they differ from their mean, where that is less than 1 nat.
     """
 
-    new: Place
-    old: Place
+    new: TensorRef
+    old: TensorRef
     kind: str
     inside: bool
     scale: float
@@ -52,9 +52,9 @@ class Trainer:
 
     def __init__(
         self,
-        old: Player,
-        new: Player,
-        aims: Sequence[Aim],
+        old: Interpreter,
+        new: Interpreter,
+        aims: Sequence[DistillationTerm],
         variables: Mapping[str, Sequence[Any]],
         mixed: Sequence[bool],
         seed: int,
@@ -151,7 +151,7 @@ class Trainer:
 
         return [blend(x) if mixed else x for x, mixed in zip(inputs, self.mixed, strict=True)]
 
-    def _loss(self, aim: Aim, made: Any, goal: Any) -> Any:
+    def _loss(self, aim: DistillationTerm, made: Any, goal: Any) -> Any:
         tf = self.tf
         made, goal = tf.cast(made, tf.float32), tf.stop_gradient(tf.cast(goal, tf.float32))
         if aim.kind == "probabilities":

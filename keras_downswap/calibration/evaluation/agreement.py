@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.evaluation.expected_drop import Answers
-from keras_downswap.calibration.execution.interpreter import Place, Player
+from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BadRequest
 
@@ -43,7 +43,7 @@ class Agreement:
         return f"{share}{drop}distance {self.distance:.4f}"
 
 
-class Judge:
+class HoldoutEvaluator:
     """Holds some samples and what the old model makes of them."""
 
     def __init__(self, old: Reading, batches: Sequence[Sequence[Any]]) -> None:
@@ -79,8 +79,8 @@ class Judge:
         return Agreement(known, float(np.mean(same)) if same else None, max(drops), tuple(kinds))
 
     def _run(self, model: Reading) -> list[Array]:
-        places: list[Place] = [((), tensor) for tensor in model.graph.outputs]
-        player = Player(model, keep=set(places))
+        places: list[TensorRef] = [((), tensor) for tensor in model.graph.outputs]
+        player = Interpreter(model, keep=set(places))
         runs = [player.run(batch) for batch in self.batches]
         return [
             np.concatenate([model.dialect.result(run[place]) for run in runs]) for place in places

@@ -10,14 +10,14 @@ from typing import Any
 from keras_downswap.dialects.reading import Reading, Scope
 from keras_downswap.ir.graph import Call, Graph
 
-Trail = tuple[int, ...]
+ScopePath = tuple[int, ...]
 """The calls of nested models that lead into a scope, the outermost first."""
-Place = tuple[Trail, int]
+TensorRef = tuple[ScopePath, int]
 """A tensor, or a call, of the scope at the end of a trail."""
 
 
 @dataclass
-class Player:
+class Interpreter:
     """A model that is run call by call.
 
     Attributes:
@@ -29,23 +29,23 @@ class Player:
     """
 
     reading: Reading
-    keep: Collection[Place] = ()
-    stops: Collection[Place] = ()
+    keep: Collection[TensorRef] = ()
+    stops: Collection[TensorRef] = ()
     training: Callable[[Any], bool] = field(default=lambda layer: False)
 
-    def run(self, inputs: Sequence[Any]) -> dict[Place, Any]:
+    def run(self, inputs: Sequence[Any]) -> dict[TensorRef, Any]:
         """Return the values of the kept tensors for some inputs, without waiting anywhere."""
         run = self.start(inputs)
         while True:
             try:
                 next(run)
             except StopIteration as end:
-                kept: dict[Place, Any] = end.value
+                kept: dict[TensorRef, Any] = end.value
                 return kept
 
     def start(
-        self, inputs: Sequence[Any], kept: dict[Place, Any] | None = None
-    ) -> Generator[tuple[Place, Any], None, dict[Place, Any]]:
+        self, inputs: Sequence[Any], kept: dict[TensorRef, Any] | None = None
+    ) -> Generator[tuple[TensorRef, Any], None, dict[TensorRef, Any]]:
         """Run a model branch by branch, and wait before each call of `stops`.
 
         Args:
@@ -64,8 +64,8 @@ class Player:
         return kept
 
     def _scope(
-        self, scope: Scope, inputs: list[Any], trail: Trail, kept: dict[Place, Any]
-    ) -> Generator[tuple[Place, Any], None, list[Any]]:
+        self, scope: Scope, inputs: list[Any], trail: ScopePath, kept: dict[TensorRef, Any]
+    ) -> Generator[tuple[TensorRef, Any], None, list[Any]]:
         graph = scope.graph
         left = Counter(t for call in graph.calls for t in call.inputs) + Counter(graph.outputs)
         values: dict[int, Any] = dict(zip(graph.inputs, inputs, strict=True))
@@ -75,9 +75,9 @@ class Player:
                 continue
             if (trail, call.index) in self.stops:
                 yield (trail, call.index), values[call.inputs[0]]
-            if call.inner is not None and call.opens:
+            if call.nested_graph is not None and call.is_inlinable:
                 made = yield from self._inner(
-                    call, call.inner, [values[t] for t in call.inputs], trail, kept
+                    call, call.nested_graph, [values[t] for t in call.inputs], trail, kept
                 )
             else:
                 trains = call.frozen_training is None and self.training(
@@ -97,20 +97,23 @@ class Player:
         return [values[t] for t in graph.outputs]
 
     def _inner(
-        self, call: Call, inner: Graph, inputs: list[Any], trail: Trail, kept: dict[Place, Any]
-    ) -> Generator[tuple[Place, Any], None, list[Any]]:
+        self,
+        call: Call,
+        inner: Graph,
+        inputs: list[Any],
+        trail: ScopePath,
+        kept: dict[TensorRef, Any],
+    ) -> Generator[tuple[TensorRef, Any], None, list[Any]]:
         """Run a nested model; one that is called at each step of time sees each step as a sample."""
-        tensor, fold, unfold = (
-            self.reading.dialect.tensor,
-            self.reading.dialect.fold,
-            self.reading.dialect.unfold,
-        )
+        dialect = self.reading.dialect
         scope, deeper = self.reading.scopes[inner.scope], (*trail, call.index)
         inputs = [
-            tensor(value, inner.tensors[t].dtype)
+            dialect.tensor(value, inner.tensors[t].dtype)
             for value, t in zip(inputs, inner.inputs, strict=True)
         ]
         if call.wrapped is None:
             return (yield from self._scope(scope, inputs, deeper, kept))
-        made = yield from self._scope(scope, [fold(value) for value in inputs], deeper, kept)
-        return [unfold(value, inputs[0]) for value in made]
+        made = yield from self._scope(
+            scope, [dialect.merge_time(value) for value in inputs], deeper, kept
+        )
+        return [dialect.split_time(value, inputs[0]) for value in made]

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from keras_downswap.calibration.execution.interpreter import Place, Trail
+from keras_downswap.calibration.execution.interpreter import ScopePath, TensorRef
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role, Shape, spatial
 from keras_downswap.ir.predicates import is_elementwise
-from keras_downswap.ir.walks import paths_behind
+from keras_downswap.ir.walks import paths_upstream
 
 
 @dataclass
@@ -30,10 +30,10 @@ class Pairs:
         added: Convolutions that the old model has none of the name of, likewise.
     """
 
-    tensors: dict[Place, Place] = field(default_factory=dict)
-    ends: list[Place] = field(default_factory=list)
-    sites: dict[Place, str] = field(default_factory=dict)
-    added: dict[Place, str] = field(default_factory=dict)
+    tensors: dict[TensorRef, TensorRef] = field(default_factory=dict)
+    ends: list[TensorRef] = field(default_factory=list)
+    sites: dict[TensorRef, str] = field(default_factory=dict)
+    added: dict[TensorRef, str] = field(default_factory=dict)
 
 
 def paired(old: Graph, new: Graph) -> Pairs:
@@ -47,7 +47,7 @@ class _Scope:
     """Two scopes being paired."""
 
     def __init__(
-        self, old: Graph, new: Graph, from_: Trail, to: Trail, prefix: str, pairs: Pairs
+        self, old: Graph, new: Graph, from_: ScopePath, to: ScopePath, prefix: str, pairs: Pairs
     ) -> None:
         self.old, self.new, self.from_, self.to, self.prefix, self.pairs = (
             old,
@@ -81,10 +81,14 @@ class _Scope:
         self._ends(self.new.outputs, self.old.outputs)
         for index, theirs in self.partner.items():
             call = self.new.calls[index]
-            if call.inner is not None and theirs.inner is not None:
+            if call.nested_graph is not None and theirs.nested_graph is not None:
                 trails = (*self.from_, theirs.index), (*self.to, index)
                 _Scope(
-                    theirs.inner, call.inner, *trails, f"{self.prefix}{call.path}/", self.pairs
+                    theirs.nested_graph,
+                    call.nested_graph,
+                    *trails,
+                    f"{self.prefix}{call.path}/",
+                    self.pairs,
                 ).pair()
 
     def _note(self, mine: int, other: int) -> None:
@@ -113,7 +117,7 @@ class _Scope:
         for pool in graph.calls:
             if pool.index in partners or pool.role not in POOLS:
                 continue
-            paths = paths_behind(graph, pool, padded=True)
+            paths = paths_upstream(graph, pool, padded=True)
             convs = [path[0] for path in paths]
             if not all(conv.role is Role.CONV and conv.index in partners for conv in convs):
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_downswap.calibration.execution.interpreter import Place
+from keras_downswap.calibration.execution.interpreter import TensorRef
 from keras_downswap.calibration.pairing.pairs import Pairs
 from keras_downswap.calibration.pairing.targets import affected, mixes_channels, obstacle
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role
@@ -28,13 +28,13 @@ class PoolTarget:
         scope: The number of the graph that holds the calls.
     """
 
-    place: Place
+    place: TensorRef
     name: str
     call: Call
     chain: tuple[Call, ...]
     pool: Call
-    end: Place
-    goal: Place
+    end: TensorRef
+    goal: TensorRef
     scope: int
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from keras_downswap.calibration.execution.interpreter import Place, Trail
+from keras_downswap.calibration.execution.interpreter import ScopePath, TensorRef
 from keras_downswap.calibration.execution.live_kernel import Join, Kernel
 from keras_downswap.calibration.pairing.pairs import Pairs
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_elementwise, passes
+from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_elementwise, is_position_wise
 
 DENSE = "Dense"
 
@@ -34,14 +34,14 @@ class Target:
         scope: The number of the graph that holds the call.
     """
 
-    place: Place
+    place: TensorRef
     name: str
     call: Call
     chain: tuple[Call, ...]
     joins: Mapping[int, Join]
-    beside: tuple[Place, ...]
-    end: Place
-    goal: Place
+    beside: tuple[TensorRef, ...]
+    end: TensorRef
+    goal: TensorRef
     rank: int
     site: bool
     scope: int
@@ -51,25 +51,25 @@ class Target:
         return Kernel(new, self.call, self.chain, self.rank, self.site, self.joins, self.scope)
 
 
-def affected(graph: Graph, pairs: Pairs) -> list[tuple[Place, str, Call, Graph]]:
+def affected(graph: Graph, pairs: Pairs) -> list[tuple[TensorRef, str, Call, Graph]]:
     """Return every call that sees what some site makes, sites included, in the order in which they run.
 
     Returns:
         For each its place, its layer's name as `outer/inner`, the call, and the graph that holds
         it.
     """
-    found: list[tuple[Place, str, Call, Graph]] = []
+    found: list[tuple[TensorRef, str, Call, Graph]] = []
     _follow(graph, (), "", pairs, set(), found)
     return found
 
 
 def _follow(
     graph: Graph,
-    trail: Trail,
+    trail: ScopePath,
     prefix: str,
     pairs: Pairs,
-    moved: set[Place],
-    found: list[tuple[Place, str, Call, Graph]],
+    moved: set[TensorRef],
+    found: list[tuple[TensorRef, str, Call, Graph]],
 ) -> None:
     """Follow through a scope what sites move; `moved` are the tensors that they have moved so far."""
     for call in graph.calls:
@@ -79,15 +79,15 @@ def _follow(
             or place in pairs.added
             or any((trail, t) in moved for t in call.inputs)
         )
-        if call.inner is not None:
+        if call.nested_graph is not None:
             deeper = (*trail, call.index)
             moved.update(
                 (deeper, i)
-                for i, t in zip(call.inner.inputs, call.inputs, strict=False)
+                for i, t in zip(call.nested_graph.inputs, call.inputs, strict=False)
                 if (trail, t) in moved
             )
             before = len(found)
-            _follow(call.inner, deeper, f"{prefix}{call.path}/", pairs, moved, found)
+            _follow(call.nested_graph, deeper, f"{prefix}{call.path}/", pairs, moved, found)
             moves = moves or len(found) > before
         elif moves:
             found.append((place, prefix + call.path, call, graph))
@@ -174,7 +174,7 @@ class _Way:
         return _Way(call.outputs[0], (*self.chain, call), joins, (*self.beside, *beside))
 
 
-def _end(graph: Graph, trail: Trail, call: Call, pairs: Pairs) -> _Way | None:
+def _end(graph: Graph, trail: ScopePath, call: Call, pairs: Pairs) -> _Way | None:
     """Return the way to the last paired tensor behind a call that elementwise calls and joins lead to.
 
     A map that mixes channels has no slope of its own for each of them: where something in front of
@@ -206,7 +206,7 @@ def _joined(graph: Graph, call: Call, way: _Way, join: Call) -> _Way | None:
     """Return the way on through a join; None where it cannot be told what other branches bring."""
     axis = len(graph.tensors[way.tensor].shape) - 1 if call.channels_last else 1
     widths = [graph.tensors[t].shape[axis] for t in (*join.inputs, *join.outputs)]
-    if not passes(graph, join, call.channels_last) or None in widths:
+    if not is_position_wise(graph, join, call.channels_last) or None in widths:
         return None
     position = join.inputs.index(way.tensor)
     if join.class_name == "Concatenate":
@@ -235,9 +235,9 @@ def mixes_channels(call: Call) -> bool:
     return along or call.settings.get("activation") in ALONG_LAST_AXIS
 
 
-def run_order(graph: Graph, trail: Trail = ()) -> Iterator[Place]:
+def run_order(graph: Graph, trail: ScopePath = ()) -> Iterator[TensorRef]:
     """Yield the place of every call in the order in which a player begins them."""
     for call in graph.branch_by_branch:
         yield trail, call.index
-        if call.inner is not None and call.opens:
-            yield from run_order(call.inner, (*trail, call.index))
+        if call.nested_graph is not None and call.is_inlinable:
+            yield from run_order(call.nested_graph, (*trail, call.index))

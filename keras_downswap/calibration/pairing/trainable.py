@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from keras_downswap.calibration.execution.interpreter import Place, Player
+from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.calibration.execution.live_scale import takes_scale
 from keras_downswap.calibration.pairing.pairs import Pairs, paired
 from keras_downswap.calibration.pairing.pools import PoolTarget, pools_of
@@ -17,7 +17,7 @@ from keras_downswap.ir.graph import Call
 
 
 @dataclass(frozen=True)
-class Movable:
+class TrainableSet:
     """A swapped model beside the original.
 
     Attributes:
@@ -33,11 +33,11 @@ class Movable:
     everything: bool
 
     @classmethod
-    def of(cls, old: Reading, new: Reading, everything: bool, batch: Sequence[Any]) -> Movable:
+    def of(cls, old: Reading, new: Reading, everything: bool, batch: Sequence[Any]) -> TrainableSet:
         """Compare two models; tensors that come out in different shapes for a batch stand for nothing."""
         pairs = paired(old.graph, new.graph)
         mine, theirs = (
-            Player(model, places).run(batch)
+            Interpreter(model, places).run(batch)
             for model, places in ((new, pairs.tensors.keys()), (old, set(pairs.tensors.values())))
         )
         for one, other in list(pairs.tensors.items()):
@@ -90,9 +90,9 @@ class Movable:
             f"{name} is frozen, and is fitted nevertheless: it is part of a site" for name in frozen
         ]
 
-    def norms(self) -> list[tuple[Place, str, Call]]:
+    def norms(self) -> list[tuple[TensorRef, str, Call]]:
         """Return the calls of BatchNormalization layers whose statistics a site changes."""
-        found: dict[int, tuple[Place, str, Call]] = {}
+        found: dict[int, tuple[TensorRef, str, Call]] = {}
         reached = set(run_order(self.new.graph))
         for place, name, call, _ in affected(self.new.graph, self.pairs):
             layer, seen = self._layer(call), place in reached and call.frozen_training is None
@@ -140,7 +140,7 @@ class Movable:
     def _is_free(self, layer: Any) -> bool:
         return self.everything and bool(layer.trainable)
 
-    def _is_own(self, place: Place, call: Call) -> bool:
+    def _is_own(self, place: TensorRef, call: Call) -> bool:
         """Tell whether a call is a site's own, or was added to be trained."""
         return place in self.pairs.sites or (
             place in self.pairs.added and bool(self._layer(call).trainable)

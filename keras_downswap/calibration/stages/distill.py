@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.data.samples import Data
-from keras_downswap.calibration.distillation.training import Aim, Trainer
-from keras_downswap.calibration.evaluation.agreement import Agreement, Judge
+from keras_downswap.calibration.distillation.training import DistillationTerm, Trainer
+from keras_downswap.calibration.evaluation.agreement import Agreement, HoldoutEvaluator
 from keras_downswap.calibration.evaluation.expected_drop import is_distribution
-from keras_downswap.calibration.execution.interpreter import Place, Player
+from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.calibration.execution.snapshot import Snapshot
-from keras_downswap.calibration.pairing.trainable import Movable
+from keras_downswap.calibration.pairing.trainable import TrainableSet
 
 RATE, MATRIX_RATE = 2e-3, 1e-2
 WARM_UP = 0.05
@@ -56,10 +56,10 @@ class Distilled:
 
 
 def distill(
-    movable: Movable,
-    aims: Sequence[Aim],
+    movable: TrainableSet,
+    aims: Sequence[DistillationTerm],
     data: Data,
-    judge: Judge,
+    judge: HoldoutEvaluator,
     start: Agreement,
     run: Run,
     progress: Callable[[float, str], None],
@@ -80,8 +80,8 @@ def distill(
     """
     old, new = movable.old, movable.new
     players = (
-        Player(old, {aim.old for aim in aims}),
-        Player(new, {aim.new for aim in aims}, (), movable.runs_in_training),
+        Interpreter(old, {aim.old for aim in aims}),
+        Interpreter(new, {aim.new for aim in aims}, (), movable.runs_in_training),
     )
     numbers = [new.graph.tensors[t].dtype.startswith(("float", "bfloat")) for t in new.graph.inputs]
     trainer = Trainer(*players, aims, movable.variables(), numbers, run.seed)
@@ -135,7 +135,7 @@ def _joined(parts: list[list[Any]]) -> list[Any]:
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 
-def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
+def distillation_terms(movable: TrainableSet, batch: Sequence[Any]) -> list[DistillationTerm]:
     """Return what is to agree: every output, and every tensor where a site ends.
 
     Args:
@@ -143,7 +143,7 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
         batch: Samples by which scales are measured.
     """
     old, new = movable.old, movable.new
-    outputs: list[tuple[Place, Place]] = [
+    outputs: list[tuple[TensorRef, TensorRef]] = [
         (((), mine), ((), theirs))
         for mine, theirs in zip(new.graph.outputs, old.graph.outputs, strict=True)
     ]
@@ -154,8 +154,8 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
         if end in movable.pairs.tensors
     ]
     wanted = dict.fromkeys([*outputs, *inner])
-    olds = Player(old, {theirs for _, theirs in wanted}).run(batch)
-    news = Player(new, {mine for mine, _ in wanted}).run(batch)
+    olds = Interpreter(old, {theirs for _, theirs in wanted}).run(batch)
+    news = Interpreter(new, {mine for mine, _ in wanted}).run(batch)
     aims = []
     for mine, theirs in wanted:
         value = old.dialect.result(olds[theirs])
@@ -167,7 +167,9 @@ def aims_of(movable: Movable, batch: Sequence[Any]) -> list[Aim]:
         else:
             kind, scale = "values", float((exact - exact.mean(0)).std() ** 2)
         aims.append(
-            Aim(mine, theirs, kind, (mine, theirs) not in outputs, scale if scale > 1e-12 else 1.0)
+            DistillationTerm(
+                mine, theirs, kind, (mine, theirs) not in outputs, scale if scale > 1e-12 else 1.0
+            )
         )
     return aims
 

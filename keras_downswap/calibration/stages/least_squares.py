@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from keras_downswap.calibration.closed_form.im2col import Array, at, channels_behind, patches
-from keras_downswap.calibration.closed_form.layerwise import HELD, KEPT, Fit, LayerFit
+from keras_downswap.calibration.closed_form.layerwise import HELD, KEPT, LayerFit, LayerFitter
 from keras_downswap.calibration.closed_form.nonlinear_ridge import Problem
 from keras_downswap.calibration.closed_form.normal_equations import times
 from keras_downswap.calibration.pairing.targets import Target
@@ -18,7 +18,7 @@ MEMORY = 512 * 2**20
 """Bytes that the rows of one fit may take."""
 
 
-class KernelFit(Fit):
+class KernelFit(LayerFitter):
     """The kernel of a convolution or of a dense layer."""
 
     def __init__(self, new: Reading, target: Target, scale_only: bool = False) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.closed_form.im2col import Array
-from keras_downswap.calibration.closed_form.layerwise import Fit, LayerFit
-from keras_downswap.calibration.execution.interpreter import Place
+from keras_downswap.calibration.closed_form.layerwise import LayerFit, LayerFitter
+from keras_downswap.calibration.execution.interpreter import TensorRef
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call
 
 
-class Renewal(Fit):
+class BatchNormReestimation(LayerFitter):
     """A BatchNormalization layer that gets the mean and variance of its inputs."""
 
-    def __init__(self, new: Reading, place: Place, name: str, call: Call) -> None:
+    def __init__(self, new: Reading, place: TensorRef, name: str, call: Call) -> None:
         """Note the layer, by its call."""
         super().__init__(place, name, None)
         self.dialect, self.axis, self.folds = (

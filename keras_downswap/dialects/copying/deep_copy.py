@@ -63,7 +63,7 @@ class Uncopyable(Exception):
     """An attribute holds on to its layer in a way that a copy cannot follow: a tf.function or a resource."""
 
 
-class Twins:
+class LayerCopier:
     """Copies layers attribute by attribute; every object is copied once, whoever refers to it.
 
     Args:

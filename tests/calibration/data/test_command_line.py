@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from keras_downswap.calibration.data.command_line import AT_ONCE, load
-from keras_downswap.calibration.data.samples import Data, Feed
+from keras_downswap.calibration.data.samples import Data, InputSpec
 from keras_downswap.errors import BadRequest
 
-RGB = [Feed("image", (None, 6, 4, 3), "float32")]
-GREY = [Feed("image", (None, 6, 4, 1), "float32")]
+RGB = [InputSpec("image", (None, 6, 4, 3), "float32")]
+GREY = [InputSpec("image", (None, 6, 4, 1), "float32")]
 
 
-def refusal(place: Path | str, *words: str, feeds: list[Feed] = RGB) -> None:
+def refusal(place: Path | str, *words: str, feeds: list[InputSpec] = RGB) -> None:
     with pytest.raises(BadRequest) as refused:
         load(str(place), feeds)
     for word in words:
@@ -152,7 +152,7 @@ def test_channels_first(tmp_path: Path, channels: int) -> None:
     image = picture(0)
     image[..., 0] = 80
     write(tmp_path / "x.png", image)
-    (batch,) = load(str(tmp_path), [Feed("image", (None, channels, 6, 4), "float32")])()
+    (batch,) = load(str(tmp_path), [InputSpec("image", (None, channels, 6, 4), "float32")])()
     assert batch.shape == (1, channels, 6, 4)
     assert np.ptp(batch, axis=(2, 3)).max() == 0
     assert batch[0, :, 0, 0].tolist() == pytest.approx(
@@ -164,7 +164,7 @@ def test_channels_are_last_where_both_axes_could_be(tmp_path: Path) -> None:
     image = picture(0)
     image[..., 0] = 80
     write(tmp_path / "x.png", image)
-    (batch,) = load(str(tmp_path), [Feed("image", (None, 3, 8, 3), "float32")])()
+    (batch,) = load(str(tmp_path), [InputSpec("image", (None, 3, 8, 3), "float32")])()
     assert batch[0].reshape(-1, 3).tolist() == [[80, 0, 0]] * 24
 
 
@@ -199,7 +199,7 @@ def test_an_image_that_cannot_be_decoded(tmp_path: Path) -> None:
 )
 def test_a_model_that_takes_no_image(tmp_path: Path, shapes: list[tuple[int | None, ...]]) -> None:
     write(tmp_path / "x.png", picture(1))
-    feeds = [Feed(f"in{i}", shape, "float32") for i, shape in enumerate(shapes)]
+    feeds = [InputSpec(f"in{i}", shape, "float32") for i, shape in enumerate(shapes)]
     refusal(tmp_path, "one input", "'in0' of shape", str(shapes[0]), "module:function", feeds=feeds)
 
 

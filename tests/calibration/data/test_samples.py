@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_downswap.calibration.data.samples import ONE_SHOT, Batch, Data, Feed
+from keras_downswap.calibration.data.samples import ONE_SHOT, Batch, Data, InputSpec
 from keras_downswap.errors import BadData, BadRequest
 
-IMAGE = Feed("image", (None, 2, 2, 1), "float32")
-SIZE = Feed("size", (None, 3), "int32")
+IMAGE = InputSpec("image", (None, 2, 2, 1), "float32")
+SIZE = InputSpec("size", (None, 3), "int32")
 ONE, TWO = [IMAGE], [IMAGE, SIZE]
 COUNT = 10
 
@@ -53,13 +53,13 @@ def refusal(act: Callable[[], Any], *words: str) -> None:
         assert word in str(refused.value), str(refused.value)
 
 
-def read(source: Any, feeds: list[Feed] = ONE) -> list[Batch]:
+def read(source: Any, feeds: list[InputSpec] = ONE) -> list[Batch]:
     return list(Data.of(source, feeds).batches(4))
 
 
 NESTED = [
-    Feed("image", (None, 2, 2, 1), "float32", ("rest", 1)),
-    Feed("size", (None, 3), "int32", ("rest", 0, "b")),
+    InputSpec("image", (None, 2, 2, 1), "float32", ("rest", 1)),
+    InputSpec("size", (None, 3), "int32", ("rest", 0, "b")),
 ]
 
 
@@ -288,14 +288,14 @@ def test_a_dataset_of_dicts_is_matched_by_name() -> None:
 
 
 def test_strings_stay_strings() -> None:
-    feed = Feed("text", (None,), "string")
+    feed = InputSpec("text", (None,), "string")
     words = np.array(["a", "bc"])
     assert Data.of(words, [feed]).first(2)[0].tolist() == ["a", "bc"]
     refusal(lambda: Data.of(np.zeros(3), [feed]), "'text'", "expected string", "float64")
 
 
 def test_unknown_lengths_match_anything_and_a_batch_ends_where_the_shape_changes() -> None:
-    feed = Feed("image", (None, None, 1), "float32")
+    feed = InputSpec("image", (None, None, 1), "float32")
     shapes = [(2, 5, 1), (1, 5, 1), (3, 7, 1)]
     for source in ([np.zeros(shape) for shape in shapes], (np.zeros(shape) for shape in shapes)):
         data = Data.of(source, [feed])
@@ -480,7 +480,9 @@ def test_an_empty_list_for_several_inputs() -> None:
 
 
 def test_a_fixed_batch_size_of_the_model_does_not_bind_the_data() -> None:
-    assert walked(Data.of(images(), [Feed("image", (4, 2, 2, 1), "float32")])) == list(range(COUNT))
+    assert walked(Data.of(images(), [InputSpec("image", (4, 2, 2, 1), "float32")])) == list(
+        range(COUNT)
+    )
 
 
 @pytest.mark.parametrize("source", [images(1), [images(1), images(0)], iter([images(1)])])
@@ -526,7 +528,7 @@ def test_ragged_data() -> None:
     ragged = tf.ragged.constant([[1.0], [2.0, 3.0]])
     for source in ([ragged], tf.data.Dataset.from_tensors(ragged)):
         refusal(
-            lambda source=source: read(source, [Feed("x", (None, None), "float32")]),
+            lambda source=source: read(source, [InputSpec("x", (None, None), "float32")]),
             "'x'",
             "object",
             "dense",

@@ -10,7 +10,7 @@ import tensorflow as tf
 from support import laws
 from support.model_zoo import ZOO
 
-from keras_downswap.calibration.execution.interpreter import Player
+from keras_downswap.calibration.execution.interpreter import Interpreter
 from keras_downswap.dialects import dialect_of
 
 DRAWS = {"seeds", "random_everywhere", "training_true_frozen_between", "nested_in_training_mode"}
@@ -28,7 +28,7 @@ def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
     places = [((), tensor) for tensor in reading.graph.outputs]
     wanted = laws.values(model, x)
     with laws.at_rest(model):
-        played = Player(reading, set(places)).run(
+        played = Interpreter(reading, set(places)).run(
             [tf.convert_to_tensor(v) for v in dialect.flatten(x)]
         )
     for place, value in zip(places, wanted, strict=True):
@@ -48,7 +48,7 @@ def test_it_waits_before_a_call_that_then_sees_new_weights(K: Any) -> None:
     reading = dialect_of(model).read(model)
     call = next(c for c in reading.graph.calls if c.name == "two")
     end = ((), reading.graph.outputs[0])
-    run = Player(reading, {end}, {((), call.index)}).start([tf.ones((1, 4))])
+    run = Interpreter(reading, {end}, {((), call.index)}).start([tf.ones((1, 4))])
     place, value = next(run)
     assert place == ((), call.index)
     np.testing.assert_allclose(value, model.layers[0](tf.ones((1, 4))), rtol=1e-6)
@@ -61,10 +61,10 @@ def test_it_waits_before_a_call_that_then_sees_new_weights(K: Any) -> None:
 def test_it_keeps_tensors_inside_nested_models(K: Any) -> None:
     model = ZOO["nested"](K)
     reading = dialect_of(model).read(model)
-    outer = next(c for c in reading.graph.calls if c.inner is not None)
-    assert outer.inner is not None
-    places = {((outer.index,), outer.inner.outputs[0]), ((), outer.outputs[0])}
-    values = list(Player(reading, places).run([laws.sample_for(model)]).values())
+    outer = next(c for c in reading.graph.calls if c.nested_graph is not None)
+    assert outer.nested_graph is not None
+    places = {((outer.index,), outer.nested_graph.outputs[0]), ((), outer.outputs[0])}
+    values = list(Interpreter(reading, places).run([laws.sample_for(model)]).values())
     assert len(values) == 2
     np.testing.assert_array_equal(values[0], values[1])
 
@@ -75,9 +75,9 @@ def test_training_mode_is_for_the_layers_that_are_named(K: Any) -> None:
     reading = dialect_of(model).read(model)
     x = tf.constant(np.random.default_rng(0).normal(3, 2, (64, 4)), tf.float32)
     end = ((), reading.graph.outputs[0])
-    made = Player(reading, {end}, (), lambda layer: "BatchNorm" in type(layer).__name__).run([x])[
-        end
-    ]
+    made = Interpreter(reading, {end}, (), lambda layer: "BatchNorm" in type(layer).__name__).run(
+        [x]
+    )[end]
     assert abs(float(tf.reduce_mean(made))) < 1e-3, (
         "the batch's own statistics, of inputs that no dropout thinned"
     )

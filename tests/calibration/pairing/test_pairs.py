@@ -15,11 +15,11 @@ from support.graphs import Sketch
 from keras_downswap import swap_downsampling
 from keras_downswap.calibration.closed_form.im2col import at, channels_behind, patches
 from keras_downswap.calibration.closed_form.normal_equations import times
-from keras_downswap.calibration.execution.interpreter import Player
-from keras_downswap.calibration.pairing.pairs import Place, paired
+from keras_downswap.calibration.execution.interpreter import Interpreter
+from keras_downswap.calibration.pairing.pairs import TensorRef, paired
 from keras_downswap.calibration.pairing.targets import Target, affected, run_order, targets_of
-from keras_downswap.calibration.pairing.trainable import Movable
-from keras_downswap.calibration.stages.distill import aims_of
+from keras_downswap.calibration.pairing.trainable import TrainableSet
+from keras_downswap.calibration.stages.distill import distillation_terms
 from keras_downswap.dialects import dialect_of
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.geometry import Window
@@ -42,7 +42,7 @@ class Both:
 
     def met(self) -> Both:
         """The same, without the pairs that come out in different shapes."""
-        movable = Movable.of(self.old, self.new, True, self.drawn)
+        movable = TrainableSet.of(self.old, self.new, True, self.drawn)
         both = Both(self.old, self.new)
         both.pairs = movable.pairs
         return both
@@ -95,11 +95,11 @@ class Both:
         return [self.old.dialect.tensor(rng.normal(size=size).astype(np.float32)) for size in sizes]
 
     @cached_property
-    def values(self) -> dict[Place, tuple[Any, Any]]:
+    def values(self) -> dict[TensorRef, tuple[Any, Any]]:
         """The values of each pair on the same random inputs, the old one's first."""
         pairs = self.pairs.tensors
         runs = [
-            Player(reading, keep=set(places)).run(self.drawn)
+            Interpreter(reading, keep=set(places)).run(self.drawn)
             for reading, places in ((self.old, pairs.values()), (self.new, pairs))
         ]
         assert [len(run) for run in runs] == [len(set(pairs.values())), len(pairs)]
@@ -124,8 +124,8 @@ class Both:
         """Sums of a target, and what other branches bring, give what stands at its end, at every position."""
         targets = self.targets.values()
         keep = {place for t in targets for place in (t.end, *t.beside)}
-        kept: dict[Place, Any] = {}
-        run = Player(self.new, keep, {t.place for t in targets}).start(self.drawn, kept)
+        kept: dict[TensorRef, Any] = {}
+        run = Interpreter(self.new, keep, {t.place for t in targets}).start(self.drawn, kept)
         inputs = dict(run)
         assert targets
         for target in targets:
@@ -151,13 +151,13 @@ class Both:
             )
 
 
-def name_of(graph: Graph, place: Place) -> str:
+def name_of(graph: Graph, place: TensorRef) -> str:
     """Return the name of the layer that makes a tensor, as `outer/inner`."""
     trail, tensor = place
     prefix = ""
     for index in trail:
         prefix += f"{graph.calls[index].name}/"
-        inner = graph.calls[index].inner
+        inner = graph.calls[index].nested_graph
         assert inner is not None
         graph = inner
     return prefix + graph.calls[graph.tensors[tensor].producer].path
@@ -451,9 +451,9 @@ def test_a_model_and_itself_have_every_tensor_and_no_site(K: Any) -> None:
     assert both.sites == []
     assert all(mine == other for mine, other in both.pairs.tensors.items())
     inside = reading.graph.calls[1]
-    assert inside.inner is not None
+    assert inside.nested_graph is not None
     everything = {((), t) for t in range(len(reading.graph.tensors))}
-    everything |= {((inside.index,), t) for t in range(len(inside.inner.tensors))}
+    everything |= {((inside.index,), t) for t in range(len(inside.nested_graph.tensors))}
     assert both.pairs.tensors.keys() == everything
     assert (both.targets, both.reasons, affected(reading.graph, both.pairs)) == ({}, {}, [])
 
@@ -709,9 +709,11 @@ def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
     assert both.named["last"] == "pool"
     assert list(both.reasons) == ["beside"]
     assert both.goals["conv"] == (["bn", "relu", "add", "last"], "last", "pool")
-    movable = Movable.of(both.old, both.new, True, both.drawn)
+    movable = TrainableSet.of(both.old, both.new, True, both.drawn)
     assert [
-        name_of(both.new.graph, aim.new) for aim in aims_of(movable, both.drawn) if aim.inside
+        name_of(both.new.graph, aim.new)
+        for aim in distillation_terms(movable, both.drawn)
+        if aim.inside
     ] == ["last"]
 
 
@@ -793,7 +795,7 @@ def test_the_order_in_which_calls_run_is_that_of_the_player(K: Any) -> None:
     model = K.Model(j, K.layers.Dense(2)(middle(K.layers.ReLU()(j))))
     reading = dialect_of(model).read(model)
     order = [place for place in run_order(reading.graph) if place[1] or place[0]]
-    run = Player(reading, stops=set(order)).start(
+    run = Interpreter(reading, stops=set(order)).start(
         [reading.dialect.tensor(np.zeros((1, *SIZE), np.float32))]
     )
     met = [place for place, _ in run]
@@ -835,6 +837,6 @@ def test_frozen_convolutions_that_a_swap_adds_are_not_fitted(K: Any) -> None:
     new = swap_downsampling(old, "blur_pool")
     readings = [dialect_of(model).read(model) for model in (old, new)]
     x = [tf.random.uniform((2, 12, 12, 3))]
-    movable = Movable.of(*readings, True, x)
+    movable = TrainableSet.of(*readings, True, x)
     assert any("_blur" in layer.name for layer in new.layers)
     assert not any("_blur" in target.name for target in movable.targets)
