@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from keras_downswap import NothingSwapped, plan_swaps
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.ir.graph import Graph
 from keras_downswap.planning.cost import site_cost
 from keras_downswap.rulekit.rule import Rule
@@ -173,7 +173,7 @@ def section(rule: Rule) -> str:
         worst[dtype] = max(worst[dtype], largest_difference(old, new, dtype))
         first = first or (
             drawn(graph),
-            drawn(dialect_of(new).read(new).graph),
+            drawn(read_model(new).graph),
             site_cost(graph, site),
         )
     before, after, cost = first

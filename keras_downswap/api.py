@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.plan import Plan, Request
 from keras_downswap.planning.find import KernelForm, Method
 from keras_downswap.planning.sites import Selector
@@ -49,7 +49,7 @@ def plan_swaps(
         UnreadableModel: If the value is no Keras model, or a model without a graph.
         BadRequest: If an argument is unknown or names no layer.
     """
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     return Plan.of(
         reading,
         Request(to, method, include, exclude, (*checked_rules(rules, RULES), *RULES), kernel),

@@ -15,7 +15,7 @@ from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.calibration.progress import Bar
 from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.calibration.run import CalibrationRun, fixed_batch
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BadData, BadRequest
 
@@ -76,7 +76,7 @@ def calibrate(
     if scope not in ("all", "sites"):
         raise BadRequest(f"unknown scope={scope!r}: expected one of all, sites")
     began = time.perf_counter()
-    old, fresh = dialect_of(model).read(model), dialect_of(new).read(new)
+    old, fresh = read_model(model), read_model(new)
     _check_alike(old, fresh)
     samples = Samples.of(data, fresh, seed)
     ends = began + (math.inf if budget is None else budget)
@@ -139,7 +139,7 @@ def fit(
 ) -> CalibrationReport:
     """Fit a swapped model, in place, to what the original computes."""
     began = time.perf_counter()
-    few = [new.dialect.tensor(x[: fixed_batch(new) or 2]) for x in samples.held]
+    few = [new.dialect.to_tensor(x[: fixed_batch(new) or 2]) for x in samples.held]
     with _at_rest(old):
         movable = TrainableSet.of(old, new, climb.everything, few)
         ladder = CalibrationRun(

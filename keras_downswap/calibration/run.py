@@ -230,7 +230,7 @@ class CalibrationRun:
         return self._batches(arrays)
 
     def _batches(self, arrays: Sequence[Any]) -> list[list[Any]]:
-        tensor, size = self.new.dialect.tensor, self.size
+        tensor, size = self.new.dialect.to_tensor, self.size
         count = len(arrays[0]) if self.fixed is None else len(arrays[0]) // size * size
         if count == 0:
             raise BadData(

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from keras_downswap import __version__
 from keras_downswap.api import plan_swaps
-from keras_downswap.dialects.quiet_import import start
+from keras_downswap.dialects.quiet_import import import_quietly
 from keras_downswap.errors import BadRequest, DownswapError, NothingSwapped, SomethingLost
 from keras_downswap.files import io as files
 from keras_downswap.ir.graph import Shape
@@ -217,7 +217,7 @@ def demo() -> None:
     """Swap a small trained model that ships with the package, and show what that changes."""
     from keras_downswap.demo.run import demonstrate
 
-    start("keras")
+    import_quietly("keras")
     demonstrate(out)
 
 
@@ -230,7 +230,7 @@ def _plan(
     trust: bool,
     kernel: str = "same",
 ) -> Plan:
-    start(origin.keras)
+    import_quietly(origin.keras)
     chosen: Any = {"method": method, "kernel": kernel}
     return plan_swaps(
         files.load(origin.path, trust=trust), to, include=include, exclude=exclude, **chosen

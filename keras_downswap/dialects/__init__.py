@@ -1,35 +1,8 @@
-"""Everything that differs between Keras 2 and Keras 3 lives in this folder."""
+"""The two Kerases, and nothing else: what differs between them, their private names and versions."""
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from keras_downswap.dialects.installed import dialect_of
+from keras_downswap.dialects.reading import read_model
 
-from keras_downswap.dialects.base import Dialect
-from keras_downswap.errors import UnreadableModel
-
-
-def dialect_of(model: Any) -> Dialect:
-    """Return the dialect of a model, read off its class; neither Keras is imported for it.
-
-    Raises:
-        UnreadableModel: If the value is a model of neither Keras.
-    """
-    for cls in type(model).__mro__:
-        root = cls.__module__.split(".")[0]
-        if root in ("tf_keras", "keras") and cls.__name__ in ("Layer", "Model"):
-            return _dialect(root)
-    raise UnreadableModel(
-        f"expected a model of tf_keras or of keras; received {type(model).__module__}.{type(model).__qualname__}"
-    )
-
-
-@cache
-def _dialect(root: str) -> Dialect:
-    if root == "tf_keras":
-        from keras_downswap.dialects.keras2 import Keras2
-
-        return Keras2()
-    from keras_downswap.dialects.keras3 import Keras3
-
-    return Keras3()
+__all__ = ["dialect_of", "read_model"]

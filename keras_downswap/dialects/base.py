@@ -12,13 +12,12 @@ import numpy as np
 
 from keras_downswap.dialects.copying.deep_copy import NODES, LayerCopier
 from keras_downswap.dialects.describe import Description, describe
-from keras_downswap.dialects.reading import Reading, read
-from keras_downswap.dialects.tensors import Values
+from keras_downswap.dialects.tensors import TensorOperations
 from keras_downswap.ir.graph import Role
 from keras_downswap.ir.kernel_math import binomial
 
 
-class Dialect(Values):
+class Dialect(TensorOperations):
     """One Keras. Everything that knows its internals is a method here or in a subclass."""
 
     root: str
@@ -109,7 +108,7 @@ class Dialect(Values):
         """Return the nested structures of a model's inputs and of its outputs."""
 
     @abstractmethod
-    def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
         """Return which of `ZeroPadding` and `Cropping` exist for a rank and data format."""
 
     def unwrapped(self, layer: Any) -> Any:
@@ -119,14 +118,6 @@ class Dialect(Values):
     @abstractmethod
     def sublayers(self, layer: Any) -> Sequence[Any]:
         """Return all layers inside an opaque layer."""
-
-    def read(self, model: Any) -> Reading:
-        """Read a model, and every model nested in it, into graphs.
-
-        Raises:
-            UnreadableModel: If the model has no graph.
-        """
-        return read(self, model)
 
     def describe(self, layer: Any, rank: int, class_name: str | None = None) -> Description:
         """Describe a layer, as if of a stock class, called on one tensor of a rank (batch and channels counted).
@@ -174,7 +165,7 @@ class Dialect(Values):
     def _describe(self, layer: Any, rank: int, class_name: str | None) -> Description:
         last = getattr(layer, "data_format", "channels_last") == "channels_last"
         return describe(
-            layer, class_name or self.stock_class(layer), rank, self.layers_in_front(rank - 2, last)
+            layer, class_name or self.stock_class(layer), rank, self.resizing_layers(rank - 2, last)
         )
 
     def shape(self, tensor: Any) -> tuple[int | None, ...]:
@@ -186,7 +177,7 @@ class Dialect(Values):
         """Return the dtype name of a symbolic tensor."""
         return str(getattr(tensor.dtype, "name", tensor.dtype))
 
-    def learned(self, layer: Any) -> list[Any]:
+    def trained_weights(self, layer: Any) -> list[Any]:
         """Return the weights of a layer that training would move, were it not frozen."""
         names = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta")
         found = [vars(layer).get(f"_{name}", getattr(layer, name, None)) for name in names]
@@ -200,7 +191,7 @@ class Dialect(Values):
         """Whether this Keras runs on TensorFlow."""
 
     @abstractmethod
-    def raw(self, variable: Any) -> Any:
+    def backend_variable(self, variable: Any) -> Any:
         """Return the backend's own variable."""
 
     @abstractmethod
@@ -242,14 +233,14 @@ class Dialect(Values):
         return
 
     @abstractmethod
-    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         """Record a call of a layer that made the given fresh tensors, without running it."""
 
     @abstractmethod
-    def maker(self, tensor: Any) -> Any:
+    def producing_node(self, tensor: Any) -> Any:
         """Return the node that made a symbolic tensor."""
 
-    def fresh(self, tensor: Any) -> Any:
+    def unconnected_tensor(self, tensor: Any) -> Any:
         """Return a new symbolic tensor of the same spec and name, made by no layer yet."""
         new = copy.copy(tensor)
         for key in ("_keras_history", "_keras_mask"):
@@ -260,7 +251,7 @@ class Dialect(Values):
     def clone_from_config(self, layer: Any) -> Any:
         """Return a layer rebuilt from the configuration, with the weights of the old one."""
 
-    def sharing_twin(self, layer: Any) -> Any:
+    def copy_sharing_state(self, layer: Any) -> Any:
         """Return another object of the layer's class that shares all its attributes but the nodes."""
         new = object.__new__(type(layer))
         new.__dict__.update(

@@ -90,37 +90,37 @@ class Keras2(Dialect):
     def boundary(self, model: Any) -> tuple[Any, Any]:
         return model._nested_inputs, model._nested_outputs
 
-    def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
         return frozenset({"ZeroPadding", "Cropping"} if channels_last or rank > 1 else ())
 
     def sublayers(self, layer: Any) -> Sequence[Any]:
         inside = getattr(layer, "_self_tracked_trackables", None)
         return list(layer._flatten_layers(recursive=True, include_self=False)) if inside else []
 
-    def run(self, layer: Any, value: Any) -> Any:
+    def run_layer(self, layer: Any, value: Any) -> Any:
         parts = self.map(self.tf.convert_to_tensor, value)
         return (
             layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
         )
 
-    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return layer(*args, **kwargs)
 
     @property
     def on_tensorflow(self) -> bool:
         return True
 
-    def raw(self, variable: Any) -> Any:
+    def backend_variable(self, variable: Any) -> Any:
         return variable._variable if isinstance(variable, self.AutoCastVariable) else variable
 
-    def tensor(self, value: Any, dtype: str | None = None) -> Any:
+    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
         made = self.tf.convert_to_tensor(value)
         return made if dtype is None else self.tf.cast(made, dtype)
 
-    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
+    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
         return self.tf.reshape(value, shape)
 
-    def sizes(self, value: Any) -> tuple[Any, ...]:
+    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
         seen = self.tf.shape(value)
         return tuple(seen[axis] if n is None else n for axis, n in enumerate(value.shape))
 
@@ -140,7 +140,7 @@ class Keras2(Dialect):
             made._keras_mask = self.tf.reduce_any(outer, axis=tuple(range(2, len(outer.shape))))
         return made
 
-    def result(self, value: Any) -> np.ndarray[Any, Any]:
+    def to_array(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(value.numpy())
 
     def node_count(self, layer: Any) -> tuple[int, int]:
@@ -167,18 +167,18 @@ class Keras2(Dialect):
     def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
         name = type(value).__name__
         if name == "ListWrapper":
-            return lambda old: copier.note(old, type(old)([copier.copy(v) for v in old]))
+            return lambda old: copier.register(old, type(old)([copier.copy(v) for v in old]))
         if name in ("_DictWrapper", "_TupleWrapper"):
-            return lambda old: copier.note(old, type(old)(copier.copy(old.__wrapped__)))
+            return lambda old: copier.register(old, type(old)(copier.copy(old.__wrapped__)))
         if name == "ObjectIdentityDictionary":
             return lambda old: self._identities(old, copier)
         if tf_state.is_mutable_table(value):
-            return lambda old: copier.note(old, tf_state.copied_table(old))
+            return lambda old: copier.register(old, tf_state.copied_table(old))
         return None
 
     def _identities(self, old: Any, copier: LayerCopier) -> Any:
         """Copy a layer's counts of references; what cannot be copied is dropped by the layer itself, or stops it."""
-        new = copier.note(old, type(old)())
+        new = copier.register(old, type(old)())
         for key in old:
             with contextlib.suppress(Uncopyable), copier.all_or_nothing():
                 new[copier.copy(key)] = old[key]
@@ -188,10 +188,10 @@ class Keras2(Dialect):
         if self.stock_class(layer) == "TimeDistributed":
             layer.input_spec = type(layer.input_spec)(ndim=len(layer.input_spec.shape))
 
-    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
-    def maker(self, tensor: Any) -> Any:
+    def producing_node(self, tensor: Any) -> Any:
         return tensor.node
 
     def clone_from_config(self, layer: Any) -> Any:

@@ -41,7 +41,7 @@ class Keras3(Dialect):
         ops = self.module("src.backend").numpy
         bias = np.array([1.0, 2.0], "float32").reshape(1, 2, 1, 1)
         return bool(
-            np.any(self.result(ops.add(np.zeros((1, 2, 1, 2), "float32"), bias))[0, 0] != 1)
+            np.any(self.to_array(ops.add(np.zeros((1, 2, 1, 2), "float32"), bias))[0, 0] != 1)
         )
 
     def is_layer(self, value: Any) -> bool:
@@ -107,7 +107,7 @@ class Keras3(Dialect):
         graph = self._functional(model)
         return graph._inputs_struct, graph._outputs_struct
 
-    def layers_in_front(self, rank: int, channels_last: bool) -> frozenset[str]:
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
         return frozenset(
             {"ZeroPadding", "Cropping"} if channels_last or rank > 1 else {"ZeroPadding"}
         )
@@ -119,13 +119,13 @@ class Keras3(Dialect):
             else []
         )
 
-    def run(self, layer: Any, value: Any) -> Any:
+    def run_layer(self, layer: Any, value: Any) -> Any:
         parts = self.map(self.module("src.backend").convert_to_tensor, value)
-        return self.call(
+        return self.call_layer(
             layer, parts if self.function_name(layer) and isinstance(parts, list) else (parts,), {}
         )
 
-    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a layer, and take back what the call adds to the losses that `model.losses` shows."""
         losses, known = list(getattr(layer, "_losses", ())), set(getattr(layer, "_loss_ids", ()))
         result = layer(*args, **kwargs)
@@ -139,19 +139,19 @@ class Keras3(Dialect):
     def on_tensorflow(self) -> bool:
         return bool(self.tensorflow)
 
-    def raw(self, variable: Any) -> Any:
+    def backend_variable(self, variable: Any) -> Any:
         return variable._value
 
-    def tensor(self, value: Any, dtype: str | None = None) -> Any:
+    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
         return self.module("src.backend").convert_to_tensor(value, dtype)
 
-    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
+    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
         return self.module("ops").reshape(value, shape)
 
-    def sizes(self, value: Any) -> tuple[Any, ...]:
+    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
         return tuple(self.module("ops").shape(value))
 
-    def result(self, value: Any) -> np.ndarray[Any, Any]:
+    def to_array(self, value: Any) -> np.ndarray[Any, Any]:
         return np.asarray(
             value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value)
         )
@@ -185,11 +185,11 @@ class Keras3(Dialect):
         if isinstance(value, self.tracked):
             return lambda tracked: self._tracked(tracked, copier)
         if tf_state.is_mutable_table(value):
-            return lambda table: copier.note(table, tf_state.copied_table(table))
+            return lambda table: copier.register(table, tf_state.copied_table(table))
         return None
 
     def _tracker(self, old: Any, copier: LayerCopier) -> Any:
-        new = copier.note(old, object.__new__(type(old)))
+        new = copier.register(old, object.__new__(type(old)))
         new.__dict__.update((k, copier.copy(v)) for k, v in vars(old).items() if k != "stored_ids")
         new.stored_ids = {
             name: {id(item) for item in store} for name, (_, store) in new.config.items()
@@ -199,7 +199,7 @@ class Keras3(Dialect):
     def _tracked(self, old: Any, copier: LayerCopier) -> Any:
         """Copy a tracking container from below, since its own methods refuse additions once a layer is built."""
         kind: Any = type(old)
-        new = copier.note(old, kind.__new__(kind))
+        new = copier.register(old, kind.__new__(kind))
         if isinstance(old, dict):
             dict.update(new, copier.items(old))
         elif isinstance(old, list):
@@ -209,10 +209,10 @@ class Keras3(Dialect):
         new.tracker = copier.copy(old.tracker)
         return new
 
-    def graft(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
-    def maker(self, tensor: Any) -> Any:
+    def producing_node(self, tensor: Any) -> Any:
         operation, index, _ = tensor._keras_history
         return operation._inbound_nodes[index]
 
@@ -257,7 +257,7 @@ class Keras3(Dialect):
 
     def array(self, variable: Any) -> np.ndarray[Any, Any]:
         value = variable._value
-        return tf_state.array(value) if self.tensorflow else self.result(value)
+        return tf_state.array(value) if self.tensorflow else self.to_array(value)
 
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})

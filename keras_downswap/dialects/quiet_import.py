@@ -9,7 +9,7 @@ import tempfile
 from typing import Literal
 
 
-def start(keras: Literal["tf_keras", "keras"]) -> None:
+def import_quietly(keras: Literal["tf_keras", "keras"]) -> None:
     """Import a Keras quietly, for command lines.
 
     TensorFlow's native code writes to file descriptor 2 while it loads, whatever its log level, so

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from graphlib import TopologicalSorter
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.describe import (
     OTHER,
     Description,
@@ -16,15 +17,13 @@ from keras_downswap.dialects.describe import (
     describe_join,
     is_downsampling_class,
 )
+from keras_downswap.dialects.installed import dialect_of
 from keras_downswap.errors import UnreadableModel
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role, Shape, Tensor
 
-if TYPE_CHECKING:
-    from keras_downswap.dialects.base import Dialect
-
 
 @dataclass(frozen=True)
-class Scope:
+class LiveScope:
     """The live side of one graph: the model, and its nodes and symbolic tensors by the graph's numbers."""
 
     model: Any
@@ -50,7 +49,7 @@ class Reading:
     """
 
     dialect: Dialect
-    scopes: dict[int, Scope] = field(default_factory=dict)
+    scopes: dict[int, LiveScope] = field(default_factory=dict)
     layers: list[Any] = field(default_factory=list)
     scope_of: dict[int, int] = field(default_factory=dict)
     number_of: dict[int, int] = field(default_factory=dict)
@@ -73,7 +72,9 @@ class Reading:
             self.layers.append(layer)
         return self.number_of[id(layer)]
 
-    def play(self, scope: int, call: Call, values: Mapping[int, Any], **further: Any) -> list[Any]:
+    def run_call(
+        self, scope: int, call: Call, values: Mapping[int, Any], **further: Any
+    ) -> list[Any]:
         """Call a layer as the model does, with whatever else it is given there, and return what it makes.
 
         Args:
@@ -87,15 +88,18 @@ class Reading:
         args, kwargs = dialect.map(
             lambda v: values[live.numbers[id(v)]] if dialect.is_tensor(v) else v, arguments
         )
-        return dialect.flatten(dialect.call(self.layers[call.layer], args, {**kwargs, **further}))
+        return dialect.flatten(
+            dialect.call_layer(self.layers[call.layer], args, {**kwargs, **further})
+        )
 
 
-def read(dialect: Dialect, model: Any) -> Reading:
+def read_model(model: Any) -> Reading:
     """Read a model, and every model nested in it, into graphs.
 
     Raises:
-        UnreadableModel: If the model has no graph.
+        UnreadableModel: If the value is a model of neither Keras, or a model without a graph.
     """
+    dialect = dialect_of(model)
     if not dialect.has_graph(model):
         raise UnreadableModel(
             f"{type(model).__name__} '{getattr(model, 'name', '?')}' has no graph of layers to read: expected a "
@@ -146,7 +150,7 @@ def read_scope(model: Any, reading: Reading) -> Graph:
         )
     ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
     graph = Graph(number, str(model.name), tuple(calls), tuple(facts), *ends)
-    reading.scopes[number] = Scope(model, graph, tuple(nodes), tuple(tensors))
+    reading.scopes[number] = LiveScope(model, graph, tuple(nodes), tuple(tensors))
     return graph
 
 

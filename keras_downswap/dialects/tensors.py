@@ -9,41 +9,43 @@ from typing import Any
 import numpy as np
 
 
-class Values(ABC):
+class TensorOperations(ABC):
     """Backend tensors of one Keras. What knows its internals is in `keras2.py` and `keras3.py`."""
 
     @abstractmethod
-    def run(self, layer: Any, value: Any) -> Any:
+    def run_layer(self, layer: Any, value: Any) -> Any:
         """Call a layer at inference on a backend tensor or an array, or on a list of them."""
 
     @abstractmethod
-    def call(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a layer as a node does, on backend tensors."""
 
-    def lengths(self, value: Any) -> tuple[int, ...]:
+    def static_shape(self, value: Any) -> tuple[int, ...]:
         """Return the shape of a backend tensor."""
         return tuple(value.shape)
 
     @abstractmethod
-    def tensor(self, value: Any, dtype: str | None = None) -> Any:
+    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
         """Return an array as a backend tensor, of its own dtype or of another."""
 
     @abstractmethod
-    def reshaped(self, value: Any, shape: Sequence[Any]) -> Any:
+    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
         """Return a backend tensor in another shape, lengths of which may be tensors."""
 
     @abstractmethod
-    def sizes(self, value: Any) -> tuple[Any, ...]:
+    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
         """Return the shape of a backend tensor, tensors where lengths are known only as it runs."""
 
     def merge_time(self, value: Any) -> Any:
         """Return a backend tensor with its second axis, that of time, made a part of the batch."""
-        return self.reshaped(value, (-1, *self.sizes(value)[2:]))
+        return self.reshape(value, (-1, *self.dynamic_shape(value)[2:]))
 
     def split_time(self, value: Any, like: Any) -> Any:
         """Return a folded tensor with the axis of time that another one has."""
-        return self.reshaped(value, (-1, self.sizes(like)[1], *self.sizes(value)[1:]))
+        return self.reshape(
+            value, (-1, self.dynamic_shape(like)[1], *self.dynamic_shape(value)[1:])
+        )
 
     @abstractmethod
-    def result(self, value: Any) -> np.ndarray[Any, Any]:
+    def to_array(self, value: Any) -> np.ndarray[Any, Any]:
         """Return a backend tensor as an array."""

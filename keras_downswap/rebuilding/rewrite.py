@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
-from keras_downswap.dialects.reading import Reading, Scope, read_scope
+from keras_downswap.dialects.reading import LiveScope, Reading, read_scope
 from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.replacement import KEEP, Make, Step
 from keras_downswap.planning.sites import Site
@@ -122,7 +122,7 @@ class _Replay:
         while len(self.successors) > waiting:
             old, made = self.successors.pop()
             self._note_successor(str(old.name), old, made)
-        new = self.copier.note(
+        new = self.copier.register(
             model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes)
         )
         self.result.notes.extend(
@@ -130,7 +130,7 @@ class _Replay:
         )
         return new
 
-    def _stays(self, scope: Scope, call: Call) -> bool:
+    def _stays(self, scope: LiveScope, call: Call) -> bool:
         """Tell whether a call's name stays in use: by its layer, or by what is made in its place under that name."""
         steps = self.steps.get((scope.graph.scope, call.index), (KEEP,))
         return call.layer in self.surviving or any(
@@ -139,7 +139,7 @@ class _Replay:
 
     def _replay(
         self,
-        scope: Scope,
+        scope: LiveScope,
         call: Call,
         tensors: dict[int, Any],
         layers: list[Any],
@@ -174,7 +174,7 @@ class _Replay:
                 args, kwargs = self.dialect.map(partial(self._instead, new), (args, kwargs))
                 new = layer(*args, **kwargs)
             layers.append(layer)
-            nodes.append(self.dialect.maker(self.dialect.flatten(new)[0]))
+            nodes.append(self.dialect.producing_node(self.dialect.flatten(new)[0]))
         for number, before, after in zip(
             call.outputs, self.dialect.flatten(old), self.dialect.flatten(new), strict=True
         ):
@@ -202,7 +202,7 @@ class _Replay:
     def _note_successor(self, name: str, old: Any, new: Any) -> None:
         if self.copier.memo.get(id(old), new) is not new:
             self.result.untied.append(name)
-        self.copier.note(old, new)
+        self.copier.register(old, new)
 
     def _argument(self, tensors: dict[int, Any], value: Any) -> Any:
         if self.dialect.is_tensor(value):
@@ -213,7 +213,7 @@ class _Replay:
         return new if self.dialect.is_tensor(value) else value
 
     def _kept(
-        self, scope: Scope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any
+        self, scope: LiveScope, call: Call, tensors: dict[int, Any], args: Any, kwargs: Any
     ) -> tuple[Any, Any]:
         """Return a surviving layer's twin and its output: grafted where the inputs kept their spec, else called.
 
@@ -229,9 +229,10 @@ class _Replay:
         if (id(node), inputs) not in self.grafted:
             seen = id(node) in self.grafted_nodes
             outputs = self.dialect.map(
-                self.dialect.fresh if seen else self.copier.copy, self.dialect.node_outputs(node)
+                self.dialect.unconnected_tensor if seen else self.copier.copy,
+                self.dialect.node_outputs(node),
             )
-            self.dialect.graft(layer, args, kwargs, outputs)
+            self.dialect.record_call(layer, args, kwargs, outputs)
             self.grafted[id(node), inputs] = outputs
             self.grafted_nodes.add(id(node))
         return layer, self.grafted[id(node), inputs]
@@ -249,17 +250,17 @@ class _Replay:
     def _copy(self, old: Any) -> Any:
         """Copy a layer deeply; where an attribute forbids it, clone it from its config; else share its state."""
         try:
-            return self.copier.layer(old)
+            return self.copier.copy_layer(old)
         except Uncopyable as obstacle:
             try:
-                return self.copier.note(old, self.dialect.clone_from_config(old))
+                return self.copier.register(old, self.dialect.clone_from_config(old))
             except Exception as error:  # noqa: BLE001 (a layer's own code runs here)
                 self.result.notes.append(
                     f"{type(old).__name__} '{old.name}' shares its state with the original model: {obstacle}, and its "
                     f"configuration does not rebuild it ({error})"
                 )
                 self.result.sharing.add(self.reading.number(old))
-                return self.copier.note(old, self.dialect.sharing_twin(old))
+                return self.copier.register(old, self.dialect.copy_sharing_state(old))
 
     def _made(self, graph: Graph, call: Call, step: Make, names: set[str]) -> Any:
         """Make a layer; one that stands for another under its name is made once, for all its calls alike."""

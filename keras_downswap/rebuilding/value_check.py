@@ -90,7 +90,7 @@ def compare_values(
 
 def _array(dialect: Any, value: Any) -> np.ndarray[Any, Any]:
     """Return a value in float64; where no layer was run, it is the array that was given."""
-    return (value if isinstance(value, np.ndarray) else dialect.result(value)).astype(np.float64)
+    return (value if isinstance(value, np.ndarray) else dialect.to_array(value)).astype(np.float64)
 
 
 def _samples(
@@ -128,7 +128,7 @@ def _run(
             else values[call.inputs[0]]
         )
         for layer in layers[call.index]:
-            value = dialect.run(layer, value)
+            value = dialect.run_layer(layer, value)
         values[call.outputs[0]] = value
     return values
 
@@ -142,7 +142,7 @@ def _scale(reading: Reading, path: Sequence[Call], values: Mapping[int, Any]) ->
         for layer in layers
         if hasattr(layer, "moving_mean")
     ]
-    stages = [dialect.result(values[call.outputs[0]]) for call in path]
+    stages = [dialect.to_array(values[call.outputs[0]]) for call in path]
     follows = next((i for i, call in enumerate(path) if call.role is Role.JOIN), len(path))
     gain = _gain(dialect, [reading.layers[call.layer] for call in path[1:follows]], stages[0])
     if follows < len(path):
@@ -163,11 +163,11 @@ def _gain(dialect: Any, layers: Sequence[Any], like: np.ndarray[Any, Any]) -> fl
     one = np.ones(like.shape, np.float32)
     low, high = one * 0, one
     for layer in layers:
-        low, high = dialect.run(layer, low), dialect.run(layer, high)
+        low, high = dialect.run_layer(layer, low), dialect.run_layer(layer, high)
     if not layers:
         return 1.0
     return _largest(
-        dialect.result(high).astype(np.float64) - dialect.result(low).astype(np.float64)
+        dialect.to_array(high).astype(np.float64) - dialect.to_array(low).astype(np.float64)
     )
 
 

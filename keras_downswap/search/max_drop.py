@@ -27,7 +27,7 @@ from keras_downswap.calibration.forms import (
 )
 from keras_downswap.calibration.progress import Bar
 from keras_downswap.calibration.report import CalibrationReport
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.errors import BadRequest, NothingSwapped
 from keras_downswap.plan import Built, Plan
 from keras_downswap.planning.choose import KEPT
@@ -234,7 +234,7 @@ class _Search:
         self, made: Built, samples: Samples, climb: CalibrationOptions, name: str
     ) -> CalibrationReport:
         with Bar(self.verbose, name) as bar:
-            new = dialect_of(made.model).read(made.model)
+            new = read_model(made.model)
             report = fit(new, self.plan.reading, samples, climb, bar)
         self.kinds = report.after.kinds
         report.method = "auto" if climb.rungs == RUNGS else climb.rungs[0]

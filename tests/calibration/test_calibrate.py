@@ -26,7 +26,7 @@ from keras_downswap.calibration.closed_form.layerwise import LayerFit
 from keras_downswap.calibration.distillation.training import led
 from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.calibration.stages.distill import distillation_terms
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import dialect_of, read_model
 
 METHODS = ["statistics", "least_squares", "distill", "auto"]
 
@@ -262,7 +262,7 @@ def test_faint_probabilities_count_in_full_and_constant_ones_are_left(
     old = K.Model(i, head(L.BatchNormalization()(x)))
     settled(old)
     head.set_weights([np.eye(8) * sums])
-    reading, new = (dialect_of(model).read(model) for model in (old, swap_downsampling(old)))
+    reading, new = (read_model(model) for model in (old, swap_downsampling(old)))
     x = [tf.constant(images())]
     first, *inside = distillation_terms(TrainableSet.of(reading, new, True, x), x)
     assert (first.kind, first.inside, [aim.inside for aim in inside]) == (
@@ -383,7 +383,7 @@ def test_a_few_samples_judge_at_least(K: Any, count: int, held: int) -> None:
     model = network(K)
     x = np.resize(images(), (count, *images().shape[1:]))
     for source in (x, lambda: (x[i : i + 5] for i in range(0, count, 5))):
-        samples = Samples.of(source, dialect_of(model).read(model), 0)
+        samples = Samples.of(source, read_model(model), 0)
         assert (len(samples.held[0]), samples.rest.count) == (held, count - held)
 
 

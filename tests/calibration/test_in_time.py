@@ -11,7 +11,7 @@ import pytest
 from keras_downswap import calibrate, swap_downsampling
 from keras_downswap.calibration.execution.interpreter import Interpreter
 from keras_downswap.calibration.stages.least_squares import KernelFit
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import dialect_of, read_model
 
 SIZE = (12, 10, 3)
 
@@ -103,10 +103,10 @@ def test_steps_are_distilled_too(K: Any, make: Callable[[Any], Any]) -> None:
 def test_time_is_folded_into_the_batch_and_back(K: Any) -> None:
     dialect = dialect_of(plain(K))
     value = np.arange(2 * 3 * 4 * 5, dtype="float32").reshape(2, 3, 4, 5)
-    folded = dialect.merge_time(dialect.tensor(value))
-    assert np.array_equal(dialect.result(folded), value.reshape(6, 4, 5))
-    back = dialect.split_time(folded, dialect.tensor(value))
-    assert np.array_equal(dialect.result(back), value)
+    folded = dialect.merge_time(dialect.to_tensor(value))
+    assert np.array_equal(dialect.to_array(folded), value.reshape(6, 4, 5))
+    back = dialect.split_time(folded, dialect.to_tensor(value))
+    assert np.array_equal(dialect.to_array(back), value)
 
 
 def masked(K: Any) -> Any:
@@ -136,11 +136,11 @@ def test_masks_reach_what_stands_behind_a_model_in_time(K: Any, make: Callable[[
         else np.random.default_rng(0).integers(0, 9, (8, 4, 6))
     )
     x[:4, 2:] = 0
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     (end,) = [((), tensor) for tensor in reading.graph.outputs]
-    played = Interpreter(reading, {end}).run([reading.dialect.tensor(x)])[end]
+    played = Interpreter(reading, {end}).run([reading.dialect.to_tensor(x)])[end]
     np.testing.assert_allclose(
-        reading.dialect.result(played), model.predict(x, verbose=0), atol=1e-5
+        reading.dialect.to_array(played), model.predict(x, verbose=0), atol=1e-5
     )
 
 

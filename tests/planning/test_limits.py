@@ -10,7 +10,7 @@ from support import laws
 from support.graphs import Sketch, close, convolved, emitted, made, pair
 
 from keras_downswap import BadRequest, plan_swaps, swap_downsampling
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.ir.graph import Graph
 from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.limits import Limits, limits, profiles
@@ -228,7 +228,7 @@ def test_a_network_comes_out_within_its_profile(K: Any, name: str) -> None:
     laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
     assert not again.swaps
     kept = {site.layers[-1] for site in report.sites if f"is beyond {to}" in site.reason}
-    bounds, graph = limits(name), dialect_of(new).read(new).graph
+    bounds, graph = limits(name), read_model(new).graph
     sliding = [call for call in graph.calls if call.windows]
     assert len(sliding) >= 4
     for call in sliding:

@@ -14,7 +14,7 @@ from support import laws
 from support.model_zoo import ZOO
 
 from keras_downswap import NothingSwapped, SomethingLost, swap_downsampling
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.rebuilding.rewrite import rewrite
 
 UNTRAINABLE = {
@@ -26,7 +26,7 @@ UNTRAINABLE = {
 
 def copied(model: Any) -> Any:
     """Return the copy that a rewrite without any swap makes."""
-    return rewrite(dialect_of(model).read(model), []).model
+    return rewrite(read_model(model), []).model
 
 
 def swapped(model: Any) -> Any:

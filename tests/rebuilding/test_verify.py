@@ -12,7 +12,7 @@ from support.model_zoo import ZOO, chain
 
 from keras_downswap import BrokenPromise, Site, swap_downsampling
 from keras_downswap.checks import Check
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.kernel_math import pair_mean
@@ -45,7 +45,7 @@ class Case:
 
 def case(K: Any, name: str) -> Case:
     model = ZOO[name](K)
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     sites = find_sites(reading.graph, RULES, "strided_conv")
     return Case(K, reading, traces(reading), sites, rewrite(reading, sites))
 

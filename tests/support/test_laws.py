@@ -12,14 +12,14 @@ from support.looking import owed
 from support.model_zoo import ZOO
 
 from keras_downswap import NothingSwapped, plan_swaps, swap_downsampling
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.rebuilding.rewrite import rewrite
 
 
 def pair(K: Any, name: str = "article_pair") -> tuple[Any, Any]:
     """Return a model and its faithful copy."""
     old = ZOO[name](K)
-    return old, rewrite(dialect_of(old).read(old), []).model
+    return old, rewrite(read_model(old), []).model
 
 
 def head(K: Any, shape: Any = (4,), units: int = 3, dtype: str = "float32", name: str = "d") -> Any:

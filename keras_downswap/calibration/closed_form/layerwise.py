@@ -132,14 +132,17 @@ def fit_layers(
     done: list[LayerFit] = []
     waiting = [*fits]
     for _, here in groupby(fits, key=lambda fit: fit.place):
-        inputs = [new.dialect.result(next(run)[1]) for run in runs]
+        inputs = [new.dialect.to_array(next(run)[1]) for run in runs]
         for fit in here:
             progress(fit.name)
             waiting.remove(fit)
             seen = [fit.seen(value) for value in inputs]
             done += fit.solve(
                 seen,
-                [[fit.seen(new.dialect.result(values[p])) for p in fit.beside] for values in kept],
+                [
+                    [fit.seen(new.dialect.to_array(values[p])) for p in fit.beside]
+                    for values in kept
+                ],
             )
         needed = {place for fit in waiting for place in fit.beside}
         for values in kept:
@@ -162,7 +165,7 @@ def _gather_goals(
         for index, fit in enumerate(fits):
             assert fit.goal is not None
             made, rng = (
-                old.dialect.result(values[fit.goal]),
+                old.dialect.to_array(values[fit.goal]),
                 np.random.default_rng((seed, index, number)),
             )
             fit.take(made, len(batch[0]), samples, rng)

@@ -81,7 +81,7 @@ class Trainer:
         self.tf: Any = sys.modules["tensorflow"]
         self.old, self.new, self.aims, self.mixed = old, new, aims, mixed
         tables, both = variables["tables"], [*variables["weights"], *variables["tables"]]
-        self.variables = [dialect.raw(variable) for variable in both]
+        self.variables = [dialect.backend_variable(variable) for variable in both]
         self.constraints = [getattr(variable, "constraint", None) for variable in both]
         self.noise = self.tf.random.Generator.from_seed(seed)
         zeros = [np.zeros(v.shape, np.float32) for v in self.variables]

@@ -83,5 +83,5 @@ class HoldoutEvaluator:
         player = Interpreter(model, keep=set(places))
         runs = [player.run(batch) for batch in self.batches]
         return [
-            np.concatenate([model.dialect.result(run[place]) for run in runs]) for place in places
+            np.concatenate([model.dialect.to_array(run[place]) for run in runs]) for place in places
         ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_downswap.dialects.reading import Reading, Scope
+from keras_downswap.dialects.reading import LiveScope, Reading
 from keras_downswap.ir.graph import Call, Graph
 
 ScopePath = tuple[int, ...]
@@ -64,7 +64,7 @@ class Interpreter:
         return kept
 
     def _scope(
-        self, scope: Scope, inputs: list[Any], trail: ScopePath, kept: dict[TensorRef, Any]
+        self, scope: LiveScope, inputs: list[Any], trail: ScopePath, kept: dict[TensorRef, Any]
     ) -> Generator[tuple[TensorRef, Any], None, list[Any]]:
         graph = scope.graph
         left = Counter(t for call in graph.calls for t in call.inputs) + Counter(graph.outputs)
@@ -83,7 +83,7 @@ class Interpreter:
                 trains = call.frozen_training is None and self.training(
                     self.reading.layers[call.layer]
                 )
-                made = self.reading.play(
+                made = self.reading.run_call(
                     graph.scope, call, values, **({"training": True} if trains else {})
                 )
             for tensor, value in zip(call.outputs, made, strict=True):
@@ -108,7 +108,7 @@ class Interpreter:
         dialect = self.reading.dialect
         scope, deeper = self.reading.scopes[inner.scope], (*trail, call.index)
         inputs = [
-            dialect.tensor(value, inner.tensors[t].dtype)
+            dialect.to_tensor(value, inner.tensors[t].dtype)
             for value, t in zip(inputs, inner.inputs, strict=True)
         ]
         if call.wrapped is None:

@@ -179,7 +179,7 @@ class Kernel:
         """
         value, others = laid_out(sums, self.rank, self.call.channels_last), iter(beside)
         if self._active and not self.makes_probabilities:
-            value = self.dialect.result(self.layer.activation(self.dialect.tensor(value)))
+            value = self.dialect.to_array(self.layer.activation(self.dialect.to_tensor(value)))
         for call in self.chain:
             value = self._behind(call, value, others)
         return self.own(np.asarray(value, np.float32).reshape(len(sums), -1))
@@ -252,15 +252,15 @@ def played(reading: Reading, scope: int, call: Call, values: Sequence[Array]) ->
     if call.wrapped is not None:
         steps = values[0].reshape(-1, *values[0].shape[2:])
         inner = dialect.unwrapped(reading.layers[call.layer])
-        made = dialect.result(
-            dialect.run(inner, dialect.tensor(steps, tensors[call.inputs[0]].dtype))
+        made = dialect.to_array(
+            dialect.run_layer(inner, dialect.to_tensor(steps, tensors[call.inputs[0]].dtype))
         )
         return made.reshape(*values[0].shape[:2], *made.shape[1:])
     given = {
-        t: dialect.tensor(value, tensors[t].dtype)
+        t: dialect.to_tensor(value, tensors[t].dtype)
         for t, value in zip(call.inputs, values, strict=True)
     }
-    return dialect.result(reading.play(scope, call, given)[0])
+    return dialect.to_array(reading.run_call(scope, call, given)[0])
 
 
 def laid_out(sums: Array, rank: int, channels_last: bool) -> Array:

@@ -42,7 +42,9 @@ class TrainableSet:
         )
         for one, other in list(pairs.tensors.items()):
             known = one in mine and other in theirs
-            if not known or new.dialect.lengths(mine[one]) != old.dialect.lengths(theirs[other]):
+            if not known or new.dialect.static_shape(mine[one]) != old.dialect.static_shape(
+                theirs[other]
+            ):
                 del pairs.tensors[one]
         return cls(old, new, pairs, everything)
 
@@ -104,7 +106,7 @@ class TrainableSet:
         """Return the variables that may move end to end: `weights`, and `tables` of embeddings."""
         found = list(self.new.model.trainable_variables) if self.everything else []
         for layer in self._own_layers:
-            found += self.new.dialect.learned(layer)
+            found += self.new.dialect.trained_weights(layer)
         embeddings = [
             layer for layer in self.new.layers if self.new.dialect.stock_class(layer) == "Embedding"
         ]

@@ -90,8 +90,8 @@ def distill(
     batches = _endless(data, run.size, run.seed)
     try:
         while done < 1:
-            settings = map(new.dialect.tensor, (*_rates(done), np.float32(done)))
-            trainer.step([new.dialect.tensor(x) for x in next(batches)], *settings)
+            settings = map(new.dialect.to_tensor, (*_rates(done), np.float32(done)))
+            trainer.step([new.dialect.to_tensor(x) for x in next(batches)], *settings)
             made.steps += 1
             before, done = (
                 done,
@@ -158,8 +158,8 @@ def distillation_terms(movable: TrainableSet, batch: Sequence[Any]) -> list[Dist
     news = Interpreter(new, {mine for mine, _ in wanted}).run(batch)
     aims = []
     for mine, theirs in wanted:
-        value = old.dialect.result(olds[theirs])
-        if value.dtype.kind not in "fV" or value.shape != new.dialect.result(news[mine]).shape:
+        value = old.dialect.to_array(olds[theirs])
+        if value.dtype.kind not in "fV" or value.shape != new.dialect.to_array(news[mine]).shape:
             continue
         exact = value.astype(np.float64)
         if (mine, theirs) in outputs and is_distribution(value):

@@ -79,13 +79,13 @@ class LayerCopier:
         self.originals: list[Any] = []
         self.handlers: dict[type, Handler] = {}
 
-    def note(self, old: Any, new: Any) -> Any:
+    def register(self, old: Any, new: Any) -> Any:
         """Record that `new` stands for `old` from now on."""
         self.memo[id(old)] = new
         self.originals.append(old)
         return new
 
-    def layer(self, old: Any) -> Any:
+    def copy_layer(self, old: Any) -> Any:
         """Return the twin of a layer: a new object of its class, with no nodes and with variables of its own.
 
         Raises:
@@ -94,9 +94,9 @@ class LayerCopier:
         if id(old) in self.memo:
             return self.memo[id(old)]
         if self.dialect.has_graph(old):
-            return self.note(old, self.rebuild(old))
+            return self.register(old, self.rebuild(old))
         with self.all_or_nothing():
-            new = self.note(old, object.__new__(type(old)))
+            new = self.register(old, object.__new__(type(old)))
             try:
                 for key, value in vars(old).items():
                     if key in EMPTIED:
@@ -140,11 +140,11 @@ class LayerCopier:
         if isinstance(old, ATOMIC) or dialect.is_constant(old):
             return None
         if dialect.is_tensor(old):
-            return lambda v: self.note(v, dialect.fresh(v))
+            return lambda v: self.register(v, dialect.unconnected_tensor(v))
         if dialect.is_variable(old):
-            return lambda v: self.note(v, dialect.copy_variable(v, self))
+            return lambda v: self.register(v, dialect.copy_variable(v, self))
         if dialect.is_layer(old):
-            return self.layer
+            return self.copy_layer
         if isinstance(old, types.MethodType):
             return lambda m: types.MethodType(self.copy(m.__func__), self.copy(m.__self__))
         if isinstance(old, functools.partial):
@@ -154,16 +154,16 @@ class LayerCopier:
         if isinstance(old, types.FunctionType):
             return self._function
         if isinstance(old, weakref.ref):
-            return lambda r: self.note(r, r if r() is None else weakref.ref(self.copy(r())))
+            return lambda r: self.register(r, r if r() is None else weakref.ref(self.copy(r())))
         if isinstance(old, (threading.local, *LOCKS)):
-            return lambda v: self.note(v, new_lock(v))
+            return lambda v: self.register(v, new_lock(v))
         return dialect.special_handler(old, self) or self._plain_handler(old)
 
     def _plain_handler(self, old: Any) -> Handler:
         if isinstance(old, tuple) and hasattr(old, "_fields"):
-            return lambda v: self.note(v, type(v)(*map(self.copy, v)))
+            return lambda v: self.register(v, type(v)(*map(self.copy, v)))
         if type(old) in (tuple, set, frozenset):
-            return lambda v: self.note(v, type(v)(self.all(v)))
+            return lambda v: self.register(v, type(v)(self.all(v)))
         if type(old) is list:
             return self._list
         if isinstance(old, dict) and type(old).__module__ in ("builtins", "collections"):
@@ -178,7 +178,7 @@ class LayerCopier:
         )
 
     def _list(self, old: list[Any]) -> Any:
-        new = self.note(old, [])
+        new = self.register(old, [])
         new.extend(self.all(old))
         return new
 
@@ -196,7 +196,7 @@ class LayerCopier:
         }
 
     def _dict(self, old: dict[Any, Any]) -> Any:
-        new = self.note(old, {} if type(old) is dict else copy.copy(old))
+        new = self.register(old, {} if type(old) is dict else copy.copy(old))
         new.clear()
         new.update(self.items(old))
         return new
@@ -211,7 +211,7 @@ class LayerCopier:
             None if old.__closure__ is None else tuple(types.CellType() for _ in old.__closure__)
         )
         new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
-        self.note(old, new)
+        self.register(old, new)
         for cell, held in zip(cells or (), old.__closure__ or (), strict=True):
             if filled(held):
                 cell.cell_contents = self.copy(held.cell_contents)
@@ -237,7 +237,7 @@ class LayerCopier:
         return any(self._holds(part, seen) for part in parts_of(value))
 
     def _object(self, old: Any, slots: tuple[str, ...]) -> Any:
-        new = self.note(old, object.__new__(type(old)))
+        new = self.register(old, object.__new__(type(old)))
         for slot in slots:
             if hasattr(old, slot):
                 object.__setattr__(new, slot, self.copy(getattr(old, slot)))
@@ -247,7 +247,7 @@ class LayerCopier:
 
     def _foreign(self, old: Any) -> Any:
         try:
-            return self.note(old, copy.deepcopy(old))
+            return self.register(old, copy.deepcopy(old))
         except Exception as error:
             raise Uncopyable(
                 f"an attribute of type {type(old).__name__} cannot be copied"

@@ -11,7 +11,7 @@ from support import laws
 from support.model_zoo import ZOO
 
 from keras_downswap.calibration.execution.interpreter import Interpreter
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import dialect_of, read_model
 
 DRAWS = {"seeds", "random_everywhere", "training_true_frozen_between", "nested_in_training_mode"}
 """Models that draw numbers, or are in training mode, at inference too: no two runs of them agree."""
@@ -21,7 +21,7 @@ DRAWS = {"seeds", "random_everywhere", "training_true_frozen_between", "nested_i
 def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
     model = ZOO[name](K)
     dialect = dialect_of(model)
-    reading = dialect.read(model)
+    reading = read_model(model)
     x = laws.sample_for(model)
     if any(not isinstance(value, tf.Tensor) for value in tf.nest.flatten(x)):
         pytest.skip("sparse and ragged inputs are no arrays")
@@ -33,7 +33,7 @@ def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
         )
     for place, value in zip(places, wanted, strict=True):
         made = played[place]
-        array = made.numpy() if isinstance(made, tf.Tensor) else dialect.result(made)
+        array = made.numpy() if isinstance(made, tf.Tensor) else dialect.to_array(made)
         if value.dtype.kind == "f":
             np.testing.assert_allclose(
                 array, value, rtol=1e-4, atol=1e-4 * np.abs(value).max(initial=0)
@@ -45,7 +45,7 @@ def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
 def test_it_waits_before_a_call_that_then_sees_new_weights(K: Any) -> None:
     L = K.layers
     model = K.Sequential([K.Input((4,)), L.Dense(3, name="one"), L.Dense(2, name="two")])
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     call = next(c for c in reading.graph.calls if c.name == "two")
     end = ((), reading.graph.outputs[0])
     run = Interpreter(reading, {end}, {((), call.index)}).start([tf.ones((1, 4))])
@@ -60,7 +60,7 @@ def test_it_waits_before_a_call_that_then_sees_new_weights(K: Any) -> None:
 
 def test_it_keeps_tensors_inside_nested_models(K: Any) -> None:
     model = ZOO["nested"](K)
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     outer = next(c for c in reading.graph.calls if c.nested_graph is not None)
     assert outer.nested_graph is not None
     places = {((outer.index,), outer.nested_graph.outputs[0]), ((), outer.outputs[0])}
@@ -72,7 +72,7 @@ def test_it_keeps_tensors_inside_nested_models(K: Any) -> None:
 def test_training_mode_is_for_the_layers_that_are_named(K: Any) -> None:
     L = K.layers
     model = K.Sequential([K.Input((4,)), L.Dropout(0.5), L.BatchNormalization(momentum=0.0)])
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     x = tf.constant(np.random.default_rng(0).normal(3, 2, (64, 4)), tf.float32)
     end = ((), reading.graph.outputs[0])
     made = Interpreter(reading, {end}, (), lambda layer: "BatchNorm" in type(layer).__name__).run(

@@ -16,7 +16,7 @@ from support.graphs import convolved
 from keras_downswap.calibration.closed_form.im2col import at, channels_behind, chosen, patches
 from keras_downswap.calibration.closed_form.normal_equations import times
 from keras_downswap.calibration.execution.live_kernel import Kernel
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.ir.geometry import Window
 
 Array = np.ndarray[Any, Any]
@@ -126,7 +126,7 @@ def seen(
     rng = np.random.default_rng(0)
     for part in (layer, *behind):
         draw(rng, part)
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     call, *chain = reading.graph.calls[1:]
     assert reading.layers[call.layer] is layer
     kernel = Kernel(reading, call, chain, len(y.shape) - 2)
@@ -439,7 +439,7 @@ def test_a_norm_that_is_called_in_two_places_is_left_alone(
     second = K.Model(two, norm(two), name="inner")(two) if nested else norm(two)
     model = K.Model(inputs, L.Add()([norm(one), second]))
     draw(np.random.default_rng(0), norm)
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     calls = {call.name: call for call in reading.graph.calls}
     kernel = Kernel(reading, calls["one"], [calls["bn"]], 2)
     assert kernel.norm is None
@@ -466,7 +466,7 @@ def test_a_function_behind_keeps_what_else_it_is_given(K: Any) -> None:
     leaky = K.ops.leaky_relu if hasattr(K, "ops") else tf.nn.leaky_relu
     i = K.Input((5, 6, 2))
     model = K.Model(i, leaky(K.layers.Conv2D(3, 1)(i), 0.7))
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     call, *chain = reading.graph.calls[1:]
     sums = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     made = Kernel(reading, call, chain, 2).through(sums)
@@ -479,5 +479,5 @@ def test_a_softmax_along_another_axis_than_the_channels_is_no_probability_of_the
         model = K.Model(
             i, K.layers.Conv2D(4, 1, activation="softmax", data_format=where, name="conv")(i)
         )
-        reading = dialect_of(model).read(model)
+        reading = read_model(model)
         assert Kernel(reading, reading.graph.calls[-1], (), 2).makes_probabilities is along

@@ -20,7 +20,7 @@ from keras_downswap.calibration.pairing.pairs import TensorRef, paired
 from keras_downswap.calibration.pairing.targets import Target, affected, run_order, targets_of
 from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.calibration.stages.distill import distillation_terms
-from keras_downswap.dialects import dialect_of
+from keras_downswap.dialects import read_model
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Graph
@@ -92,7 +92,9 @@ class Both:
         rng = np.random.default_rng(0)
         shapes = [self.old.graph.tensors[t].shape[1:] for t in self.old.graph.inputs]
         sizes = [(2, *(n or 12 for n in shape)) for shape in shapes]
-        return [self.old.dialect.tensor(rng.normal(size=size).astype(np.float32)) for size in sizes]
+        return [
+            self.old.dialect.to_tensor(rng.normal(size=size).astype(np.float32)) for size in sizes
+        ]
 
     @cached_property
     def values(self) -> dict[TensorRef, tuple[Any, Any]]:
@@ -103,7 +105,7 @@ class Both:
             for reading, places in ((self.old, pairs.values()), (self.new, pairs))
         ]
         assert [len(run) for run in runs] == [len(set(pairs.values())), len(pairs)]
-        result = self.old.dialect.result
+        result = self.old.dialect.to_array
         return {
             mine: (result(runs[0][other]), result(runs[1][mine])) for mine, other in pairs.items()
         }
@@ -130,7 +132,7 @@ class Both:
         assert targets
         for target in targets:
             kernel, last = target.kernel(self.new), target.call.channels_last
-            result = self.new.dialect.result
+            result = self.new.dialect.to_array
             taken, end = (
                 channels_behind(result(v), last) for v in (inputs[target.place], kept[target.end])
             )
@@ -174,7 +176,7 @@ def swapped(model: Any, to: str = "strided_conv", method: Any = "auto", rule: st
     new, report = swap_downsampling(model, to, method, return_report=True)
     taken = {str(site.rule) for site in report.sites if site.status == "swapped"}
     assert taken == ({rule} if rule else set()), str(report)
-    return Both(dialect_of(model).read(model), dialect_of(new).read(new))
+    return Both(read_model(model), read_model(new))
 
 
 def image(K: Any, name: str = "image", size: Sequence[int | None] = SIZE) -> Any:
@@ -383,7 +385,7 @@ def test_a_model_of_many_kinds_of_exact_swaps_makes_the_same_values(K: Any) -> N
     model = K.Model(x, L.Dense(2, name="dense")(L.GlobalAveragePooling2D(name="gap")(y)))
     new, report = swap_downsampling(model, method="exact", return_report=True)
     assert sum(site.status == "swapped" for site in report.sites) == 3
-    both = Both(dialect_of(model).read(model), dialect_of(new).read(new))
+    both = Both(read_model(model), read_model(new))
     assert both.named == {"conv1": "pool1", "relu2": "pool2"} | {
         name: name for name in ("tanh", "elu", "conv3", "gap", "dense")
     }
@@ -446,7 +448,7 @@ def test_a_model_and_itself_have_every_tensor_and_no_site(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(2, name="pool2")(block(L, nested(K)(x), 2, strides=2))
     model = K.Model(x, [L.Flatten(name="flat")(y), L.GlobalMaxPooling2D(name="gap")(y)])
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     both = Both(reading, reading)
     assert both.sites == []
     assert all(mine == other for mine, other in both.pairs.tensors.items())
@@ -643,7 +645,7 @@ def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     a, b = K.Input((12, 12, 3)), K.Input((12, 12, 3))
     old = K.Model([a, b], L.Concatenate()([inner(a), inner(b)]))
     new = swap_downsampling(old)
-    graphs = [dialect_of(model).read(model).graph for model in (old, new)]
+    graphs = [read_model(model).graph for model in (old, new)]
     found, reasons = targets_of(graphs[1], paired(*graphs))
     assert found == []
     assert "called in 2 places" in reasons["inner/conv"]
@@ -696,7 +698,7 @@ def test_a_convolution_between_two_pools_does_the_work_of_one(K: Any, size: int 
     model = K.Model(i, x)
     new, report = swap_downsampling(model, include=["pool0"], method="copy", return_report=True)
     assert [site.status for site in report.sites] == ["swapped", "kept"]
-    both = Both(dialect_of(model).read(model), dialect_of(new).read(new)).met()
+    both = Both(read_model(model), read_model(new)).met()
     assert both.goals == {"conv": ([], "conv", "conv"), "head": ([], "head", "head")}
 
 
@@ -776,7 +778,7 @@ def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be
         )
     old = K.Model(i, L.Activation("softmax", name="mix3")(L.Dense(3, name="dense")(x)))
     new = swap_downsampling(old)
-    graphs = [dialect_of(model).read(model).graph for model in (old, new)]
+    graphs = [read_model(model).graph for model in (old, new)]
     found, _ = targets_of(graphs[1], paired(*graphs))
     ends = {target.name: name_of(graphs[1], target.end) for target in found[1:]}
     assert ends == {"conv0": "conv0", "conv1": "conv1", "conv2": "conv2", "dense": "dense"}
@@ -784,7 +786,7 @@ def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be
         i,
         L.PReLU(shared_axes=[1, 2], name="mix")(L.Conv2D(4, 1, name="conv0")(old.layers[2].output)),
     )
-    graphs = [dialect_of(model).read(model).graph for model in (shared, swap_downsampling(shared))]
+    graphs = [read_model(model).graph for model in (shared, swap_downsampling(shared))]
     found, _ = targets_of(graphs[1], paired(*graphs))
     assert name_of(graphs[1], found[-1].end) == "mix", "a slope for each channel mixes nothing"
 
@@ -793,10 +795,10 @@ def test_the_order_in_which_calls_run_is_that_of_the_player(K: Any) -> None:
     i, j = K.Input(SIZE), K.Input(SIZE)
     middle = K.Model(i, K.layers.Conv2D(5, 1)(nested(K)(K.layers.Conv2D(3, 1)(i))), name="middle")
     model = K.Model(j, K.layers.Dense(2)(middle(K.layers.ReLU()(j))))
-    reading = dialect_of(model).read(model)
+    reading = read_model(model)
     order = [place for place in run_order(reading.graph) if place[1] or place[0]]
     run = Interpreter(reading, stops=set(order)).start(
-        [reading.dialect.tensor(np.zeros((1, *SIZE), np.float32))]
+        [reading.dialect.to_tensor(np.zeros((1, *SIZE), np.float32))]
     )
     met = [place for place, _ in run]
     assert met == [place for place in order if place in met]
@@ -809,7 +811,7 @@ def test_what_runs_in_training_mode_ends_the_walk(K: Any) -> None:
     y = L.BatchNormalization(name="bn")(L.Conv2D(4, 3, name="conv")(i), training=True)
     old = K.Model(i, L.Conv2D(2, 1, name="head")(L.MaxPooling2D(2)(L.ReLU()(y))))
     new = swap_downsampling(old, method="copy")
-    graphs = [dialect_of(model).read(model).graph for model in (old, new)]
+    graphs = [read_model(model).graph for model in (old, new)]
     found, _ = targets_of(graphs[1], paired(*graphs))
     assert [target.name for target in found] == ["head"]
 
@@ -822,7 +824,7 @@ def test_padding_in_front_of_the_next_site_is_seen_through(K: Any) -> None:
         y = L.MaxPooling2D(2, name=f"pool{number}")(y)
     old = K.Model(i, L.Conv2D(2, 1, name="head")(y))
     new = swap_downsampling(old)
-    graphs = [dialect_of(model).read(model).graph for model in (old, new)]
+    graphs = [read_model(model).graph for model in (old, new)]
     found, reasons = targets_of(graphs[1], paired(*graphs))
     assert [target.name for target in found] == ["conv1", "conv2", "head"]
     assert not reasons
@@ -835,7 +837,7 @@ def test_frozen_convolutions_that_a_swap_adds_are_not_fitted(K: Any) -> None:
         i, L.Dense(2)(L.ReLU()(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(i)))
     )
     new = swap_downsampling(old, "blur_pool")
-    readings = [dialect_of(model).read(model) for model in (old, new)]
+    readings = [read_model(model) for model in (old, new)]
     x = [tf.random.uniform((2, 12, 12, 3))]
     movable = TrainableSet.of(*readings, True, x)
     assert any("_blur" in layer.name for layer in new.layers)
