@@ -11,6 +11,8 @@ from keras_downswap.errors import (
     NothingSwapped,
     SomethingLost,
     UnreadableModel,
+    UnsupportedKeras,
+    UntestedVersion,
 )
 from keras_downswap.plan import Plan
 from keras_downswap.planning.sites import Site
@@ -28,6 +30,8 @@ __all__ = [
     "Site",
     "SomethingLost",
     "UnreadableModel",
+    "UnsupportedKeras",
+    "UntestedVersion",
     "calibrate",
     "plan_swaps",
     "swap_downsampling",

@@ -9,6 +9,10 @@ class UnreadableModel(DownswapError):
     """The model has no graph that could be read (subclassed, not built, or not a Keras model)."""
 
 
+class UnsupportedKeras(DownswapError):
+    """The installed Keras or TensorFlow lacks a private name that this package cannot do without."""
+
+
 class BadRequest(DownswapError):
     """The call asks for something that does not exist or contradicts itself."""
 
@@ -31,3 +35,7 @@ class NothingSwapped(UserWarning):
 
 class SomethingLost(UserWarning):
     """The new model lacks something of the original that no copy could carry; the report's notes say it too."""
+
+
+class UntestedVersion(UserWarning):
+    """An installed Keras or TensorFlow is none of the versions with which this package is tested."""

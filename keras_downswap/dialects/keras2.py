@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.copying import tf_variables as tf_state
+from keras_downswap.dialects.compatibility import check, find
+from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
+from keras_downswap.dialects.tensors import Array
 
 
 class Keras2(Dialect):
@@ -21,46 +23,111 @@ class Keras2(Dialect):
     without_data_format = frozenset({"Cropping1D", "ZeroPadding1D"})
 
     def __init__(self) -> None:
+        check("tf_keras", "tensorflow")
         self.tf = sys.modules["tensorflow"]
-        self.Layer = self.module("src.engine.base_layer").Layer
-        self.Functional = self.module("src.engine.functional").Functional
-        self.functional_like = self.module("src.engine.functional").has_functional_like_constructor
-        self.Sequential = self.module("src.engine.sequential").Sequential
-        self.KerasTensor = self.module("src.engine.keras_tensor").KerasTensor
-        self.Node = self.module("src.engine.node").Node
-        autocast = self.module("src.mixed_precision.autocast_variable")
-        self.AutoCastVariable = autocast.AutoCastVariable
-        self.autocast = autocast.create_autocast_variable
+        self.Layer = self.library.layers.Layer
+        self.Sequential = self.library.Sequential
+        self.Functional = self.private("src.engine.functional.Functional")
+        self.KerasTensor = self.private("src.engine.keras_tensor.KerasTensor")
+        self.AutoCastVariable = self.private(
+            "src.mixed_precision.autocast_variable.AutoCastVariable"
+        )
 
-    def is_layer(self, value: Any) -> bool:
-        return isinstance(value, self.Layer)
+    # Layers called on tensors
 
-    def function_name(self, layer: Any) -> str:
-        return str(getattr(layer, "symbol", "")) if self.stock_class(layer) == "TFOpLambda" else ""
+    @property
+    def on_tensorflow(self) -> bool:
+        return True
 
-    def function_strides(self, node: Any) -> Any:
-        rest = dict(enumerate(node.call_args))
-        return node.call_kwargs.get("strides", rest.get(2))
+    def run_layer(self, layer: Any, value: Any) -> Any:
+        tensors = self.map(self.tf.convert_to_tensor, value)
+        # A function in the graph takes its tensors as separate arguments, a layer as one list.
+        if self.function_name(layer) and isinstance(tensors, list):
+            return layer(*tensors)
+        return layer(tensors)
+
+    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return layer(*args, **kwargs)
+
+    # Tensors
+
+    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
+        tensor = self.tf.convert_to_tensor(value)
+        return tensor if dtype is None else self.tf.cast(tensor, dtype)
+
+    def to_array(self, value: Any) -> Array:
+        return np.asarray(value.numpy())
+
+    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
+        known = value.shape
+        lengths = self.tf.shape(value)
+        return tuple(lengths[axis] if n is None else n for axis, n in enumerate(known))
+
+    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
+        return self.tf.reshape(value, shape)
+
+    def merge_time(self, value: Any) -> Any:
+        """Merge the axis of time into the batch, of the mask too.
+
+        A mask of Keras 2 is an attribute of the tensor, which `tf.reshape` does not hand on:
+        without it, what follows would compute with the steps that are to be ignored.
+        """
+        merged = super().merge_time(value)
+        mask = getattr(value, "_keras_mask", None)
+        if mask is not None:
+            merged._keras_mask = super().merge_time(mask)
+        return merged
+
+    def split_time(self, value: Any, like: Any) -> Any:
+        """Undo `merge_time`, and hand on the mask as a TimeDistributed layer does.
+
+        That is the mask which the wrapped layer gave its output. Where it gave none, a step counts
+        if the outer mask keeps anything of it, whatever that mask says of the step's inside.
+        """
+        split = super().split_time(value, like)
+        mask = getattr(value, "_keras_mask", None)
+        outer = getattr(like, "_keras_mask", None)
+        if mask is not None:
+            split._keras_mask = super().split_time(mask, like)
+        elif outer is not None:
+            inner_axes = tuple(range(2, len(outer.shape)))
+            split._keras_mask = self.tf.reduce_any(outer, axis=inner_axes)
+        return split
+
+    # Variables
 
     def is_variable(self, value: Any) -> bool:
         return isinstance(value, self.tf.Variable)
+
+    def backend_variable(self, variable: Any) -> Any:
+        return variable._variable if isinstance(variable, self.AutoCastVariable) else variable
+
+    def array(self, variable: Any) -> Array:
+        return tf_variables.array(variable)
+
+    def assign(self, target: Any, value: Any) -> None:
+        target.assign(value)
+
+    # Telling things apart
+
+    def is_layer(self, value: Any) -> bool:
+        return isinstance(value, self.Layer)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, self.KerasTensor)
 
     def is_constant(self, value: Any) -> bool:
-        return isinstance(
-            value,
-            np.generic | self.tf.Tensor | self.tf.DType | self.tf.TensorShape | self.tf.TypeSpec,
-        )
+        tf = self.tf
+        constants = (np.generic, tf.Tensor, tf.DType, tf.TensorShape, tf.TypeSpec)
+        return isinstance(value, constants)
 
     def has_graph(self, layer: Any) -> bool:
-        if not isinstance(layer, self.Functional) or not getattr(layer, "_is_graph_network", False):
+        if not isinstance(layer, self.Functional):
+            return False
+        # A Sequential model that knows no input shape is of the class Functional and has no graph.
+        if not getattr(layer, "_is_graph_network", False):
             return False
         return type(layer).call in (self.Functional.call, self.Sequential.call)
-
-    def output_layers(self, model: Any) -> list[str]:
-        return [str(t._keras_history.layer.name) for t in model.outputs]
 
     def is_sequential(self, model: Any) -> bool:
         return isinstance(model, self.Sequential)
@@ -68,9 +135,14 @@ class Keras2(Dialect):
     def is_compiled(self, model: Any) -> bool:
         return bool(model._is_compiled)
 
+    def has_functional_constructor(self, cls: type) -> bool:
+        return bool(self.private("src.engine.functional.has_functional_like_constructor")(cls))
+
+    # Graphs
+
     def nodes(self, model: Any) -> list[Any]:
-        depths = model._nodes_by_depth
-        return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+        by_depth = model._nodes_by_depth
+        return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
     def node_layer(self, node: Any) -> Any:
         return node.layer
@@ -81,118 +153,102 @@ class Keras2(Dialect):
     def node_outputs(self, node: Any) -> Any:
         return node.outputs
 
+    def layer_nodes(self, layer: Any) -> list[Any]:
+        return list(layer._inbound_nodes)
+
+    def node_count(self, layer: Any) -> tuple[int, int]:
+        return len(layer._inbound_nodes), len(layer._outbound_nodes)
+
+    def producing_node(self, tensor: Any) -> Any:
+        return tensor.node
+
+    def boundary(self, model: Any) -> tuple[Any, Any]:
+        return model._nested_inputs, model._nested_outputs
+
+    def boundary_names(self, model: Any) -> tuple[Any, ...]:
+        producers = self.output_layers(model) if len(model.outputs) > 1 else []
+        structure = self.map(lambda _: 0, self.boundary(model))
+        return list(model.input_names), list(model.output_names), producers, structure
+
+    def output_layers(self, model: Any) -> list[str]:
+        return [str(tensor._keras_history.layer.name) for tensor in model.outputs]
+
     def flatten(self, structure: Any) -> list[Any]:
         return list(self.tf.nest.flatten(structure))
 
     def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
         return self.tf.nest.map_structure(function, structure)
 
-    def boundary(self, model: Any) -> tuple[Any, Any]:
-        return model._nested_inputs, model._nested_outputs
-
-    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
-        return frozenset({"ZeroPadding", "Cropping"} if channels_last or rank > 1 else ())
+    # Layers
 
     def sublayers(self, layer: Any) -> Sequence[Any]:
-        inside = getattr(layer, "_self_tracked_trackables", None)
-        return list(layer._flatten_layers(recursive=True, include_self=False)) if inside else []
-
-    def run_layer(self, layer: Any, value: Any) -> Any:
-        parts = self.map(self.tf.convert_to_tensor, value)
-        return (
-            layer(*parts) if self.function_name(layer) and isinstance(parts, list) else layer(parts)
-        )
-
-    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        return layer(*args, **kwargs)
-
-    @property
-    def on_tensorflow(self) -> bool:
-        return True
-
-    def backend_variable(self, variable: Any) -> Any:
-        return variable._variable if isinstance(variable, self.AutoCastVariable) else variable
-
-    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
-        made = self.tf.convert_to_tensor(value)
-        return made if dtype is None else self.tf.cast(made, dtype)
-
-    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
-        return self.tf.reshape(value, shape)
-
-    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
-        seen = self.tf.shape(value)
-        return tuple(seen[axis] if n is None else n for axis, n in enumerate(value.shape))
-
-    def merge_time(self, value: Any) -> Any:
-        folded, mask = super().merge_time(value), getattr(value, "_keras_mask", None)
-        if mask is not None:
-            folded._keras_mask = super().merge_time(mask)
-        return folded
-
-    def split_time(self, value: Any, like: Any) -> Any:
-        """Hand on the mask as TimeDistributed does: the inner one, else what the outer one says of each step."""
-        made, mask = super().split_time(value, like), getattr(value, "_keras_mask", None)
-        outer = getattr(like, "_keras_mask", None)
-        if mask is not None:
-            made._keras_mask = super().split_time(mask, like)
-        elif outer is not None:
-            made._keras_mask = self.tf.reduce_any(outer, axis=tuple(range(2, len(outer.shape))))
-        return made
-
-    def to_array(self, value: Any) -> np.ndarray[Any, Any]:
-        return np.asarray(value.numpy())
-
-    def node_count(self, layer: Any) -> tuple[int, int]:
-        return len(layer._inbound_nodes), len(layer._outbound_nodes)
-
-    def boundary_names(self, model: Any) -> tuple[Any, ...]:
-        made = self.output_layers(model) if len(model.outputs) > 1 else []
-        structure = self.map(lambda _: 0, self.boundary(model))
-        return list(model.input_names), list(model.output_names), made, structure
+        # Walking into a layer that tracks nothing costs more than this look, and most do not.
+        if not getattr(layer, "_self_tracked_trackables", None):
+            return []
+        return list(layer._flatten_layers(recursive=True, include_self=False))
 
     def weights(self, layer: Any) -> list[Any]:
         """Leave out the vocabularies that preprocessing layers list among their weights."""
         return [weight for weight in layer.weights if self.is_variable(weight)]
 
+    def function_name(self, layer: Any) -> str:
+        return str(getattr(layer, "symbol", "")) if self.stock_class(layer) == "TFOpLambda" else ""
+
+    def function_strides(self, node: Any) -> Any:
+        by_position = dict(enumerate(node.call_args))
+        return node.call_kwargs.get("strides", by_position.get(2))
+
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
+        exist = channels_last or rank > 1
+        return frozenset({"ZeroPadding", "Cropping"}) if exist else frozenset()
+
+    # Copying layers
+
     def copy_variable(self, variable: Any, copier: LayerCopier) -> Any:
         if isinstance(variable, self.AutoCastVariable):
-            return self.autocast(copier.copy(variable._variable))
-        new = tf_state.copied(variable)
+            wrap = self.private("src.mixed_precision.autocast_variable.create_autocast_variable")
+            return wrap(copier.copy(variable._variable))
+        new = tf_variables.copied(variable)
+        # TensorFlow's copy has what TensorFlow put there, and lacks what Keras added.
         for key, value in vars(variable).items():
             if key.startswith("_keras") or key not in vars(new):
                 new.__dict__[key] = value
         return new
 
     def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
-        name = type(value).__name__
-        if name == "ListWrapper":
-            return lambda old: copier.register(old, type(old)([copier.copy(v) for v in old]))
-        if name in ("_DictWrapper", "_TupleWrapper"):
-            return lambda old: copier.register(old, type(old)(copier.copy(old.__wrapped__)))
-        if name == "ObjectIdentityDictionary":
-            return lambda old: self._identities(old, copier)
-        if tf_state.is_mutable_table(value):
-            return lambda old: copier.register(old, tf_state.copied_table(old))
+        """Return how to copy what TensorFlow's tracking makes of the containers in attributes.
+
+        Each wrapper keeps the plain container besides its own state; a copy attribute by attribute
+        would let the two come apart, so each is made anew around a copied plain one.
+        """
+        kind = type(value)
+        if kind is find("tensorflow", "python.trackable.data_structures.ListWrapper"):
+            return lambda old: copier.register(old, kind(copier.copy_all(old)))
+        if kind is find("tensorflow", "python.trackable.data_structures._DictWrapper"):
+            return lambda old: copier.register(old, kind(copier.copy(old.__wrapped__)))
+        if kind is find("tensorflow", "python.trackable.data_structures._TupleWrapper"):
+            return lambda old: copier.register(old, kind(copier.copy(old.__wrapped__)))
+        by_identity = (
+            self.private("src.utils.object_identity.ObjectIdentityDictionary"),
+            find("tensorflow", "python.util.object_identity.ObjectIdentityDictionary"),
+        )
+        if kind in by_identity:
+            return lambda old: self._copy_identities(old, copier)
+        if tf_variables.is_mutable_table(value):
+            return lambda old: copier.register(old, tf_variables.copied_table(old))
         return None
 
-    def _identities(self, old: Any, copier: LayerCopier) -> Any:
-        """Copy a layer's counts of references; what cannot be copied is dropped by the layer itself, or stops it."""
+    def _copy_identities(self, old: Any, copier: LayerCopier) -> Any:
+        """Copy a layer's counts of references to what it tracks.
+
+        A key that cannot be copied is left out: where it matters, the same value stands in an
+        attribute of the layer as well, and stops the copy there.
+        """
         new = copier.register(old, type(old)())
         for key in old:
             with contextlib.suppress(Uncopyable), copier.all_or_nothing():
                 new[copier.copy(key)] = old[key]
         return new
-
-    def admit_other_sizes(self, layer: Any) -> None:
-        if self.stock_class(layer) == "TimeDistributed":
-            layer.input_spec = type(layer.input_spec)(ndim=len(layer.input_spec.shape))
-
-    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
-        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
-
-    def producing_node(self, tensor: Any) -> Any:
-        return tensor.node
 
     def clone_from_config(self, layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config())
@@ -200,50 +256,67 @@ class Keras2(Dialect):
             new.build(layer._build_input_shape)
         for old, fresh in zip(layer.weights, new.weights, strict=True):
             fresh.assign(old)
+        # A preprocessing layer computes with what it makes of its weights here.
         if hasattr(new, "finalize_state"):
             new.finalize_state()
         return new
+
+    # Making layers and models
+
+    def _policy(self, layer: Any) -> Any:
+        return layer._dtype_policy
+
+    def admit_other_sizes(self, layer: Any) -> None:
+        # A TimeDistributed layer insists on the lengths of its first call; rank is all it needs.
+        if self.stock_class(layer) == "TimeDistributed":
+            layer.input_spec = type(layer.input_spec)(ndim=len(layer.input_spec.shape))
+
+    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+        # A node enters itself into its layer, into the nodes before it, and into `outputs`.
+        node = self.private("src.engine.node.Node")
+        node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
     def assemble(
         self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
     ) -> Any:
         if isinstance(old, self.Sequential):
-            new = self.Sequential(name=old.name)
-            new.inputs, new.outputs = self.flatten(inputs), self.flatten(outputs)
-            new.built = True
-            new._has_explicit_input_shape = old._has_explicit_input_shape
-            new._inferred_input_shape = old._inferred_input_shape
-            new._init_graph_network(new.inputs, new.outputs)
-            new._graph_initialized = True
+            new = self._assemble_sequential(old, inputs, outputs)
         else:
             new = self.Functional(inputs, outputs, name=old.name)
         self._insert_losses(old, new, layers, nodes)
+        # The property `trainable` would set every layer's flag as well.
         new.__dict__["_trainable"] = old._trainable
         new._set_dtype_policy(old._dtype_policy)
         new.output_names = list(old.output_names)
         return new
 
-    def array(self, variable: Any) -> np.ndarray[Any, Any]:
-        return tf_state.array(variable)
+    def _assemble_sequential(self, old: Any, inputs: Any, outputs: Any) -> Any:
+        """Make a Sequential model around tensors that exist; `add` would call its layers again."""
+        new = self.Sequential(name=old.name)
+        new.inputs = self.flatten(inputs)
+        new.outputs = self.flatten(outputs)
+        new.built = True
+        new._has_explicit_input_shape = old._has_explicit_input_shape
+        new._inferred_input_shape = old._inferred_input_shape
+        new._init_graph_network(new.inputs, new.outputs)
+        new._graph_initialized = True
+        return new
 
     def _insert_losses(
         self, old: Any, new: Any, layers: Sequence[Any], nodes: Sequence[Any]
     ) -> None:
-        """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs."""
-        inside = {id(node) for depth in new._nodes_by_depth.values() for node in depth}
-        beside = [node for node in nodes if id(node) not in inside]
-        if beside:
-            known = {id(layer) for layer in new.layers}
-            added = {id(layer): layer for layer in layers if id(layer) not in known}
-            place = {layer.name: at for at, layer in enumerate(old.layers)}
-            in_order = sorted(added.values(), key=lambda layer: place.get(layer.name, len(place)))
-            new._insert_layers(in_order, relevant_nodes=beside)
+        """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs.
 
-    def takes_a_graph(self, cls: type) -> bool:
-        return bool(self.functional_like(cls))
-
-    def _policy(self, layer: Any) -> Any:
-        return layer._dtype_policy
-
-    def assign(self, target: Any, value: Any) -> None:
-        target.assign(value)
+        No output depends on those calls, so that a model made from inputs and outputs alone would
+        lose them, and with them a part of the loss that it is trained with.
+        """
+        reached = {id(node) for depth in new._nodes_by_depth.values() for node in depth}
+        beside = [node for node in nodes if id(node) not in reached]
+        if not beside:
+            return
+        known = {id(layer) for layer in new.layers}
+        added = {id(layer): layer for layer in layers if id(layer) not in known}
+        position = {layer.name: index for index, layer in enumerate(old.layers)}
+        last = len(position)
+        in_order = sorted(added.values(), key=lambda layer: position.get(layer.name, last))
+        new._insert_layers(in_order, relevant_nodes=beside)

@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.copying import tf_variables as tf_state
+from keras_downswap.dialects.compatibility import check
+from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import LayerCopier
+from keras_downswap.dialects.tensors import Array
+
+CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
+"""Class names of a backend's immutable values, told by name: the backend need not be imported."""
 
 
 class Keras3(Dialect):
@@ -21,58 +26,99 @@ class Keras3(Dialect):
     without_data_format = frozenset({"Cropping1D"})
 
     def __init__(self) -> None:
-        self.Operation = self.module("src.ops.operation").Operation
-        self.Layer = self.module("src.layers.layer").Layer
-        self.Functional = self.module("src.models.functional").Functional
-        self.functional_like = self.module("src.models.functional").functional_like_constructor
-        self.Sequential = self.module("src.models.sequential").Sequential
-        self.KerasTensor = self.module("src.backend.common.keras_tensor").KerasTensor
-        self.Node = self.module("src.ops.node").Node
-        self.KerasVariable = self.module("src.backend").Variable
-        self.tensorflow = self.module("src.backend").backend() == "tensorflow"
-        self.tree = self.module("src.tree")
-        tracking = self.module("src.utils.tracking")
-        self.Tracker = tracking.Tracker
-        self.tracked = (tracking.TrackedList, tracking.TrackedDict, tracking.TrackedSet)
+        self.tensorflow = self.library.config.backend() == "tensorflow"
+        if self.tensorflow:
+            check("keras", "tensorflow")
+        else:
+            check("keras")
+        self.Layer = self.library.layers.Layer
+        self.Operation = self.library.Operation
+        self.Sequential = self.library.Sequential
+        self.KerasTensor = self.library.KerasTensor
+        # `keras.Variable` is a class of its own, to which a layer's variables do not belong.
+        self.Variable = self.private("src.backend.Variable")
+        self.Functional = self.private("src.models.functional.Functional")
 
-    @cached_property
-    def misplaces_channels_first_bias(self) -> bool:
-        """Keras 3.15 on TensorFlow takes whatever squeezes to a vector for the bias of a `channels_last` map."""
-        ops = self.module("src.backend").numpy
-        bias = np.array([1.0, 2.0], "float32").reshape(1, 2, 1, 1)
-        return bool(
-            np.any(self.to_array(ops.add(np.zeros((1, 2, 1, 2), "float32"), bias))[0, 0] != 1)
-        )
+    # Layers called on tensors
+
+    @property
+    def on_tensorflow(self) -> bool:
+        return bool(self.tensorflow)
+
+    def run_layer(self, layer: Any, value: Any) -> Any:
+        tensors = self.map(self.library.ops.convert_to_tensor, value)
+        # An operation takes its tensors as separate arguments, a layer as one list.
+        if self.function_name(layer) and isinstance(tensors, list):
+            return self.call_layer(layer, tensors, {})
+        return self.call_layer(layer, (tensors,), {})
+
+    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Call a layer, and take back what the call adds to the losses that `model.losses` shows.
+
+        Without that, the original model would show losses of the calls made to fit another one.
+        """
+        if not isinstance(layer, self.Layer):
+            return layer(*args, **kwargs)
+        losses = list(layer._losses)
+        loss_ids = set(layer._loss_ids)
+        result = layer(*args, **kwargs)
+        layer._losses[:] = losses
+        layer._loss_ids.clear()
+        layer._loss_ids.update(loss_ids)
+        return result
+
+    # Tensors
+
+    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
+        return self.library.ops.convert_to_tensor(value, dtype)
+
+    def to_array(self, value: Any) -> Array:
+        if self.tensorflow:
+            return np.asarray(value.numpy())
+        return np.asarray(self.library.ops.convert_to_numpy(value))
+
+    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
+        return tuple(self.library.ops.shape(value))
+
+    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
+        return self.library.ops.reshape(value, shape)
+
+    # Variables
+
+    def is_variable(self, value: Any) -> bool:
+        return isinstance(value, self.Variable)
+
+    def backend_variable(self, variable: Any) -> Any:
+        return variable._value
+
+    def array(self, variable: Any) -> Array:
+        value = variable._value
+        return tf_variables.array(value) if self.tensorflow else self.to_array(value)
+
+    def assign(self, target: Any, value: Any) -> None:
+        # On JAX an assignment shares the buffer, which training then takes away from both.
+        if self.is_variable(value) and not self.tensorflow:
+            value = np.array(self.array(value))
+        target.assign(value)
+
+    # Telling things apart
 
     def is_layer(self, value: Any) -> bool:
         return isinstance(value, self.Operation)
-
-    def function_name(self, layer: Any) -> str:
-        return "" if isinstance(layer, self.Layer) else self.stock_class(layer)
-
-    def function_strides(self, node: Any) -> Any:
-        return getattr(node.operation, "strides", None)
-
-    def is_variable(self, value: Any) -> bool:
-        return isinstance(value, self.KerasVariable)
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, self.KerasTensor)
 
     def is_constant(self, value: Any) -> bool:
-        module = type(value).__module__
-        return isinstance(value, np.generic) or (
-            module.startswith(("tensorflow", "jaxlib", "jax."))
-            and type(value).__name__ in CONSTANTS
-        )
+        if isinstance(value, np.generic):
+            return True
+        from_backend = type(value).__module__.startswith(("tensorflow", "jaxlib", "jax."))
+        return from_backend and type(value).__name__ in CONSTANTS
 
     def has_graph(self, layer: Any) -> bool:
         if type(layer).call not in (self.Functional.call, self.Sequential.call):
             return False
         return not isinstance(layer, self.Sequential) or layer._functional is not None
-
-    def output_layers(self, model: Any) -> list[str]:
-        return [str(t._keras_history.operation.name) for t in self._functional(model).outputs]
 
     def is_sequential(self, model: Any) -> bool:
         return isinstance(model, self.Sequential)
@@ -80,13 +126,18 @@ class Keras3(Dialect):
     def is_compiled(self, model: Any) -> bool:
         return bool(model.compiled)
 
-    def nodes(self, model: Any) -> list[Any]:
-        graph = self._functional(model)
-        depths = graph._nodes_by_depth
-        return [node for depth in sorted(depths, reverse=True) for node in depths[depth]]
+    def has_functional_constructor(self, cls: type) -> bool:
+        return bool(self.private("src.models.functional.functional_like_constructor")(cls))
 
-    def _functional(self, model: Any) -> Any:
+    # Graphs
+
+    def _graph_model(self, model: Any) -> Any:
+        """Return the model that has the graph: a Sequential model keeps a functional one."""
         return model._functional if isinstance(model, self.Sequential) else model
+
+    def nodes(self, model: Any) -> list[Any]:
+        by_depth = self._graph_model(model)._nodes_by_depth
+        return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
     def node_layer(self, node: Any) -> Any:
         return node.operation
@@ -97,124 +148,124 @@ class Keras3(Dialect):
     def node_outputs(self, node: Any) -> Any:
         return node.outputs
 
-    def flatten(self, structure: Any) -> list[Any]:
-        return list(self.tree.flatten(structure))
-
-    def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
-        return self.tree.map_structure(function, structure)
-
-    def boundary(self, model: Any) -> tuple[Any, Any]:
-        graph = self._functional(model)
-        return graph._inputs_struct, graph._outputs_struct
-
-    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
-        return frozenset(
-            {"ZeroPadding", "Cropping"} if channels_last or rank > 1 else {"ZeroPadding"}
-        )
-
-    def sublayers(self, layer: Any) -> Sequence[Any]:
-        return (
-            list(layer._flatten_layers(include_self=False))
-            if getattr(layer, "_layers", None)
-            else []
-        )
-
-    def run_layer(self, layer: Any, value: Any) -> Any:
-        parts = self.map(self.module("src.backend").convert_to_tensor, value)
-        return self.call_layer(
-            layer, parts if self.function_name(layer) and isinstance(parts, list) else (parts,), {}
-        )
-
-    def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Call a layer, and take back what the call adds to the losses that `model.losses` shows."""
-        losses, known = list(getattr(layer, "_losses", ())), set(getattr(layer, "_loss_ids", ()))
-        result = layer(*args, **kwargs)
-        if isinstance(layer, self.Layer):
-            layer._losses[:] = losses
-            layer._loss_ids.clear()
-            layer._loss_ids.update(known)
-        return result
-
-    @property
-    def on_tensorflow(self) -> bool:
-        return bool(self.tensorflow)
-
-    def backend_variable(self, variable: Any) -> Any:
-        return variable._value
-
-    def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
-        return self.module("src.backend").convert_to_tensor(value, dtype)
-
-    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
-        return self.module("ops").reshape(value, shape)
-
-    def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
-        return tuple(self.module("ops").shape(value))
-
-    def to_array(self, value: Any) -> np.ndarray[Any, Any]:
-        return np.asarray(
-            value.numpy() if self.tensorflow else self.module("src.backend").convert_to_numpy(value)
-        )
+    def layer_nodes(self, layer: Any) -> list[Any]:
+        return list(layer._inbound_nodes)
 
     def node_count(self, layer: Any) -> tuple[int, int]:
         return len(layer._inbound_nodes), len(layer._outbound_nodes)
 
+    def producing_node(self, tensor: Any) -> Any:
+        operation, index, _ = tensor._keras_history
+        return operation._inbound_nodes[index]
+
+    def boundary(self, model: Any) -> tuple[Any, Any]:
+        graph = self._graph_model(model)
+        return graph._inputs_struct, graph._outputs_struct
+
     def boundary_names(self, model: Any) -> tuple[Any, ...]:
-        graph = self._functional(model)
-        made = self.output_layers(model) if len(graph.outputs) > 1 else []
+        graph = self._graph_model(model)
+        producers = self.output_layers(model) if len(graph.outputs) > 1 else []
         structure = self.map(lambda _: 0, self.boundary(model))
-        names = [(t.name, t._keras_history.operation.name) for t in graph.inputs]
-        return names, list(graph.output_names), made, structure
+        inputs = [(tensor.name, tensor._keras_history.operation.name) for tensor in graph.inputs]
+        return inputs, list(graph.output_names), producers, structure
+
+    def output_layers(self, model: Any) -> list[str]:
+        outputs = self._graph_model(model).outputs
+        return [str(tensor._keras_history.operation.name) for tensor in outputs]
+
+    def flatten(self, structure: Any) -> list[Any]:
+        return list(self.library.tree.flatten(structure))
+
+    def map(self, function: Callable[[Any], Any], structure: Any) -> Any:
+        return self.library.tree.map_structure(function, structure)
+
+    # Layers
+
+    def sublayers(self, layer: Any) -> Sequence[Any]:
+        if not getattr(layer, "_layers", None):
+            return []
+        return list(layer._flatten_layers(include_self=False))
 
     def weights(self, layer: Any) -> list[Any]:
         return list(getattr(layer, "weights", ()))
 
+    def function_name(self, layer: Any) -> str:
+        return "" if isinstance(layer, self.Layer) else self.stock_class(layer)
+
+    def function_strides(self, node: Any) -> Any:
+        return getattr(node.operation, "strides", None)
+
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
+        if channels_last or rank > 1:
+            return frozenset({"ZeroPadding", "Cropping"})
+        return frozenset({"ZeroPadding"})
+
+    @cached_property
+    def misplaces_channels_first_bias(self) -> bool:
+        """Whether a bias of shape (1, channels, 1, 1) is added along the last axis if that fits.
+
+        Keras 3.15 on TensorFlow takes whatever squeezes to a vector for the bias of a
+        `channels_last` map. It is tried once, since patch releases may mend it.
+        """
+        channels_first_map = np.zeros((1, 2, 1, 2), "float32")
+        bias = np.array([1.0, 2.0], "float32").reshape(1, 2, 1, 1)
+        added = self.to_array(self.library.ops.add(channels_first_map, bias))
+        first_channel = added[0, 0]
+        return bool(np.any(first_channel != 1))
+
+    # Copying layers
+
     def copy_variable(self, variable: Any, copier: LayerCopier) -> Any:
+        # The constructor would draw the initial value and enter the variable into a scope.
         new = object.__new__(type(variable))
         own = dict(vars(variable))
         value = own.pop("_value", None)
-        new.__dict__.update(
-            copier.items(own),
-            _value=tf_state.copied(value) if self.tensorflow else copy.deepcopy(value),
-        )
+        new.__dict__.update(copier.copy_items(own))
+        copied = tf_variables.copied(value) if self.tensorflow else copy.deepcopy(value)
+        new.__dict__["_value"] = copied
         return new
 
     def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
-        if isinstance(value, self.Tracker):
-            return lambda tracker: self._tracker(tracker, copier)
-        if isinstance(value, self.tracked):
-            return lambda tracked: self._tracked(tracked, copier)
-        if tf_state.is_mutable_table(value):
-            return lambda table: copier.register(table, tf_state.copied_table(table))
+        tracked = (
+            self.private("src.utils.tracking.TrackedList"),
+            self.private("src.utils.tracking.TrackedDict"),
+            self.private("src.utils.tracking.TrackedSet"),
+        )
+        if isinstance(value, self.private("src.utils.tracking.Tracker")):
+            return lambda old: self._copy_tracker(old, copier)
+        if isinstance(value, tracked):
+            return lambda old: self._copy_tracked(old, copier)
+        if tf_variables.is_mutable_table(value):
+            return lambda old: copier.register(old, tf_variables.copied_table(old))
         return None
 
-    def _tracker(self, old: Any, copier: LayerCopier) -> Any:
+    def _copy_tracker(self, old: Any, copier: LayerCopier) -> Any:
         new = copier.register(old, object.__new__(type(old)))
-        new.__dict__.update((k, copier.copy(v)) for k, v in vars(old).items() if k != "stored_ids")
-        new.stored_ids = {
-            name: {id(item) for item in store} for name, (_, store) in new.config.items()
-        }
+        for key, value in vars(old).items():
+            if key != "stored_ids":
+                new.__dict__[key] = copier.copy(value)
+        # A tracker knows what it has stored by identity: of the copies, not of the originals.
+        new.stored_ids = {}
+        for name, (_, store) in new.config.items():
+            new.stored_ids[name] = {id(item) for item in store}
         return new
 
-    def _tracked(self, old: Any, copier: LayerCopier) -> Any:
-        """Copy a tracking container from below, since its own methods refuse additions once a layer is built."""
+    def _copy_tracked(self, old: Any, copier: LayerCopier) -> Any:
+        """Copy a tracking container from below.
+
+        Its own methods refuse additions once a layer is built, and would enter the parts into the
+        tracker a second time.
+        """
         kind: Any = type(old)
         new = copier.register(old, kind.__new__(kind))
         if isinstance(old, dict):
-            dict.update(new, copier.items(old))
+            dict.update(new, copier.copy_items(old))
         elif isinstance(old, list):
-            list.extend(new, copier.all(old))
+            list.extend(new, copier.copy_all(old))
         else:
-            set.update(new, copier.all(old))
+            set.update(new, copier.copy_all(old))
         new.tracker = copier.copy(old.tracker)
         return new
-
-    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
-        self.Node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
-
-    def producing_node(self, tensor: Any) -> Any:
-        operation, index, _ = tensor._keras_history
-        return operation._inbound_nodes[index]
 
     def clone_from_config(self, layer: Any) -> Any:
         new = type(layer).from_config(layer.get_config())
@@ -224,40 +275,39 @@ class Keras3(Dialect):
             fresh.assign(old)
         return new
 
-    def assemble(
-        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
-    ) -> Any:
-        graph = self.Functional(inputs, outputs, name=self._functional(old).name)
-        new = graph
-        if isinstance(old, self.Sequential):
-            new = self.Sequential(name=old.name)
-            new._layers.extend(
-                layer for layer in layers if isinstance(layer, self.module("src.layers").Layer)
-            )
-            new._functional = graph
-            new._build_shapes_dict = dict(old._build_shapes_dict or {})
-            new.built = True
-        for pair in {id(new): (old, new), id(graph): (self._functional(old), graph)}.values():
-            pair[1].__dict__["_trainable"] = pair[0]._trainable
-            pair[1].__dict__["_dtype_policy"] = pair[0]._dtype_policy
-        graph.output_names = list(self._functional(old).output_names)
-        return new
-
-    def takes_a_graph(self, cls: type) -> bool:
-        return bool(self.functional_like(cls))
+    # Making layers and models
 
     def _policy(self, layer: Any) -> Any:
         return layer.dtype_policy
 
-    def assign(self, target: Any, value: Any) -> None:
-        """Assign a copy: on JAX an assignment shares the buffer, which training then takes away from both."""
-        if self.is_variable(value) and not self.tensorflow:
-            value = np.array(self.array(value))
-        target.assign(value)
+    def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
+        # A node enters itself into its layer, into the nodes before it, and into `outputs`.
+        node = self.private("src.ops.node.Node")
+        node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
-    def array(self, variable: Any) -> np.ndarray[Any, Any]:
-        value = variable._value
-        return tf_state.array(value) if self.tensorflow else self.to_array(value)
+    def assemble(
+        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
+    ) -> Any:
+        old_graph = self._graph_model(old)
+        graph = self.Functional(inputs, outputs, name=old_graph.name)
+        self._copy_flags(old_graph, graph)
+        graph.output_names = list(old_graph.output_names)
+        if not isinstance(old, self.Sequential):
+            return graph
+        new = self._assemble_sequential(old, graph, layers)
+        self._copy_flags(old, new)
+        return new
 
+    def _assemble_sequential(self, old: Any, graph: Any, layers: Sequence[Any]) -> Any:
+        """Make a Sequential model around a graph; `add` would call its layers again."""
+        new = self.Sequential(name=old.name)
+        new._layers.extend(layer for layer in layers if isinstance(layer, self.Layer))
+        new._functional = graph
+        new._build_shapes_dict = dict(old._build_shapes_dict or {})
+        new.built = True
+        return new
 
-CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
+    def _copy_flags(self, old: Any, new: Any) -> None:
+        # The properties `trainable` and `dtype_policy` would set those of every layer as well.
+        new.__dict__["_trainable"] = old._trainable
+        new.__dict__["_dtype_policy"] = old._dtype_policy

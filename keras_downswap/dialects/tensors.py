@@ -1,4 +1,4 @@
-"""What a Keras does with values: backend tensors, and layers that are called on them."""
+"""What a Keras does with live tensors and variables, and with layers that are called on them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,21 @@ from typing import Any
 
 import numpy as np
 
+Array = np.ndarray[Any, Any]
+
+SMALL = 1 << 16
+"""Bytes up to which two arrays are compared as strings of bytes, which copies them both."""
+
 
 class TensorOperations(ABC):
-    """Backend tensors of one Keras. What knows its internals is in `keras2.py` and `keras3.py`."""
+    """Backend tensors and variables of one Keras; `keras2.py` and `keras3.py` know its internals."""
+
+    @property
+    @abstractmethod
+    def on_tensorflow(self) -> bool:
+        """Whether this Keras runs on TensorFlow."""
+
+    # Layers called on tensors
 
     @abstractmethod
     def run_layer(self, layer: Any, value: Any) -> Any:
@@ -20,32 +32,72 @@ class TensorOperations(ABC):
     def call_layer(self, layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call a layer as a node does, on backend tensors."""
 
-    def static_shape(self, value: Any) -> tuple[int, ...]:
-        """Return the shape of a backend tensor."""
-        return tuple(value.shape)
+    # Tensors
 
     @abstractmethod
     def to_tensor(self, value: Any, dtype: str | None = None) -> Any:
         """Return an array as a backend tensor, of its own dtype or of another."""
 
     @abstractmethod
-    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
-        """Return a backend tensor in another shape, lengths of which may be tensors."""
+    def to_array(self, value: Any) -> Array:
+        """Return a backend tensor as an array."""
+
+    def static_shape(self, value: Any) -> tuple[int, ...]:
+        """Return the shape of a backend tensor as Python knows it."""
+        return tuple(value.shape)
 
     @abstractmethod
     def dynamic_shape(self, value: Any) -> tuple[Any, ...]:
-        """Return the shape of a backend tensor, tensors where lengths are known only as it runs."""
-
-    def merge_time(self, value: Any) -> Any:
-        """Return a backend tensor with its second axis, that of time, made a part of the batch."""
-        return self.reshape(value, (-1, *self.dynamic_shape(value)[2:]))
-
-    def split_time(self, value: Any, like: Any) -> Any:
-        """Return a folded tensor with the axis of time that another one has."""
-        return self.reshape(
-            value, (-1, self.dynamic_shape(like)[1], *self.dynamic_shape(value)[1:])
-        )
+        """Return the shape of a backend tensor; a length known only as it runs is a tensor."""
 
     @abstractmethod
-    def to_array(self, value: Any) -> np.ndarray[Any, Any]:
-        """Return a backend tensor as an array."""
+    def reshape(self, value: Any, shape: Sequence[Any]) -> Any:
+        """Return a backend tensor in another shape, lengths of which may be tensors."""
+
+    def merge_time(self, value: Any) -> Any:
+        """Merge the second axis of a backend tensor, that of time, into the batch.
+
+        Shape (batch, time, ...) becomes (batch * time, ...).
+        """
+        rest = self.dynamic_shape(value)[2:]
+        return self.reshape(value, (-1, *rest))
+
+    def split_time(self, value: Any, like: Any) -> Any:
+        """Undo `merge_time`: shape (batch * time, ...) becomes (batch, time, ...), as `like` has it."""
+        time = self.dynamic_shape(like)[1]
+        rest = self.dynamic_shape(value)[1:]
+        return self.reshape(value, (-1, time, *rest))
+
+    # Variables
+
+    @abstractmethod
+    def is_variable(self, value: Any) -> bool:
+        """Tell whether a value is a variable of any kind."""
+
+    @abstractmethod
+    def backend_variable(self, variable: Any) -> Any:
+        """Return the backend's own variable, without what Keras wraps it in."""
+
+    @abstractmethod
+    def array(self, variable: Any) -> Array:
+        """Return the value of a variable."""
+
+    @abstractmethod
+    def assign(self, target: Any, value: Any) -> None:
+        """Assign a variable's or an array's value to a variable."""
+
+    def same_bits(self, one: Any, other: Any) -> bool:
+        """Tell whether two variables hold the same bits; NaNs of the same bits count as the same."""
+        first = self.array(one)
+        second = self.array(other)
+        if first.shape != second.shape or first.dtype != second.dtype:
+            return False
+        # Strings and objects hold pointers, whose bits say nothing; other widths have no integer
+        # type to be viewed as.
+        if first.dtype.kind in "OSU" or first.dtype.itemsize not in (1, 2, 4, 8):
+            return bool(first.tolist() == second.tolist())
+        if first.nbytes < SMALL:
+            return bool(first.tobytes() == second.tobytes())
+        bits = f"u{first.dtype.itemsize}"
+        equal = np.ravel(first).view(bits) == np.ravel(second).view(bits)
+        return bool(equal.all())

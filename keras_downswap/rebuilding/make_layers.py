@@ -39,7 +39,7 @@ def _bare(step: Make, name: str, beside: Any, reading: Reading, copier: LayerCop
         settings["activation"] = copier.copy(own)
     if kind in dialect.without_data_format:
         settings.pop("data_format", None)
-    return getattr(dialect.module("src.layers"), kind)(**settings)
+    return dialect.layer_class(kind)(**settings)
 
 
 def _settings_of(layer: Any, copier: LayerCopier) -> dict[str, Any]:

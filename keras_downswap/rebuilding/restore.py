@@ -24,7 +24,9 @@ def restore_class_and_attributes(
     """
     cls: type = type(old)
     if not (
-        dialect.is_stock(cls) or _constructor_is_stock(dialect, cls) or dialect.takes_a_graph(cls)
+        dialect.is_stock(cls)
+        or _constructor_is_stock(dialect, cls)
+        or dialect.has_functional_constructor(cls)
     ):
         yield (
             f"{cls.__name__} '{old.name}' comes back as a plain functional model: the constructor of its class would "

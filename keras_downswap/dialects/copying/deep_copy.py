@@ -1,4 +1,9 @@
-"""Deep copies of layers: one memo for a whole model, so that ties and sharing survive and nothing is shared with it."""
+"""Deep copies of layers: one memo for a whole model, so that ties and sharing survive.
+
+Nothing is shared with the original but what cannot change. `copy.deepcopy` would not do: it copies
+nodes, and with them the whole graph; it copies functions not at all, and so leaves closures that
+hold on to the original's layers; and it knows nothing of variables and tables.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from typing import Any
 
 from keras_downswap.dialects.copying.introspection import (
     LOCKS,
-    filled,
+    is_filled,
     is_pure,
     new_lock,
     parts_of,
@@ -27,9 +32,20 @@ PLAIN = frozenset(
 """The commonest of the types that are shared; looking here first halves the time of a copy."""
 
 ATOMIC = (
-    type(None), bool, int, float, complex, str, bytes, type, range, types.BuiltinFunctionType, types.ModuleType,
-    types.EllipsisType, inspect.Signature,
-)  # fmt: skip
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    range,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    types.EllipsisType,
+    inspect.Signature,
+)
 NODES = ("_inbound_nodes", "_outbound_nodes", "_inbound_nodes_value", "_outbound_nodes_value")
 COMPILED = (
     "train_function",
@@ -38,33 +54,48 @@ COMPILED = (
     "train_tf_function",
     "_adapt_function",
 )
-RESTORING = {"_self_unconditional_deferred_dependencies": dict, "_self_name_based_restores": set}
 EMPTIED: dict[str, Callable[[], Any]] = {
     **dict.fromkeys(NODES, list),
     **dict.fromkeys(COMPILED, type(None)),
-    **RESTORING,
+    "_self_unconditional_deferred_dependencies": dict,
+    "_self_name_based_restores": set,
 }
-"""Attributes that start anew: nodes, compiled functions, and checkpoint restorations still to come."""
+"""Attributes that start anew: nodes, compiled functions, and checkpoint restorations to come.
+
+Nodes lead to the whole original graph, and a compiled function computes with the variables that it
+was traced with: a copy that kept either would hold on to the original, or train it.
+"""
+
+
+def _without_compiled_references(references: list[Any]) -> list[Any]:
+    return [reference for reference in references if reference.name not in COMPILED]
+
+
+def _without_compiled_names(references: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in references.items() if name not in COMPILED}
+
 
 TRACKED: dict[str, Callable[[Any], Any]] = {
-    "_self_unconditional_checkpoint_dependencies": lambda refs: [
-        ref for ref in refs if ref.name not in COMPILED
-    ],
-    "_self_unconditional_dependency_names": lambda refs: {
-        k: v for k, v in refs.items() if k not in COMPILED
-    },
+    "_self_unconditional_checkpoint_dependencies": _without_compiled_references,
+    "_self_unconditional_dependency_names": _without_compiled_names,
 }
-"""Attributes that list others of the same object: compiled functions start anew in them too."""
+"""Attributes that list others of the same object: what starts anew is taken off them too."""
 
 Handler = Callable[[Any], Any] | None
+"""How the values of one type are copied; None where they are shared."""
 
 
 class Uncopyable(Exception):
-    """An attribute holds on to its layer in a way that a copy cannot follow: a tf.function or a resource."""
+    """An attribute holds on to its layer in a way that a copy cannot follow."""
 
 
 class LayerCopier:
     """Copies layers attribute by attribute; every object is copied once, whoever refers to it.
+
+    The memo maps an original, by its identity, to its copy. One memo for a whole model is what
+    keeps ties: two layers that hold one variable, a layer that holds another one of the model, a
+    closure over a layer, all find the one copy there. Each original stays referred to as long as
+    the memo lives, since a freed object's identity may be given to another.
 
     Args:
         dialect: Tells layers, variables, symbolic tensors and graph models apart, and copies
@@ -86,7 +117,7 @@ class LayerCopier:
         return new
 
     def copy_layer(self, old: Any) -> Any:
-        """Return the twin of a layer: a new object of its class, with no nodes and with variables of its own.
+        """Return the copy of a layer: of its class, with no nodes, with variables of its own.
 
         Raises:
             Uncopyable: If an attribute cannot be followed; nothing is recorded for the layer then.
@@ -96,26 +127,34 @@ class LayerCopier:
         if self.dialect.has_graph(old):
             return self.register(old, self.rebuild(old))
         with self.all_or_nothing():
+            # Registered before its attributes are copied: those that lead back to the layer find
+            # the copy instead of beginning another. The constructor is not run; it may be anything.
             new = self.register(old, object.__new__(type(old)))
             try:
-                for key, value in vars(old).items():
-                    if key in EMPTIED:
-                        new.__dict__[key] = EMPTIED[key]()
-                    elif key in TRACKED:
-                        new.__dict__[key] = self.copy(TRACKED[key](value))
-                    else:
-                        new.__dict__[key] = value if type(value) in PLAIN else self.copy(value)
+                self._copy_attributes(old, new)
             except Uncopyable:
                 raise
             except Exception as error:
-                raise Uncopyable(
-                    f"{type(old).__name__} '{old.name}' cannot be copied: {error}"
-                ) from error
+                kind = type(old).__name__
+                raise Uncopyable(f"{kind} '{old.name}' cannot be copied: {error}") from error
         return new
+
+    def _copy_attributes(self, old: Any, new: Any) -> None:
+        # Into `__dict__` itself: the layer's own `__setattr__` would track the values once more.
+        for key, value in vars(old).items():
+            if key in EMPTIED:
+                new.__dict__[key] = EMPTIED[key]()
+            elif key in TRACKED:
+                new.__dict__[key] = self.copy(TRACKED[key](value))
+            else:
+                new.__dict__[key] = value if type(value) in PLAIN else self.copy(value)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Forget every copy that was begun inside, should it fail: a half-made copy must not be found later."""
+        """Forget every copy that was begun inside, should it fail.
+
+        A half-made copy must not be found later: another layer would get it for a whole one.
+        """
         before = len(self.originals)
         try:
             yield
@@ -134,107 +173,130 @@ class LayerCopier:
             return old
         return self.memo[id(old)] if id(old) in self.memo else handler(old)
 
+    def copy_all(self, values: Iterable[Any]) -> list[Any]:
+        """Return the copies of several values."""
+        return [value if type(value) in PLAIN else self.copy(value) for value in values]
+
+    def copy_items(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
+        """Return the copies of a mapping's keys and values, in a plain dict."""
+        new = {}
+        for key, value in values.items():
+            new_key = key if type(key) in PLAIN else self.copy(key)
+            new[new_key] = value if type(value) in PLAIN else self.copy(value)
+        return new
+
     def _handler(self, old: Any) -> Handler:
-        """Choose how values of one type are copied; None shares them."""
+        """Choose how values of one type are copied, from one value of it."""
         dialect = self.dialect
         if isinstance(old, ATOMIC) or dialect.is_constant(old):
             return None
         if dialect.is_tensor(old):
-            return lambda v: self.register(v, dialect.unconnected_tensor(v))
+            return self._tensor
         if dialect.is_variable(old):
-            return lambda v: self.register(v, dialect.copy_variable(v, self))
+            return self._variable
         if dialect.is_layer(old):
             return self.copy_layer
         if isinstance(old, types.MethodType):
-            return lambda m: types.MethodType(self.copy(m.__func__), self.copy(m.__self__))
+            return self._method
         if isinstance(old, functools.partial):
-            return lambda p: functools.partial(
-                self.copy(p.func), *self.copy(p.args), **self.copy(p.keywords)
-            )
+            return self._partial
         if isinstance(old, types.FunctionType):
             return self._function
         if isinstance(old, weakref.ref):
-            return lambda r: self.register(r, r if r() is None else weakref.ref(self.copy(r())))
+            return self._weak_reference
         if isinstance(old, (threading.local, *LOCKS)):
-            return lambda v: self.register(v, new_lock(v))
-        return dialect.special_handler(old, self) or self._plain_handler(old)
+            return lambda lock: self.register(lock, new_lock(lock))
+        return dialect.special_handler(old, self) or self._handler_of_object(old)
 
-    def _plain_handler(self, old: Any) -> Handler:
+    def _handler_of_object(self, old: Any) -> Handler:
+        kind = type(old)
         if isinstance(old, tuple) and hasattr(old, "_fields"):
-            return lambda v: self.register(v, type(v)(*map(self.copy, v)))
-        if type(old) in (tuple, set, frozenset):
-            return lambda v: self.register(v, type(v)(self.all(v)))
-        if type(old) is list:
+            return lambda value: self.register(value, kind(*self.copy_all(value)))
+        if kind in (tuple, set, frozenset):
+            return lambda value: self.register(value, kind(self.copy_all(value)))
+        if kind is list:
             return self._list
-        if isinstance(old, dict) and type(old).__module__ in ("builtins", "collections"):
+        if isinstance(old, dict) and kind.__module__ in ("builtins", "collections"):
             return self._dict
-        ordinary = all(
-            getattr(type(old), name) is getattr(object, name)
-            for name in ("__reduce_ex__", "__reduce__")
-        )
-        slots = slots_of(type(old))
-        return (
-            (lambda v: self._object(v, slots)) if ordinary and is_pure(type(old)) else self._foreign
-        )
+        # An object that pickles in its own way, or keeps state in C, has more to it than its
+        # attributes: only its class knows how it is copied.
+        pickling = ("__reduce_ex__", "__reduce__")
+        ordinary = all(getattr(kind, name) is getattr(object, name) for name in pickling)
+        if not ordinary or not is_pure(kind):
+            return self._foreign
+        slots = slots_of(kind)
+        return lambda value: self._object(value, slots)
+
+    def _tensor(self, old: Any) -> Any:
+        return self.register(old, self.dialect.unconnected_tensor(old))
+
+    def _variable(self, old: Any) -> Any:
+        return self.register(old, self.dialect.copy_variable(old, self))
+
+    def _method(self, old: types.MethodType) -> Any:
+        # Not registered: Python makes a method anew at each access, so identity says nothing.
+        return types.MethodType(self.copy(old.__func__), self.copy(old.__self__))
+
+    def _partial(self, old: functools.partial[Any]) -> Any:
+        arguments = self.copy(old.args)
+        keywords = self.copy(old.keywords)
+        return functools.partial(self.copy(old.func), *arguments, **keywords)
+
+    def _weak_reference(self, old: weakref.ref[Any]) -> Any:
+        target = old()
+        if target is None:
+            return self.register(old, old)
+        return self.register(old, weakref.ref(self.copy(target)))
 
     def _list(self, old: list[Any]) -> Any:
-        new = self.register(old, [])
-        new.extend(self.all(old))
+        # Registered while empty, as are dicts and objects: they may contain themselves.
+        new: list[Any] = self.register(old, [])
+        new.extend(self.copy_all(old))
         return new
 
-    def all(self, values: Iterable[Any]) -> list[Any]:
-        """Return the copies of several values."""
-        return [value if type(value) in PLAIN else self.copy(value) for value in values]
-
-    def items(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
-        """Return the copies of a mapping's keys and values, in a plain dict."""
-        return {
-            key if type(key) in PLAIN else self.copy(key): value
-            if type(value) in PLAIN
-            else self.copy(value)
-            for key, value in values.items()
-        }
-
     def _dict(self, old: dict[Any, Any]) -> Any:
+        # A defaultdict or OrderedDict keeps its kind and its factory by a copy that is emptied.
         new = self.register(old, {} if type(old) is dict else copy.copy(old))
         new.clear()
-        new.update(self.items(old))
+        new.update(self.copy_items(old))
         return new
 
     def _function(self, old: types.FunctionType) -> Any:
-        """Share a function, unless it holds on to a part of the model: then give a copy of it the copy's parts."""
-        if not (old.__closure__ or old.__defaults__ or old.__kwdefaults__) or not self._holds(
-            old, set()
-        ):
+        """Share a function, unless it holds on to a part of the model.
+
+        A Lambda layer's function that closes over a layer would otherwise compute with the
+        original's weights. Its copy gets cells of its own with the copied parts. All other
+        functions stay the same object, by which a Keras recognises its own when it saves them.
+        """
+        if not (old.__closure__ or old.__defaults__ or old.__kwdefaults__):
             return old
-        cells = (
-            None if old.__closure__ is None else tuple(types.CellType() for _ in old.__closure__)
-        )
+        if not self._holds_part_of_model(old, set()):
+            return old
+        cells = None
+        if old.__closure__ is not None:
+            cells = tuple(types.CellType() for _ in old.__closure__)
         new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
+        # Registered with empty cells, since a function may close over itself.
         self.register(old, new)
-        for cell, held in zip(cells or (), old.__closure__ or (), strict=True):
-            if filled(held):
-                cell.cell_contents = self.copy(held.cell_contents)
-        new.__defaults__, new.__kwdefaults__ = (
-            self.copy(old.__defaults__),
-            self.copy(old.__kwdefaults__),
-        )
-        new.__qualname__, new.__module__, new.__doc__ = (
-            old.__qualname__,
-            old.__module__,
-            old.__doc__,
-        )
-        new.__dict__.update(self.items(vars(old)))
+        for cell, old_cell in zip(cells or (), old.__closure__ or (), strict=True):
+            if is_filled(old_cell):
+                cell.cell_contents = self.copy(old_cell.cell_contents)
+        new.__defaults__ = self.copy(old.__defaults__)
+        new.__kwdefaults__ = self.copy(old.__kwdefaults__)
+        new.__qualname__ = old.__qualname__
+        new.__module__ = old.__module__
+        new.__doc__ = old.__doc__
+        new.__dict__.update(self.copy_items(vars(old)))
         return new
 
-    def _holds(self, value: Any, seen: set[int]) -> bool:
+    def _holds_part_of_model(self, value: Any, seen: set[int]) -> bool:
         """Tell whether a layer or a variable can be reached from what a function closes over."""
         if type(value) in PLAIN or id(value) in seen:
             return False
         seen.add(id(value))
         if self.dialect.is_variable(value) or self.dialect.is_layer(value):
             return True
-        return any(self._holds(part, seen) for part in parts_of(value))
+        return any(self._holds_part_of_model(part, seen) for part in parts_of(value))
 
     def _object(self, old: Any, slots: tuple[str, ...]) -> Any:
         new = self.register(old, object.__new__(type(old)))
@@ -242,13 +304,12 @@ class LayerCopier:
             if hasattr(old, slot):
                 object.__setattr__(new, slot, self.copy(getattr(old, slot)))
         if hasattr(old, "__dict__"):
-            new.__dict__.update(self.items(vars(old)))
+            new.__dict__.update(self.copy_items(vars(old)))
         return new
 
     def _foreign(self, old: Any) -> Any:
         try:
             return self.register(old, copy.deepcopy(old))
         except Exception as error:
-            raise Uncopyable(
-                f"an attribute of type {type(old).__name__} cannot be copied"
-            ) from error
+            kind = type(old).__name__
+            raise Uncopyable(f"an attribute of type {kind} cannot be copied") from error

@@ -1,21 +1,25 @@
-"""What Python objects consist of: what they hold, their slots, their locks."""
+"""What Python objects consist of: what they hold, their slots, their locks, what their code sets."""
 
 from __future__ import annotations
 
+import dis
 import functools
+import inspect
 import threading
 import types
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 FRAMEWORKS = ("keras.", "tf_keras.", "tensorflow.", "jax", "torch", "numpy", "builtins")
+"""Beginnings of the names of modules that no user wrote."""
+
 LOCKS = (type(threading.Lock()), type(threading.RLock()))
 HEAP_TYPE = 1 << 9
 """CPython's flag of classes made by a `class` statement."""
 
 
-def filled(cell: Any) -> bool:
+def is_filled(cell: types.CellType) -> bool:
     """Tell whether a closure's cell holds anything yet."""
     try:
         cell.cell_contents  # noqa: B018 (reading an empty cell raises)
@@ -27,13 +31,7 @@ def filled(cell: Any) -> bool:
 def parts_of(value: Any) -> Iterable[Any]:
     """Return what a function, method, container or ordinary object holds directly."""
     if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or () if filled(cell)]
-        own = any(value.__globals__.get("__name__", "").startswith(root) for root in FRAMEWORKS)
-        return (
-            cells
-            if own
-            else [*cells, *(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-        )
+        return _parts_of_function(value)
     if isinstance(value, types.MethodType):
         return (value.__func__, value.__self__)
     if isinstance(value, functools.partial):
@@ -41,13 +39,27 @@ def parts_of(value: Any) -> Iterable[Any]:
     if isinstance(value, weakref.ref):
         return (value(),)
     if isinstance(value, dict):
-        return value.values()
+        return list(value.values())
     if isinstance(value, list | tuple | set | frozenset):
         return value
-    foreign = isinstance(value, type | types.ModuleType) or type(value).__module__.startswith(
-        FRAMEWORKS
-    )
-    return () if foreign or not hasattr(value, "__dict__") else vars(value).values()
+    if isinstance(value, type | types.ModuleType) or not hasattr(value, "__dict__"):
+        return ()
+    # A framework's own object may lead anywhere, to its caches and registries above all: a search
+    # that followed it would find layers that have nothing to do with this one.
+    if type(value).__module__.startswith(FRAMEWORKS):
+        return ()
+    attributes: dict[str, Any] = vars(value)
+    return attributes.values()
+
+
+def _parts_of_function(function: types.FunctionType) -> list[Any]:
+    parts = [cell.cell_contents for cell in function.__closure__ or () if is_filled(cell)]
+    # The defaults of a framework's function are the framework's; those of a user's may be a layer.
+    module = function.__globals__.get("__name__", "")
+    if not module.startswith(FRAMEWORKS):
+        parts += function.__defaults__ or ()
+        parts += (function.__kwdefaults__ or {}).values()
+    return parts
 
 
 def is_pure(kind: type) -> bool:
@@ -56,7 +68,7 @@ def is_pure(kind: type) -> bool:
         object.__new__(kind)
     except TypeError:
         return False
-    return all(c is object or c.__flags__ & HEAP_TYPE for c in kind.__mro__)
+    return all(cls is object or cls.__flags__ & HEAP_TYPE for cls in kind.__mro__)
 
 
 def new_lock(old: Any) -> Any:
@@ -71,7 +83,50 @@ def slots_of(kind: type) -> tuple[str, ...]:
     found = []
     for cls in kind.__mro__:
         slots = vars(cls).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            private = name.startswith("__") and not name.endswith("__")
-            found.append(f"_{cls.__name__.lstrip('_')}{name}" if private else name)
+        if isinstance(slots, str):
+            slots = (slots,)
+        for name in slots:
+            is_mangled = name.startswith("__") and not name.endswith("__")
+            found.append(f"_{cls.__name__.lstrip('_')}{name}" if is_mangled else name)
     return tuple(name for name in found if name not in ("__dict__", "__weakref__"))
+
+
+def code_sets(owner: type | types.ModuleType, name: str) -> bool:
+    """Tell whether the code of a class (its bases included) or of a module sets an attribute.
+
+    A string of that name counts too, since code may set it by `setattr` or a helper of its own.
+    """
+    bases = owner.__mro__ if isinstance(owner, type) else (owner,)
+    for base in bases:
+        for value in vars(base).values():
+            for function in _functions_of(value):
+                if _sets(function.__code__, name):
+                    return True
+    return False
+
+
+def _functions_of(value: Any) -> Iterator[types.FunctionType]:
+    """Yield the functions that a class attribute consists of, without their decorators."""
+    if isinstance(value, property):
+        candidates = [value.fget, value.fset]
+    elif isinstance(value, staticmethod | classmethod):
+        candidates = [value.__func__]
+    else:
+        candidates = [value]
+    for candidate in candidates:
+        if isinstance(candidate, types.FunctionType):
+            unwrapped = inspect.unwrap(candidate)
+            if isinstance(unwrapped, types.FunctionType):
+                yield unwrapped
+
+
+def _sets(code: types.CodeType, name: str) -> bool:
+    if name in code.co_consts:
+        return True
+    # `co_names` tells at once of most functions that they do not; disassembling all takes seconds.
+    if name in code.co_names:
+        for step in dis.get_instructions(code):
+            if step.opname == "STORE_ATTR" and step.argval == name:
+                return True
+    inner = (constant for constant in code.co_consts if isinstance(constant, types.CodeType))
+    return any(_sets(part, name) for part in inner)

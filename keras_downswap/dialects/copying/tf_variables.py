@@ -9,37 +9,53 @@ from typing import Any
 
 import numpy as np
 
+from keras_downswap.dialects.compatibility import find
+
 
 def copied(variable: Any) -> Any:
     """Return a new variable of the same value, name and properties."""
-    plain = type(variable).__name__ == "ResourceVariable" and not variable._in_graph_mode
-    if (
-        not plain
+    resource_variable = find("tensorflow", "python.ops.resource_variable_ops.ResourceVariable")
+    is_eager = type(variable) is resource_variable and not variable._in_graph_mode
+    # Placement, distribution and constraints come with objects of their own, which TensorFlow's
+    # own copy knows how to treat.
+    is_special = (
+        not is_eager
         or variable._caching_device
         or variable._distribute_strategy
         or variable._constraint
-    ):
-        return copy.deepcopy(variable)
-    return _with_new_handle(variable)
+    )
+    return copy.deepcopy(variable) if is_special else _with_new_handle(variable)
 
 
 def _with_new_handle(old: Any) -> Any:
-    """Copy an eager variable as its constructor would, without the name scopes on which that spends half its time."""
-    variables = sys.modules["tensorflow.python.ops.resource_variable_ops"]
-    value, name = old.value(), old._handle_name.removesuffix(":0")
-    handle = variables.eager_safe_variable_handle(value, old._shape, None, name, False)
-    unique = f"{name}_{variables.ops.uid()}"
+    """Copy an eager variable as its constructor would.
+
+    The constructor spends half its time on name scopes, and a model has hundreds of variables.
+    """
+    new_handle = find("tensorflow", "python.ops.resource_variable_ops.eager_safe_variable_handle")
+    uid = find("tensorflow", "python.framework.ops.uid")
+    value = old.value()
+    name = old._handle_name.removesuffix(":0")
+    handle = new_handle(value, old._shape, None, name, False)
+    unique_id = f"{name}_{uid()}"
+
     new = object.__new__(type(old))
+    # The storage is freed with the variable that its handle knows as its parent.
     handle._parent_trackable = weakref.ref(new)
-    handle._name, handle._unique_id = old._handle_name, unique
+    handle._name = old._handle_name
+    handle._unique_id = unique_id
+    # What tracking added for saving refers to the old variable; it is added anew on demand.
     kept = {key: value for key, value in vars(old).items() if not key.startswith("_self_")}
-    new.__dict__.update(kept, _handle=handle, _unique_id=unique)
-    variables.gen_resource_variable_ops.assign_variable_op(handle, value)
+    new.__dict__.update(kept, _handle=handle, _unique_id=unique_id)
+    sys.modules["tensorflow"].raw_ops.AssignVariableOp(resource=handle, value=value)
     return new
 
 
 def copied_table(table: Any) -> Any:
-    """Return a table of one's own with the same entries: a copy of the Python object would share the entries."""
+    """Return a table of one's own with the same entries.
+
+    A copy of the Python object would share the entries, which are not in it but in a resource.
+    """
     new = type(table)(table.key_dtype, table.value_dtype, table._default_value)
     new.insert(*table.export())
     return new
@@ -47,9 +63,10 @@ def copied_table(table: Any) -> Any:
 
 def is_mutable_table(value: Any) -> bool:
     """Tell whether a value is a lookup table that can be written to."""
-    return type(value).__name__ == "MutableHashTable" and type(value).__module__.startswith(
-        "tensorflow."
-    )
+    # The module comes first: on other backends TensorFlow is not to be imported by the question.
+    if not type(value).__module__.startswith("tensorflow."):
+        return False
+    return type(value) is find("tensorflow", "python.ops.lookup_ops.MutableHashTable")
 
 
 def array(variable: Any) -> np.ndarray[Any, Any]:
