@@ -1,15 +1,15 @@
-"""Reads a model, and the models nested in it, into graphs, and keeps what is live beside them."""
+"""Reads a model, and the models inside it, into graphs, and keeps what is live beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from graphlib import TopologicalSorter
-from itertools import pairwise
 from typing import Any
 
 from keras_downswap.dialects.base import Dialect
+from keras_downswap.dialects.call_order import in_call_order
 from keras_downswap.dialects.describe import (
     OTHER,
     Description,
@@ -17,14 +17,25 @@ from keras_downswap.dialects.describe import (
     describe_join,
     is_downsampling_class,
 )
+from keras_downswap.dialects.held_models import models_held_by
 from keras_downswap.dialects.installed import dialect_of
 from keras_downswap.errors import UnreadableModel
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role, Shape, Tensor
 
+MAP_RANK = 4
+"""Rank as which a layer inside an opaque one is described: whether it downsamples needs no more."""
+
 
 @dataclass(frozen=True)
 class LiveScope:
-    """The live side of one graph: the model, and its nodes and symbolic tensors by the graph's numbers."""
+    """The live side of one graph.
+
+    Attributes:
+        model: The model that has the graph.
+        graph: The graph.
+        nodes: The model's nodes, by the index of the graph's call.
+        tensors: The model's symbolic tensors, by the graph's number.
+    """
 
     model: Any
     graph: Graph
@@ -37,23 +48,24 @@ class LiveScope:
         return {id(tensor): number for number, tensor in enumerate(self.tensors)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reading:
-    """A model and everything that was read from it.
+    """A model and everything that was read from it; nothing is added afterwards.
 
     Attributes:
         dialect: The Keras it belongs to.
-        scopes: Every scope by number; 0 is the model itself.
+        scopes: Every scope by number; 0 is the model itself. Models that no call leads to, as one
+            that an opaque layer holds, have scopes too, after those that calls lead to.
         layers: Every layer by number.
-        holders: How many layers and calls hold each variable as their own, by its identity.
+        scope_of: The number of the scope of each model, by its identity.
+        number_of: The number of each layer, by its identity.
     """
 
     dialect: Dialect
-    scopes: dict[int, LiveScope] = field(default_factory=dict)
-    layers: list[Any] = field(default_factory=list)
-    scope_of: dict[int, int] = field(default_factory=dict)
-    number_of: dict[int, int] = field(default_factory=dict)
-    holders: dict[int, int] = field(default_factory=dict)
+    scopes: Mapping[int, LiveScope]
+    layers: tuple[Any, ...]
+    scope_of: Mapping[int, int]
+    number_of: Mapping[int, int]
 
     @property
     def graph(self) -> Graph:
@@ -66,219 +78,293 @@ class Reading:
         return self.scopes[0].model
 
     def number(self, layer: Any) -> int:
+        """Return the number of a layer."""
+        return self.number_of[id(layer)]
+
+    def run_call(
+        self, scope: int, call: Call, values: Mapping[int, Any], **further: Any
+    ) -> list[Any]:
+        """Call a layer as the model does, with the arguments that it has there, and return outputs.
+
+        Args:
+            scope: The number of the graph that holds the call.
+            call: The call.
+            values: The backend tensor for each tensor that the call consumes, by number.
+            further: Arguments besides.
+        """
+        dialect = self.dialect
+        live = self.scopes[scope]
+
+        def substitute(value: Any) -> Any:
+            return values[live.numbers[id(value)]] if dialect.is_tensor(value) else value
+
+        arguments = dialect.node_arguments(live.nodes[call.index])
+        args, kwargs = dialect.map(substitute, arguments)
+        outputs = dialect.call_layer(self.layers[call.layer], args, {**kwargs, **further})
+        return dialect.flatten(outputs)
+
+
+def read_model(model: Any) -> Reading:
+    """Read a model, and every model inside it, into graphs.
+
+    Raises:
+        UnreadableModel: If the value is a model of neither Keras, or a model without a graph.
+        UnsupportedKeras: If the installed Keras lacks what reading or copying needs.
+    """
+    dialect = dialect_of(model)
+    if not dialect.has_graph(model):
+        raise UnreadableModel(
+            f"{type(model).__name__} '{getattr(model, 'name', '?')}' has no graph of layers to "
+            "read: expected a functional model, or a Sequential model that knows its input shape; "
+            "received a subclassed or unbuilt model. Build it (call it once, or add an Input), or "
+            "wrap its parts in a functional model."
+        )
+    reader = _Reader(dialect)
+    reader.count_holders(model)
+    reader.read_scope(model)
+    for held in models_held_by(dialect, model):
+        reader.read_scope(held)
+    return reader.reading()
+
+
+@dataclass
+class _OpenScope:
+    """A scope that is being read: its tensors so far, live and as facts, and their numbers."""
+
+    tensors: list[Any] = field(default_factory=list)
+    facts: list[Tensor] = field(default_factory=list)
+    numbers: dict[int, int] = field(default_factory=dict)
+
+    def add(self, dialect: Dialect, tensor: Any, producer: int) -> int:
+        """Number a tensor that a call produces."""
+        number = len(self.tensors)
+        self.numbers[id(tensor)] = number
+        self.tensors.append(tensor)
+        self.facts.append(Tensor(dialect.shape(tensor), dialect.dtype(tensor), producer))
+        return number
+
+    def numbers_of(self, tensors: Iterable[Any]) -> tuple[int, ...]:
+        """Return the numbers of tensors that were added."""
+        return tuple(self.numbers[id(tensor)] for tensor in tensors)
+
+
+@dataclass(frozen=True)
+class _NodeFacts:
+    """What a node says of its call.
+
+    Attributes:
+        node: The node.
+        layer: The layer that it calls.
+        inputs: The numbers of the tensors that it consumes.
+        outputs: The numbers of those that it produces.
+        options: Its keyword arguments that are not None.
+        sole_shape: The shape of its input, where it has one tensor and no other argument but
+            `training`; None otherwise.
+        only_tensors: Whether it has no arguments but tensors and `training`.
+    """
+
+    node: Any
+    layer: Any
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Mapping[str, Any]
+    sole_shape: Shape | None
+    only_tensors: bool
+
+
+class _Reader:
+    """Collects what becomes a `Reading`."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.dialect = dialect
+        self.scopes: dict[int, LiveScope] = {}
+        self.layers: list[Any] = []
+        self.scope_of: dict[int, int] = {}
+        self.number_of: dict[int, int] = {}
+        self.holders: Counter[int] = Counter()
+
+    def reading(self) -> Reading:
+        """Return what was read."""
+        layers = tuple(self.layers)
+        return Reading(self.dialect, self.scopes, layers, self.scope_of, self.number_of)
+
+    def count_holders(self, model: Any) -> None:
+        """Count how many layers hold each variable as their own, not through a layer inside them.
+
+        A variable that two layers hold is tied: a swap that gave one of them another kernel would
+        untie the two, without a word from either Keras.
+        """
+        dialect = self.dialect
+        for layer in dialect.sublayers(model):
+            inside = set()
+            for part in dialect.sublayers(layer):
+                inside |= {id(variable) for variable in dialect.weights(part)}
+            self._hold(v for v in dialect.weights(layer) if id(v) not in inside)
+
+    def read_scope(self, model: Any) -> Graph:
+        """Read one model, unless it has been read already, and return its graph."""
+        if id(model) in self.scope_of:
+            return self.scopes[self.scope_of[id(model)]].graph
+        dialect = self.dialect
+        number = len(self.scope_of)
+        self.scope_of[id(model)] = number
+        nodes = in_call_order(dialect, dialect.nodes(model))
+        # A call may be given a variable of some layer as an argument, and so hold it as well. All
+        # are counted before the first call is described, since a description says what is tied.
+        for node in nodes:
+            arguments = dialect.flatten(dialect.node_arguments(node))
+            self._hold(filter(dialect.is_variable, arguments))
+
+        scope = _OpenScope()
+        calls = [self._read_call(scope, index, node) for index, node in enumerate(nodes)]
+        inputs, outputs = dialect.boundary(model)
+        graph = Graph(
+            number,
+            str(model.name),
+            tuple(calls),
+            tuple(scope.facts),
+            scope.numbers_of(dialect.flatten(inputs)),
+            scope.numbers_of(dialect.flatten(outputs)),
+        )
+        self.scopes[number] = LiveScope(model, graph, tuple(nodes), tuple(scope.tensors))
+        return graph
+
+    def _hold(self, variables: Iterable[Any]) -> None:
+        self.holders.update(id(variable) for variable in variables)
+
+    def _number(self, layer: Any) -> int:
         """Return the number of a layer, giving it one if it has none yet."""
         if id(layer) not in self.number_of:
             self.number_of[id(layer)] = len(self.layers)
             self.layers.append(layer)
         return self.number_of[id(layer)]
 
-    def run_call(
-        self, scope: int, call: Call, values: Mapping[int, Any], **further: Any
-    ) -> list[Any]:
-        """Call a layer as the model does, with whatever else it is given there, and return what it makes.
+    def _read_call(self, scope: _OpenScope, index: int, node: Any) -> Call:
+        facts = self._node_facts(scope, index, node)
+        call = self._call(index, facts)
+        if len(facts.inputs) > 1 and facts.only_tensors and call.role is Role.OTHER:
+            call = self._as_join(facts, call, len(scope.facts[facts.inputs[0]].shape))
+        taken = [scope.facts[tensor] for tensor in facts.inputs]
+        return replace(call, is_inlinable=self._is_inlinable(call, taken, facts.options))
 
-        Args:
-            scope: The number of the graph that holds the call.
-            call: The call.
-            values: The backend tensor that each tensor it takes stands for.
-            further: Arguments besides.
-        """
-        dialect, live = self.dialect, self.scopes[scope]
-        arguments = dialect.node_arguments(live.nodes[call.index])
-        args, kwargs = dialect.map(
-            lambda v: values[live.numbers[id(v)]] if dialect.is_tensor(v) else v, arguments
-        )
-        return dialect.flatten(
-            dialect.call_layer(self.layers[call.layer], args, {**kwargs, **further})
-        )
-
-
-def read_model(model: Any) -> Reading:
-    """Read a model, and every model nested in it, into graphs.
-
-    Raises:
-        UnreadableModel: If the value is a model of neither Keras, or a model without a graph.
-    """
-    dialect = dialect_of(model)
-    if not dialect.has_graph(model):
-        raise UnreadableModel(
-            f"{type(model).__name__} '{getattr(model, 'name', '?')}' has no graph of layers to read: expected a "
-            "functional model, or a Sequential model that knows its input shape; received a subclassed or unbuilt "
-            "model. Build it (call it once, or add an Input), or wrap its parts in a functional model."
-        )
-    reading = Reading(dialect)
-    for layer in dialect.sublayers(model):
-        below = {id(v) for part in dialect.sublayers(layer) for v in dialect.weights(part)}
-        _hold(reading, (v for v in dialect.weights(layer) if id(v) not in below))
-    read_scope(model, reading)
-    return reading
-
-
-def read_scope(model: Any, reading: Reading) -> Graph:
-    """Read one model into a reading, unless it is there already, and return its graph."""
-    if id(model) in reading.scope_of:
-        return reading.scopes[reading.scope_of[id(model)]].graph
-    dialect, number = reading.dialect, len(reading.scope_of)
-    reading.scope_of[id(model)] = number
-    nodes = _in_call_order(dialect, dialect.nodes(model))
-    tensors: list[Any] = []
-    facts: list[Tensor] = []
-    known: dict[int, int] = {}
-    calls = []
-    for node in nodes:
-        _hold(reading, filter(dialect.is_variable, dialect.flatten(dialect.node_arguments(node))))
-    for index, node in enumerate(nodes):
+    def _node_facts(self, scope: _OpenScope, index: int, node: Any) -> _NodeFacts:
+        dialect = self.dialect
         args, kwargs = dialect.node_arguments(node)
-        inputs = tuple(
-            known[id(t)] for t in dialect.flatten((args, kwargs)) if dialect.is_tensor(t)
-        )
+        consumed = filter(dialect.is_tensor, dialect.flatten((args, kwargs)))
+        inputs = scope.numbers_of(consumed)
         produced = dialect.flatten(dialect.node_outputs(node))
-        for tensor in produced:
-            known[id(tensor)] = len(tensors)
-            tensors.append(tensor)
-            facts.append(Tensor(dialect.shape(tensor), dialect.dtype(tensor), index))
-        outputs = tuple(known[id(t)] for t in produced)
-        given = {key: value for key, value in kwargs.items() if value is not None}
-        rest = (*args, *(value for key, value in given.items() if key != "training"))
-        plain = len(inputs) == 1 and all(dialect.is_tensor(value) for value in rest)
-        shape = facts[inputs[0]].shape if inputs else ()
-        call = _call(reading, index, node, inputs, outputs, given, shape if plain else None)
-        call = replace(call, is_inlinable=_opens(dialect, call, [facts[t] for t in inputs], given))
-        joins = len(inputs) > 1 and all(map(dialect.is_tensor, dialect.flatten(rest)))
-        calls.append(
-            _join(reading, node, call, len(shape)) if joins and call.role is Role.OTHER else call
+        outputs = tuple(scope.add(dialect, tensor, index) for tensor in produced)
+        options = {key: value for key, value in kwargs.items() if value is not None}
+        others = [value for key, value in options.items() if key != "training"]
+        arguments = [*args, *others]
+        sole_shape = None
+        if len(inputs) == 1 and all(map(dialect.is_tensor, arguments)):
+            sole_shape = scope.facts[inputs[0]].shape
+        only_tensors = all(map(dialect.is_tensor, dialect.flatten(arguments)))
+        layer = dialect.node_layer(node)
+        return _NodeFacts(node, layer, inputs, outputs, options, sole_shape, only_tensors)
+
+    def _call(self, index: int, facts: _NodeFacts) -> Call:
+        """Describe one call."""
+        dialect = self.dialect
+        layer = facts.layer
+        inner = dialect.unwrapped(layer) if facts.sole_shape else layer
+        nested = self.read_scope(inner) if dialect.has_graph(inner) else None
+        found = self._with_tie(inner, self._describe_call(facts, inner, nested))
+
+        is_known = found.role is not Role.OTHER
+        wrapped = str(inner.name) if inner is not layer and is_known else None
+        # What a layer with a known role holds is described by its role; what a wrapper holds is
+        # called with the wrapper, and uses of it are counted through the wrapper's call.
+        is_opaque = nested is None and (wrapped is not None or not is_known)
+        parts = dialect.sublayers(layer) if is_opaque else ()
+        unreachable = []
+        if wrapped is None:
+            for part in parts:
+                if self._downsamples(part):
+                    unreachable.append((str(part.name), type(part).__name__))
+        frozen = facts.options.get("training")
+        return Call(
+            index=index,
+            layer=self._number(layer),
+            name=str(layer.name),
+            class_name=type(layer if wrapped is None else inner).__name__,
+            role=found.role,
+            inputs=facts.inputs,
+            outputs=facts.outputs,
+            windows=found.windows,
+            channels_last=found.channels_last,
+            settings=found.settings,
+            obstacle=found.obstacle,
+            frozen_training=frozen if isinstance(frozen, bool) else None,
+            nested_graph=nested,
+            unreachable_sites=tuple(unreachable),
+            inner_layers=tuple(self._number(part) for part in parts),
+            wrapped=wrapped,
         )
-    ends = (tuple(known[id(t)] for t in dialect.flatten(part)) for part in dialect.boundary(model))
-    graph = Graph(number, str(model.name), tuple(calls), tuple(facts), *ends)
-    reading.scopes[number] = LiveScope(model, graph, tuple(nodes), tuple(tensors))
-    return graph
 
+    def _describe_call(self, facts: _NodeFacts, inner: Any, nested: Graph | None) -> Description:
+        dialect = self.dialect
+        if not facts.inputs:
+            return Description(Role.INPUT)
+        function = dialect.function_name(facts.layer)
+        if function:
+            strides = dialect.function_strides(facts.node)
+            return describe_function(function, strides, len(facts.inputs))
+        if nested is not None:
+            return Description(Role.MODEL)
+        if facts.sole_shape is None:
+            return OTHER
+        rank = len(facts.sole_shape)
+        # A TimeDistributed layer takes the axis of time off what the layer inside is called on.
+        return self._describe_layer(inner, rank if inner is facts.layer else rank - 1)
 
-def _hold(reading: Reading, variables: Iterable[Any]) -> None:
-    for variable in variables:
-        reading.holders[id(variable)] = reading.holders.get(id(variable), 0) + 1
+    def _with_tie(self, layer: Any, found: Description) -> Description:
+        if found.role is not Role.CONV:
+            return found
+        tied = any(self.holders[id(weight)] > 1 for weight in self.dialect.weights(layer))
+        if not tied:
+            return found
+        obstacle = "holds a weight that another layer or call holds too: a swap would untie them"
+        return replace(found, obstacle=obstacle)
 
+    def _as_join(self, facts: _NodeFacts, call: Call, rank: int) -> Call:
+        """Describe a call that has several tensors and nothing else for arguments."""
+        dialect = self.dialect
+        name = dialect.function_name(facts.layer) or dialect.stock_class(facts.layer)
+        found = describe_join(facts.layer, name, rank) if rank else OTHER
+        return replace(call, role=found.role, settings=found.settings)
 
-def _in_call_order(dialect: Dialect, nodes: list[Any]) -> list[Any]:
-    """Sort nodes so that producers come first and the calls of each shared layer in the order they were made."""
-    calls: dict[int, list[int]] = {}
-    for i, node in enumerate(nodes):
-        calls.setdefault(id(dialect.node_layer(node)), []).append(i)
-    shared = [indices for indices in calls.values() if len(indices) > 1]
-    if not shared:
-        return nodes
-    made_by = {
-        id(t): i
-        for i, node in enumerate(nodes)
-        for t in dialect.flatten(dialect.node_outputs(node))
-    }
-    after: list[set[int]] = []
-    for node in nodes:
-        after.append(
-            {
-                made_by[id(t)]
-                for t in dialect.flatten(dialect.node_arguments(node))
-                if id(t) in made_by
-            }
-        )
-    for indices in shared:
-        made = {
-            id(node): at
-            for at, node in enumerate(dialect.node_layer(nodes[indices[0]])._inbound_nodes)
-        }
-        for first, second in pairwise(sorted(indices, key=lambda i, made=made: made[id(nodes[i])])):  # type: ignore[misc]
-            after[second].add(first)
-    return [nodes[i] for i in TopologicalSorter(dict(enumerate(after))).static_order()]
+    def _is_inlinable(self, call: Call, taken: list[Tensor], options: Mapping[str, Any]) -> bool:
+        """Tell whether a nested model is given its inputs, of their ranks, and nothing else."""
+        nested = call.nested_graph
+        if nested is None or len(taken) != len(nested.inputs):
+            return False
+        given = self.dialect.flatten(list(options.values()))
+        if any(value is not None and value is not False for value in given):
+            return False
+        ranks = [len(tensor.shape) for tensor in taken]
+        if call.wrapped is not None:
+            ranks = [rank - 1 for rank in ranks]
+        return ranks == [len(nested.tensors[tensor].shape) for tensor in nested.inputs]
 
+    def _describe_layer(self, layer: Any, rank: int) -> Description:
+        """Describe a stock layer; of a subclass of a pool or convolution, that it is one."""
+        dialect = self.dialect
+        if dialect.stock_class(layer):
+            return dialect.describe(layer, rank)
+        for base in type(layer).__mro__:
+            if dialect.is_stock(base) and is_downsampling_class(base.__name__):
+                try:
+                    found = dialect.describe(layer, rank, base.__name__)
+                except (AttributeError, TypeError, ValueError):
+                    # The subclass does without what its base stores, or stores something else.
+                    return OTHER
+                obstacle = f"is a subclass of {base.__name__}, which may compute something else"
+                return replace(found, obstacle=obstacle)
+        return OTHER
 
-def _call(
-    reading: Reading,
-    index: int,
-    node: Any,
-    inputs: tuple[int, ...],
-    outputs: tuple[int, ...],
-    given: Mapping[str, Any],
-    shape: Shape | None,
-) -> Call:
-    """Picture one call; `shape` is that of its input where it takes one tensor and nothing else."""
-    dialect = reading.dialect
-    layer = dialect.node_layer(node)
-    inner = dialect.unwrapped(layer) if shape else layer
-    nested = read_scope(inner, reading) if dialect.has_graph(inner) else None
-    facts = Description(Role.INPUT) if not inputs else Description(Role.MODEL) if nested else OTHER
-    if inputs and dialect.function_name(layer):
-        facts = describe_function(
-            dialect.function_name(layer), dialect.function_strides(node), len(inputs)
-        )
-    elif inputs and nested is None and shape is not None:
-        facts = _facts(dialect, inner, len(shape) - (inner is not layer))
-    if facts.role is Role.CONV and any(
-        reading.holders.get(id(v), 0) > 1 for v in dialect.weights(inner)
-    ):
-        facts = replace(
-            facts,
-            obstacle="holds a weight that another layer or call holds too: a swap would untie them",
-        )
-    wrapped = str(inner.name) if inner is not layer and facts.role is not Role.OTHER else None
-    opaque = (
-        ()
-        if nested or (facts.role is not Role.OTHER and wrapped is None)
-        else dialect.sublayers(layer)
-    )
-    hidden = tuple(
-        (str(part.name), type(part).__name__)
-        for part in opaque
-        if wrapped is None and _downsamples(dialect, part)
-    )
-    inside = tuple(reading.number(part) for part in opaque)
-    frozen = given.get("training")
-    return Call(
-        index, reading.number(layer), str(layer.name), type(inner if wrapped else layer).__name__, facts.role, inputs,
-        outputs, facts.windows, facts.channels_last, facts.settings, facts.obstacle,
-        frozen if isinstance(frozen, bool) else None, nested, hidden, inside, wrapped,
-    )  # fmt: skip
-
-
-def _opens(dialect: Dialect, call: Call, taken: Sequence[Tensor], given: Mapping[str, Any]) -> bool:
-    """Tell whether a nested model is given its inputs, of their ranks, and nothing else."""
-    if call.nested_graph is None or len(taken) != len(call.nested_graph.inputs):
-        return False
-    ranks = [len(tensor.shape) - (call.wrapped is not None) for tensor in taken]
-    plain = all(value is None or value is False for value in dialect.flatten(list(given.values())))
-    return plain and ranks == [
-        len(call.nested_graph.tensors[t].shape) for t in call.nested_graph.inputs
-    ]
-
-
-def _join(reading: Reading, node: Any, call: Call, rank: int) -> Call:
-    """Picture a call that takes several tensors and nothing else."""
-    dialect, layer = reading.dialect, reading.dialect.node_layer(node)
-    name = dialect.function_name(layer) or dialect.stock_class(layer)
-    facts = describe_join(layer, name, rank) if rank else OTHER
-    return replace(call, role=facts.role, settings=facts.settings)
-
-
-def _facts(dialect: Dialect, layer: Any, rank: int) -> Description:
-    """Describe a stock layer; of a subclass of a pool or convolution, that it is one and stays."""
-    if dialect.stock_class(layer):
-        return dialect.describe(layer, rank)
-    for base in type(layer).__mro__:
-        if dialect.is_stock(base) and is_downsampling_class(base.__name__):
-            try:
-                facts = dialect.describe(layer, rank, base.__name__)
-            except (AttributeError, TypeError, ValueError):
-                return OTHER
-            return replace(
-                facts,
-                obstacle=f"is a subclass of {base.__name__}, which may compute something else",
-            )
-    return OTHER
-
-
-def _downsamples(dialect: Dialect, layer: Any) -> bool:
-    facts = _facts(dialect, layer, 4)
-    return (
-        facts.role in POOLS
-        or facts.role is Role.GLOBAL_POOL
-        or any(w.stride > 1 for w in facts.windows)
-    )
+    def _downsamples(self, layer: Any) -> bool:
+        found = self._describe_layer(layer, MAP_RANK)
+        strided = any(window.stride > 1 for window in found.windows)
+        return found.role in POOLS or found.role is Role.GLOBAL_POOL or strided

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
-from keras_downswap.dialects.reading import LiveScope, Reading, read_scope
+from keras_downswap.dialects.reading import LiveScope, Reading
 from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.replacement import KEEP, Make, Step
 from keras_downswap.planning.sites import Site
@@ -102,11 +102,16 @@ class _Replay:
         }
 
     def scope(self, model: Any) -> Any:
-        """Return the new model for a model of the reading, or for one that only an opaque layer holds."""
+        """Return the new model for a model of the reading.
+
+        Raises:
+            Uncopyable: If the model is not among those that were read.
+        """
         if id(model) in self.copier.memo:
             return self.copier.memo[id(model)]
         if id(model) not in self.reading.scope_of:
-            read_scope(model, self.reading)
+            # Only where the copying of attributes goes further than reading does.
+            raise Uncopyable(f"the model '{model.name}' is held where reading does not find it")
         scope = self.reading.scopes[self.reading.scope_of[id(model)]]
         names = {call.name for call in scope.graph.calls if self._stays(scope, call)}
         waiting = len(self.successors)
