@@ -1,4 +1,4 @@
-"""The two Kerases, and nothing else: what differs between them, their private names and versions."""
+"""The two Kerases, and nothing else: what differs, their private names, their versions."""
 
 from __future__ import annotations
 

@@ -5,12 +5,30 @@ from __future__ import annotations
 import copy
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from keras_downswap.dialects.compatibility import find
-from keras_downswap.dialects.copying.deep_copy import NODES, LayerCopier
+from keras_downswap.dialects.copying.deep_copy import NODES, Handler, LayerCopier
 from keras_downswap.dialects.structure import ModelStructure
+
+
+@dataclass(frozen=True)
+class NewGraph:
+    """Recorded calls of which a model is to be made.
+
+    Attributes:
+        inputs: The structure of the model's input tensors.
+        outputs: The structure of its output tensors.
+        layers: Its layers in the order of their calls; a shared layer stands there for each call.
+        nodes: Those calls.
+    """
+
+    inputs: Any
+    outputs: Any
+    layers: Sequence[Any]
+    nodes: Sequence[Any]
 
 
 class Dialect(ModelStructure):
@@ -38,7 +56,7 @@ class Dialect(ModelStructure):
         """Return a new variable of the same value and properties."""
 
     @abstractmethod
-    def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
+    def special_handler(self, value: Any, copier: LayerCopier) -> Handler:
         """Return how to copy a container of this Keras' own; None for any other value."""
 
     def unconnected_tensor(self, tensor: Any) -> Any:
@@ -54,7 +72,7 @@ class Dialect(ModelStructure):
         """Return a layer rebuilt from the configuration, with the weights of the old one."""
 
     def copy_sharing_state(self, layer: Any) -> Any:
-        """Return another object of the layer's class that shares all its attributes but the nodes."""
+        """Return another object of the layer's class that shares every attribute but the nodes."""
         new = object.__new__(type(layer))
         for key, value in vars(layer).items():
             new.__dict__[key] = [] if key in NODES else value
@@ -86,15 +104,5 @@ class Dialect(ModelStructure):
         """Record a call of a layer that produced the given unconnected tensors; nothing is run."""
 
     @abstractmethod
-    def assemble(
-        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
-    ) -> Any:
-        """Return a new model of the old one's kind.
-
-        Args:
-            old: The model whose kind, names and flags the new one gets.
-            inputs: The structure of the new model's input tensors.
-            outputs: The structure of its output tensors.
-            layers: Its layers in the order of their calls.
-            nodes: Those calls.
-        """
+    def assemble(self, old: Any, graph: NewGraph) -> Any:
+        """Return a new model of the old one's kind, names and flags."""

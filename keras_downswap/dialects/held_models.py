@@ -1,4 +1,4 @@
-"""Models that no call leads to: those that a layer holds in an attribute, a closure or an object."""
+"""Models that no call leads to: a layer holds them in an attribute, a closure or an object."""
 
 from __future__ import annotations
 

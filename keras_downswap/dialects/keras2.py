@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.base import Dialect
+from keras_downswap.dialects.base import Dialect, NewGraph
 from keras_downswap.dialects.compatibility import check, find
 from keras_downswap.dialects.copying import tf_variables
-from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
+from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier, Uncopyable
 from keras_downswap.dialects.tensors import Array
 
 
@@ -215,7 +215,7 @@ class Keras2(Dialect):
                 new.__dict__[key] = value
         return new
 
-    def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
+    def special_handler(self, value: Any, copier: LayerCopier) -> Handler:
         """Return how to copy what TensorFlow's tracking makes of the containers in attributes.
 
         Each wrapper keeps the plain container besides its own state; a copy attribute by attribute
@@ -276,25 +276,23 @@ class Keras2(Dialect):
         node = self.private("src.engine.node.Node")
         node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
-    def assemble(
-        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
-    ) -> Any:
+    def assemble(self, old: Any, graph: NewGraph) -> Any:
         if isinstance(old, self.Sequential):
-            new = self._assemble_sequential(old, inputs, outputs)
+            new = self._assemble_sequential(old, graph)
         else:
-            new = self.Functional(inputs, outputs, name=old.name)
-        self._insert_losses(old, new, layers, nodes)
+            new = self.Functional(graph.inputs, graph.outputs, name=old.name)
+        self._insert_losses(old, new, graph)
         # The property `trainable` would set every layer's flag as well.
         new.__dict__["_trainable"] = old._trainable
         new._set_dtype_policy(old._dtype_policy)
         new.output_names = list(old.output_names)
         return new
 
-    def _assemble_sequential(self, old: Any, inputs: Any, outputs: Any) -> Any:
+    def _assemble_sequential(self, old: Any, graph: NewGraph) -> Any:
         """Make a Sequential model around tensors that exist; `add` would call its layers again."""
         new = self.Sequential(name=old.name)
-        new.inputs = self.flatten(inputs)
-        new.outputs = self.flatten(outputs)
+        new.inputs = self.flatten(graph.inputs)
+        new.outputs = self.flatten(graph.outputs)
         new.built = True
         new._has_explicit_input_shape = old._has_explicit_input_shape
         new._inferred_input_shape = old._inferred_input_shape
@@ -302,20 +300,18 @@ class Keras2(Dialect):
         new._graph_initialized = True
         return new
 
-    def _insert_losses(
-        self, old: Any, new: Any, layers: Sequence[Any], nodes: Sequence[Any]
-    ) -> None:
+    def _insert_losses(self, old: Any, new: Any, graph: NewGraph) -> None:
         """Attach what `add_loss` and `add_metric` hung into the graph beside its outputs.
 
         No output depends on those calls, so that a model made from inputs and outputs alone would
         lose them, and with them a part of the loss that it is trained with.
         """
         reached = {id(node) for depth in new._nodes_by_depth.values() for node in depth}
-        beside = [node for node in nodes if id(node) not in reached]
+        beside = [node for node in graph.nodes if id(node) not in reached]
         if not beside:
             return
         known = {id(layer) for layer in new.layers}
-        added = {id(layer): layer for layer in layers if id(layer) not in known}
+        added = {id(layer): layer for layer in graph.layers if id(layer) not in known}
         position = {layer.name: index for index, layer in enumerate(old.layers)}
         last = len(position)
         in_order = sorted(added.values(), key=lambda layer: position.get(layer.name, last))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.base import Dialect
+from keras_downswap.dialects.base import Dialect, NewGraph
 from keras_downswap.dialects.compatibility import check
 from keras_downswap.dialects.copying import tf_variables
-from keras_downswap.dialects.copying.deep_copy import LayerCopier
+from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier
 from keras_downswap.dialects.tensors import Array
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
@@ -225,7 +225,7 @@ class Keras3(Dialect):
         new.__dict__["_value"] = copied
         return new
 
-    def special_handler(self, value: Any, copier: LayerCopier) -> Callable[[Any], Any] | None:
+    def special_handler(self, value: Any, copier: LayerCopier) -> Handler:
         tracked = (
             self.private("src.utils.tracking.TrackedList"),
             self.private("src.utils.tracking.TrackedDict"),
@@ -285,24 +285,22 @@ class Keras3(Dialect):
         node = self.private("src.ops.node.Node")
         node(layer, call_args=args, call_kwargs=kwargs, outputs=outputs)
 
-    def assemble(
-        self, old: Any, inputs: Any, outputs: Any, layers: Sequence[Any], nodes: Sequence[Any]
-    ) -> Any:
-        old_graph = self._graph_model(old)
-        graph = self.Functional(inputs, outputs, name=old_graph.name)
-        self._copy_flags(old_graph, graph)
-        graph.output_names = list(old_graph.output_names)
+    def assemble(self, old: Any, graph: NewGraph) -> Any:
+        old_functional = self._graph_model(old)
+        functional = self.Functional(graph.inputs, graph.outputs, name=old_functional.name)
+        self._copy_flags(old_functional, functional)
+        functional.output_names = list(old_functional.output_names)
         if not isinstance(old, self.Sequential):
-            return graph
-        new = self._assemble_sequential(old, graph, layers)
+            return functional
+        new = self._assemble_sequential(old, functional, graph.layers)
         self._copy_flags(old, new)
         return new
 
-    def _assemble_sequential(self, old: Any, graph: Any, layers: Sequence[Any]) -> Any:
-        """Make a Sequential model around a graph; `add` would call its layers again."""
+    def _assemble_sequential(self, old: Any, functional: Any, layers: Sequence[Any]) -> Any:
+        """Make a Sequential model around a functional one; `add` would call its layers again."""
         new = self.Sequential(name=old.name)
         new._layers.extend(layer for layer in layers if isinstance(layer, self.Layer))
-        new._functional = graph
+        new._functional = functional
         new._build_shapes_dict = dict(old._build_shapes_dict or {})
         new.built = True
         return new

@@ -1,8 +1,9 @@
 """Every private name of a Keras or of TensorFlow that this package uses, and what for.
 
 A framework may move a private name in any version. Each is therefore listed here once:
-`compatibility.py` looks for all of them when a Keras is first used, and a test compares this table with what the
-package's syntax trees use. The public interface is used wherever it gives the same object.
+`compatibility.py` looks for all of them when a Keras is first used, and a test compares this table
+with what the package's syntax trees use. The public interface is used wherever it gives the same
+object.
 """
 
 from __future__ import annotations

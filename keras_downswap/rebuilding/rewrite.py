@@ -10,6 +10,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from keras_downswap.dialects.base import NewGraph
 from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
 from keras_downswap.dialects.reading import LiveScope, Reading
 from keras_downswap.ir.graph import Call, Graph, channels
@@ -128,7 +129,7 @@ class _Replay:
             old, made = self.successors.pop()
             self._note_successor(str(old.name), old, made)
         new = self.copier.register(
-            model, self.dialect.assemble(scope.model, inputs, outputs, layers, nodes)
+            model, self.dialect.assemble(scope.model, NewGraph(inputs, outputs, layers, nodes))
         )
         self.result.notes.extend(
             restore_class_and_attributes(self.dialect, new, model, self.copier)
