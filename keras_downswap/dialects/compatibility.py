@@ -45,7 +45,7 @@ class KnownVersions:
 
     @property
     def requirement(self) -> str:
-        """What to install, as pip takes it."""
+        """What to install, as pip accepts it."""
         major, minor = self.newest
         return f"'{self.package}>={_dotted(self.oldest)},<{_dotted((major, minor + 1))}'"
 

@@ -13,6 +13,7 @@ from keras_downswap.dialects.base import Dialect, NewGraph
 from keras_downswap.dialects.compatibility import check, find
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier, Uncopyable
+from keras_downswap.dialects.structure import producers_first
 from keras_downswap.dialects.tensors import Array
 
 
@@ -41,7 +42,7 @@ class Keras2(Dialect):
 
     def run_layer(self, layer: Any, value: Any) -> Any:
         tensors = self.map(self.tf.convert_to_tensor, value)
-        # A function in the graph takes its tensors as separate arguments, a layer as one list.
+        # A function in the graph accepts its tensors as separate arguments, a layer as one list.
         if self.function_name(layer) and isinstance(tensors, list):
             return layer(*tensors)
         return layer(tensors)
@@ -141,8 +142,7 @@ class Keras2(Dialect):
     # Graphs
 
     def nodes(self, model: Any) -> list[Any]:
-        by_depth = model._nodes_by_depth
-        return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+        return producers_first(model._nodes_by_depth)
 
     def node_layer(self, node: Any) -> Any:
         return node.layer
@@ -192,7 +192,9 @@ class Keras2(Dialect):
         return [weight for weight in layer.weights if self.is_variable(weight)]
 
     def function_name(self, layer: Any) -> str:
-        return str(getattr(layer, "symbol", "")) if self.stock_class(layer) == "TFOpLambda" else ""
+        if self.stock_class(layer) != "TFOpLambda":
+            return ""
+        return str(getattr(layer, "symbol", ""))
 
     def function_strides(self, node: Any) -> Any:
         by_position = dict(enumerate(node.call_args))
@@ -216,7 +218,7 @@ class Keras2(Dialect):
         return new
 
     def special_handler(self, value: Any, copier: LayerCopier) -> Handler:
-        """Return how to copy what TensorFlow's tracking makes of the containers in attributes.
+        """Return how to copy the wrappers in which TensorFlow's tracking puts containers.
 
         Each wrapper keeps the plain container besides its own state; a copy attribute by attribute
         would let the two come apart, so each is made anew around a copied plain one.
@@ -256,7 +258,7 @@ class Keras2(Dialect):
             new.build(layer._build_input_shape)
         for old, fresh in zip(layer.weights, new.weights, strict=True):
             fresh.assign(old)
-        # A preprocessing layer computes with what it makes of its weights here.
+        # A preprocessing layer prepares what it computes with from its weights here.
         if hasattr(new, "finalize_state"):
             new.finalize_state()
         return new
@@ -269,7 +271,8 @@ class Keras2(Dialect):
     def admit_other_sizes(self, layer: Any) -> None:
         # A TimeDistributed layer insists on the lengths of its first call; rank is all it needs.
         if self.stock_class(layer) == "TimeDistributed":
-            layer.input_spec = type(layer.input_spec)(ndim=len(layer.input_spec.shape))
+            known = layer.input_spec
+            layer.input_spec = type(known)(ndim=len(known.shape))
 
     def record_call(self, layer: Any, args: Any, kwargs: Any, outputs: Any) -> None:
         # A node enters itself into its layer, into the nodes before it, and into `outputs`.

@@ -13,10 +13,11 @@ from keras_downswap.dialects.base import Dialect, NewGraph
 from keras_downswap.dialects.compatibility import check
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier
+from keras_downswap.dialects.structure import producers_first
 from keras_downswap.dialects.tensors import Array
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
-"""Class names of a backend's immutable values, told by name: the backend need not be imported."""
+"""Class names of a backend's immutable values, recognised by name: the backend need not be imported."""
 
 
 class Keras3(Dialect):
@@ -47,7 +48,7 @@ class Keras3(Dialect):
 
     def run_layer(self, layer: Any, value: Any) -> Any:
         tensors = self.map(self.library.ops.convert_to_tensor, value)
-        # An operation takes its tensors as separate arguments, a layer as one list.
+        # An operation accepts its tensors as separate arguments, a layer as one list.
         if self.function_name(layer) and isinstance(tensors, list):
             return self.call_layer(layer, tensors, {})
         return self.call_layer(layer, (tensors,), {})
@@ -96,7 +97,7 @@ class Keras3(Dialect):
         return tf_variables.array(value) if self.tensorflow else self.to_array(value)
 
     def assign(self, target: Any, value: Any) -> None:
-        # On JAX an assignment shares the buffer, which training then takes away from both.
+        # On JAX an assignment shares the buffer, which a training step then frees for both.
         if self.is_variable(value) and not self.tensorflow:
             value = np.array(self.array(value))
         target.assign(value)
@@ -137,7 +138,7 @@ class Keras3(Dialect):
 
     def nodes(self, model: Any) -> list[Any]:
         by_depth = self._graph_model(model)._nodes_by_depth
-        return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
+        return producers_first(by_depth)
 
     def node_layer(self, node: Any) -> Any:
         return node.operation
@@ -204,7 +205,7 @@ class Keras3(Dialect):
     def misplaces_channels_first_bias(self) -> bool:
         """Whether a bias of shape (1, channels, 1, 1) is added along the last axis if that fits.
 
-        Keras 3.15 on TensorFlow takes whatever squeezes to a vector for the bias of a
+        Keras 3.15 on TensorFlow adds any bias that squeezes to a vector as that of a
         `channels_last` map. It is tried once, since patch releases may mend it.
         """
         channels_first_map = np.zeros((1, 2, 1, 2), "float32")
@@ -221,8 +222,10 @@ class Keras3(Dialect):
         own = dict(vars(variable))
         value = own.pop("_value", None)
         new.__dict__.update(copier.copy_items(own))
-        copied = tf_variables.copied(value) if self.tensorflow else copy.deepcopy(value)
-        new.__dict__["_value"] = copied
+        if self.tensorflow:
+            new.__dict__["_value"] = tf_variables.copied(value)
+        else:
+            new.__dict__["_value"] = copy.deepcopy(value)
         return new
 
     def special_handler(self, value: Any, copier: LayerCopier) -> Handler:

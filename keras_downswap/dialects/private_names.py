@@ -202,4 +202,4 @@ PREFIXES = {
     "_keras": "what Keras 2 adds to a variable that TensorFlow made",
     "_self_": "what TensorFlow's tracking adds to an object, to save it",
 }
-"""Beginnings of attribute names by which what a framework added is told from the rest."""
+"""Beginnings of attribute names by which what a framework added is recognised."""

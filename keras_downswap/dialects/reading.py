@@ -96,7 +96,9 @@ class Reading:
         live = self.scopes[scope]
 
         def substitute(value: Any) -> Any:
-            return values[live.numbers[id(value)]] if dialect.is_tensor(value) else value
+            if not dialect.is_tensor(value):
+                return value
+            return values[live.numbers[id(value)]]
 
         arguments = dialect.node_arguments(live.nodes[call.index])
         args, kwargs = dialect.map(substitute, arguments)
@@ -242,10 +244,12 @@ class _Reader:
     def _read_call(self, scope: _OpenScope, index: int, node: Any) -> Call:
         facts = self._node_facts(scope, index, node)
         call = self._call(index, facts)
-        if len(facts.inputs) > 1 and facts.only_tensors and call.role is Role.OTHER:
+        could_join = len(facts.inputs) > 1 and facts.only_tensors
+        if could_join and call.role is Role.OTHER:
             call = self._as_join(facts, call, len(scope.facts[facts.inputs[0]].shape))
-        taken = [scope.facts[tensor] for tensor in facts.inputs]
-        return replace(call, is_inlinable=self._is_inlinable(call, taken, facts.options))
+        inputs = [scope.facts[tensor] for tensor in facts.inputs]
+        inlinable = self._is_inlinable(call, inputs, facts.options)
+        return replace(call, is_inlinable=inlinable)
 
     def _node_facts(self, scope: _OpenScope, index: int, node: Any) -> _NodeFacts:
         dialect = self.dialect
@@ -258,7 +262,8 @@ class _Reader:
         others = [value for key, value in options.items() if key != "training"]
         arguments = [*args, *others]
         sole_shape = None
-        if len(inputs) == 1 and all(map(dialect.is_tensor, arguments)):
+        is_plain = all(map(dialect.is_tensor, arguments))
+        if is_plain and len(inputs) == 1:
             sole_shape = scope.facts[inputs[0]].shape
         only_tensors = all(map(dialect.is_tensor, dialect.flatten(arguments)))
         layer = dialect.node_layer(node)
@@ -270,7 +275,8 @@ class _Reader:
         layer = facts.layer
         inner = dialect.unwrapped(layer) if facts.sole_shape else layer
         nested = self.read_scope(inner) if dialect.has_graph(inner) else None
-        found = self._with_tie(inner, self._describe_call(facts, inner, nested))
+        found = self._describe_call(facts, inner, nested)
+        found = self._with_tie(inner, found)
 
         is_known = found.role is not Role.OTHER
         wrapped = str(inner.name) if inner is not layer and is_known else None
@@ -316,8 +322,10 @@ class _Reader:
         if facts.sole_shape is None:
             return OTHER
         rank = len(facts.sole_shape)
-        # A TimeDistributed layer takes the axis of time off what the layer inside is called on.
-        return self._describe_layer(inner, rank if inner is facts.layer else rank - 1)
+        # The layer inside a TimeDistributed is called without the axis of time.
+        if inner is not facts.layer:
+            rank -= 1
+        return self._describe_layer(inner, rank)
 
     def _with_tie(self, layer: Any, found: Description) -> Description:
         if found.role is not Role.CONV:
@@ -335,15 +343,15 @@ class _Reader:
         found = describe_join(facts.layer, name, rank) if rank else OTHER
         return replace(call, role=found.role, settings=found.settings)
 
-    def _is_inlinable(self, call: Call, taken: list[Tensor], options: Mapping[str, Any]) -> bool:
+    def _is_inlinable(self, call: Call, inputs: list[Tensor], options: Mapping[str, Any]) -> bool:
         """Tell whether a nested model is given its inputs, of their ranks, and nothing else."""
         nested = call.nested_graph
-        if nested is None or len(taken) != len(nested.inputs):
+        if nested is None or len(inputs) != len(nested.inputs):
             return False
         given = self.dialect.flatten(list(options.values()))
         if any(value is not None and value is not False for value in given):
             return False
-        ranks = [len(tensor.shape) for tensor in taken]
+        ranks = [len(tensor.shape) for tensor in inputs]
         if call.wrapped is not None:
             ranks = [rank - 1 for rank in ranks]
         return ranks == [len(nested.tensors[tensor].shape) for tensor in nested.inputs]

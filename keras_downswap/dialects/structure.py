@@ -1,9 +1,9 @@
-"""What a Keras tells of a model: its layers, nodes and symbolic tensors, and what a layer computes."""
+"""What is read of a model: its layers, nodes and symbolic tensors, and what a layer computes."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,14 @@ WEIGHT_NAMES = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma
 
 BLUR_TOLERANCE = 1e-3
 """How far a kernel may be from a binomial one, which low precision rounds, and still blur."""
+
+
+def producers_first(nodes_by_depth: Mapping[int, list[Any]]) -> list[Any]:
+    """Return the nodes of a graph in order, from their lists by distance to the outputs."""
+    nodes: list[Any] = []
+    for depth in sorted(nodes_by_depth, reverse=True):
+        nodes += nodes_by_depth[depth]
+    return nodes
 
 
 class ModelStructure(TensorOperations):

@@ -94,10 +94,12 @@ class TensorOperations(ABC):
             return False
         # Strings and objects hold pointers, whose bits say nothing; other widths have no integer
         # type to be viewed as.
-        if first.dtype.kind in "OSU" or first.dtype.itemsize not in (1, 2, 4, 8):
+        width = first.dtype.itemsize
+        if first.dtype.kind in "OSU" or width not in (1, 2, 4, 8):
             return bool(first.tolist() == second.tolist())
         if first.nbytes < SMALL:
             return bool(first.tobytes() == second.tobytes())
-        bits = f"u{first.dtype.itemsize}"
-        equal = np.ravel(first).view(bits) == np.ravel(second).view(bits)
-        return bool(equal.all())
+        bits = f"u{width}"
+        first_bits = np.ravel(first).view(bits)
+        second_bits = np.ravel(second).view(bits)
+        return bool((first_bits == second_bits).all())

@@ -98,7 +98,7 @@ class LayerCopier:
     the memo lives, since a freed object's identity may be given to another.
 
     Args:
-        dialect: Tells layers, variables, symbolic tensors and graph models apart, and copies
+        dialect: Recognises layers, variables, symbolic tensors and graph models, and copies
             variables.
         rebuild: Returns the new model for a model that has a graph of its own.
     """
@@ -234,8 +234,9 @@ class LayerCopier:
         return self.register(old, self.dialect.copy_variable(old, self))
 
     def _method(self, old: types.MethodType) -> Any:
-        # Not registered: Python makes a method anew at each access, so identity says nothing.
-        return types.MethodType(self.copy(old.__func__), self.copy(old.__self__))
+        # Not registered: Python creates a method anew at each access, so identity says nothing.
+        function = self.copy(old.__func__)
+        return types.MethodType(function, self.copy(old.__self__))
 
     def _partial(self, old: functools.partial[Any]) -> Any:
         arguments = self.copy(old.args)
@@ -256,7 +257,8 @@ class LayerCopier:
 
     def _dict(self, old: dict[Any, Any]) -> Any:
         # A defaultdict or OrderedDict keeps its kind and its factory by a copy that is emptied.
-        new = self.register(old, {} if type(old) is dict else copy.copy(old))
+        emptied = {} if type(old) is dict else copy.copy(old)
+        new = self.register(old, emptied)
         new.clear()
         new.update(self.copy_items(old))
         return new
@@ -278,7 +280,7 @@ class LayerCopier:
         new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
         # Registered with empty cells, since a function may close over itself.
         self.register(old, new)
-        for cell, old_cell in zip(cells or (), old.__closure__ or (), strict=True):
+        for cell, old_cell in zip(new.__closure__ or (), old.__closure__ or (), strict=True):
             if is_filled(old_cell):
                 cell.cell_contents = self.copy(old_cell.cell_contents)
         new.__defaults__ = self.copy(old.__defaults__)
@@ -302,7 +304,8 @@ class LayerCopier:
         new = self.register(old, object.__new__(type(old)))
         for slot in slots:
             if hasattr(old, slot):
-                object.__setattr__(new, slot, self.copy(getattr(old, slot)))
+                value = self.copy(getattr(old, slot))
+                object.__setattr__(new, slot, value)
         if hasattr(old, "__dict__"):
             new.__dict__.update(self.copy_items(vars(old)))
         return new

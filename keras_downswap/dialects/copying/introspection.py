@@ -106,7 +106,7 @@ def code_sets(owner: type | types.ModuleType, name: str) -> bool:
 
 
 def _functions_of(value: Any) -> Iterator[types.FunctionType]:
-    """Yield the functions that a class attribute consists of, without their decorators."""
+    """Yield the functions that a class attribute is made of, without their decorators."""
     if isinstance(value, property):
         candidates = [value.fget, value.fset]
     elif isinstance(value, staticmethod | classmethod):
@@ -123,7 +123,7 @@ def _functions_of(value: Any) -> Iterator[types.FunctionType]:
 def _sets(code: types.CodeType, name: str) -> bool:
     if name in code.co_consts:
         return True
-    # `co_names` tells at once of most functions that they do not; disassembling all takes seconds.
+    # `co_names` rules out most functions at once; disassembling them all would last seconds.
     if name in code.co_names:
         for step in dis.get_instructions(code):
             if step.opname == "STORE_ATTR" and step.argval == name:
