@@ -1,6 +1,6 @@
 """Time and MACs of the exact forms of one convolution and one average pool, side by side in one run.
 
-    python benchmarks/forms.py [--rounds 15] [--batch 8]
+    python docs/benchmarks/forms.py [--rounds 15] [--batch 8]
 
 For each pair it builds the original and its exact forms with this package, runs them by turns, and
 prints each form's MACs and median time by those of the original.

@@ -1,6 +1,6 @@
 """Time of a swap against the framework's own copy, side by side in one run.
 
-    python benchmarks/rewrite.py [--models ResNet152 DenseNet201 NASNetLarge] [--rounds 5]
+    python docs/benchmarks/rewrite.py [--models ResNet152 DenseNet201 NASNetLarge] [--rounds 5]
 
 For each model and each Keras it interleaves `swap_downsampling` (plan, rewrite and all verification
 included) with `clone_model` + `set_weights`, and prints the medians and their ratio. `--growth`

@@ -1,7 +1,7 @@
 """Trains the demo's digit classifier and writes both demo files; the seed is fixed.
 
 Needs Keras 3 with a backend, and scikit-learn, which the package itself does not need: `pip install
-scikit-learn`. Run `python benchmarks/train_demo.py [FOLDER]`; it takes about 15 seconds on two CPU
+scikit-learn`. Run `python docs/benchmarks/train_demo.py [FOLDER]`; it takes about 15 seconds on two CPU
 cores. Two runs with the same versions on the same machine give the same images and the same
 weights; only the date inside the model file differs.
 """
@@ -20,7 +20,7 @@ EPOCHS = 20
 BATCH = 64
 PEAK_RATE = 4e-3
 TOP = 16
-DEMO_FOLDER = Path(__file__).resolve().parents[1] / "keras_downswap" / "demo"
+DEMO_FOLDER = Path(__file__).resolve().parents[2] / "keras_downswap" / "demo"
 SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 

@@ -1,11 +1,11 @@
 """Points of accuracy that a trained network loses when all its pools become strides, fitted without labels.
 
-    python benchmarks/calibrate.py cifar10 [--model FILE] [--rows NAME ...] [--seeds 3]
+    python docs/benchmarks/calibrate.py cifar10 [--model FILE] [--rows NAME ...] [--seeds 3]
         [--epochs 12] [--plain]
-    python benchmarks/calibrate.py mnist
-    python benchmarks/calibrate.py FILE.npz --model FILE
-    python benchmarks/calibrate.py cifar10 --curve 16 64 256 1024 4096
-    python benchmarks/calibrate.py cifar10 --rows cover --budgets 8 15 30 60
+    python docs/benchmarks/calibrate.py mnist
+    python docs/benchmarks/calibrate.py FILE.npz --model FILE
+    python docs/benchmarks/calibrate.py cifar10 --curve 16 64 256 1024 4096
+    python docs/benchmarks/calibrate.py cifar10 --rows cover --budgets 8 15 30 60
 
 Images of the training split are fitted to, those of the test split measured with; labels serve to
 train a teacher where no model is given, and to measure. A .npz holds x_train, x_test (as the model
