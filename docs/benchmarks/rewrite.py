@@ -1,10 +1,12 @@
 """Time of a swap against the framework's own copy, side by side in one run.
 
     python docs/benchmarks/rewrite.py [--models ResNet152 DenseNet201 NASNetLarge] [--rounds 5]
+        [--to strided_conv] [--growth] [--name NAME]
 
 For each model and each Keras it interleaves `swap_downsampling` (plan, rewrite and all verification
-included) with `clone_model` + `set_weights`, and prints the medians and their ratio. `--growth`
-times chains and wide graphs of 400 and 3,200 calls instead and prints the time per call.
+included) with `clone_model` + `set_weights`, prints the medians and their ratio, and writes them to
+docs/measurements/rewrite.json. `--growth` times chains and wide graphs of 400 and 3,200 calls
+instead, prints the time per call, and writes rewrite-growth.json. `--name` names another file.
 """
 
 from __future__ import annotations
@@ -23,14 +25,21 @@ from typing import Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import rich
+from recording import record
 from rich.table import Table
 
 from keras_downswap import swap_downsampling
 
 KERASES = ("tf_keras", "keras")
+SIZES = (400, 3200)
+"""Calls of a small and of a large graph."""
+RECURSION_LIMIT = 50_000
+"""tf_keras walks a chain of 3,200 calls by recursion, two frames a call."""
+Row = dict[str, Any]
 
 
 def seconds(work: Callable[[], Any]) -> float:
+    """Return how long some work takes; garbage of earlier work is collected before."""
     gc.collect()
     start = time.perf_counter()
     work()
@@ -38,35 +47,42 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def own_copy(K: Any, model: Any) -> Any:
+    """Return the framework's own copy of a model."""
     clone = K.models.clone_model(model)
     clone.set_weights(model.get_weights())
     return clone
 
 
-def compare(names: list[str], to: str, rounds: int) -> Table:
-    table = Table(
-        "Keras", "model", "layers", "clone_model + set_weights, s", "swap_downsampling, s", "ratio"
-    )
+def against_copy(names: list[str], to: str, rounds: int) -> list[Row]:
+    """Return for each Keras and model the medians of both times, and of their ratio."""
+    rows = []
     for root in KERASES:
         K = importlib.import_module(root)
         for name in names:
             K.backend.clear_session()
             model = getattr(K.applications, name)(weights=None)
-            pairs = []
+            copies, swaps = [], []
             for _ in range(rounds):
-                theirs = seconds(lambda k=K, m=model: own_copy(k, m))
-                ours = seconds(lambda m=model: swap_downsampling(m, to=to))
-                pairs.append((theirs, ours))
-            theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
-            ratio = statistics.median(o / t for t, o in pairs)
-            table.add_row(
-                root, name, str(len(model.layers)), f"{theirs:.2f}", f"{ours:.2f}", f"{ratio:.2f}"
+                copies.append(seconds(lambda k=K, m=model: own_copy(k, m)))
+                swaps.append(seconds(lambda m=model: swap_downsampling(m, to=to)))
+            ratios = [swap / copy for copy, swap in zip(copies, swaps, strict=True)]
+            rows.append(
+                {
+                    "keras": root,
+                    "model": name,
+                    "to": to,
+                    "layers": len(model.layers),
+                    "copy_seconds": round(statistics.median(copies), 4),
+                    "swap_seconds": round(statistics.median(swaps), 4),
+                    "ratio": round(statistics.median(ratios), 4),
+                }
             )
             del model
-    return table
+    return rows
 
 
 def chain(K: Any, calls: int) -> Any:
+    """Return a model of so many calls in a row, every fourth a pool that is swapped."""
     x = inputs = K.Input((None, None, 4))
     for _ in range(calls // 4):
         x = K.layers.Conv2D(4, 3, padding="same", activation="relu")(x)
@@ -77,6 +93,7 @@ def chain(K: Any, calls: int) -> Any:
 
 
 def wide(K: Any, calls: int) -> Any:
+    """Return a model of so many calls in branches of four, every fourth a pool that is swapped."""
     inputs = K.Input((32, 32, 4))
     branches = []
     for _ in range(calls // 4):
@@ -87,28 +104,36 @@ def wide(K: Any, calls: int) -> Any:
     return K.Model(inputs, K.layers.Add()(branches))
 
 
-def growth(rounds: int) -> Table:
-    table = Table("Keras", "graph", "calls", "swap, s", "ms a call", "against 400 calls")
+def growth(rounds: int) -> list[Row]:
+    """Return for each Keras, graph and size the time of a swap per call."""
+    rows = []
     for root in KERASES:
         K = importlib.import_module(root)
         for build in (chain, wide):
-            first = None
-            for calls in (400, 3200):
+            smallest = None
+            for calls in SIZES:
                 K.backend.clear_session()
                 model = build(K, calls)
-                taken = statistics.median(
-                    seconds(lambda m=model: swap_downsampling(m)) for _ in range(rounds)
+                times = [seconds(lambda m=model: swap_downsampling(m)) for _ in range(rounds)]
+                per_call = 1000 * statistics.median(times) / calls
+                smallest = smallest or per_call
+                rows.append(
+                    {
+                        "keras": root,
+                        "graph": build.__name__,
+                        "calls": calls,
+                        "ms_a_call": round(per_call, 4),
+                        "growth": round(per_call / smallest, 4),
+                    }
                 )
-                each = 1000 * taken / calls
-                first = first or each
-                table.add_row(
-                    root,
-                    build.__name__,
-                    str(calls),
-                    f"{taken:.2f}",
-                    f"{each:.2f}",
-                    f"{each / first:.2f}",
-                )
+    return rows
+
+
+def shown(rows: list[Row]) -> Table:
+    """Return rows as a table with their fields as heads."""
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
     return table
 
 
@@ -120,14 +145,19 @@ def main() -> None:
     parser.add_argument("--to", default="strided_conv")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--growth", action="store_true")
-    asked = parser.parse_args()
+    parser.add_argument("--name", help="of the file in docs/measurements")
+    options = parser.parse_args()
     warnings.simplefilter("ignore")
-    sys.setrecursionlimit(
-        50_000
-    )  # tf_keras walks a chain of 3,200 calls by recursion, two frames a call
-    rich.print(
-        growth(asked.rounds) if asked.growth else compare(asked.models, asked.to, asked.rounds)
-    )
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    if options.growth:
+        rows = growth(options.rounds)
+        name, key, settings = "rewrite-growth", ["keras", "graph", "calls"], {}
+    else:
+        rows = against_copy(options.models, options.to, options.rounds)
+        name, key, settings = "rewrite", ["keras", "model", "to"], {"to": options.to}
+    rich.print(shown(rows))
+    settings["rounds"] = options.rounds
+    print(f"wrote {record(options.name or name, rows, key, settings)}")
 
 
 if __name__ == "__main__":
