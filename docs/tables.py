@@ -19,7 +19,7 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 PAGES = (DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")))
 MARKED = re.compile(
-    r"(?P<start><!-- measured: (?P<name>[\w-]+) -->\n)(?P<body>.*?)(?P<end><!-- end of measured -->)",
+    r"(?P<start><!-- measured: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end of measured -->)",
     re.DOTALL,
 )
 MEASURED_WORDS = re.compile(
@@ -101,7 +101,10 @@ def seconds(row: Row) -> str:
 
 
 def site_macs(row: Row) -> str:
-    """Return the MACs of the swapped sites by those before; several where seeds took several forms."""
+    """Return the MACs of the swapped sites by those before.
+
+    There are several where seeds took several forms.
+    """
     found = row["site_macs"]
     ratios = found if isinstance(found, list) else [found]
     return " or ".join(sorted({rounded(ratio, 2) for ratio in ratios}))

@@ -1,4 +1,4 @@
-"""Measured numbers have one source: docs/measurements/*.json, with where and how they were measured."""
+"""Measured numbers have one source, docs/measurements/*.json, which says where they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of a package index get: metadata, a README without broken links, supported versions."""
+"""What a package index gives: metadata, a README without broken links, supported versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points of accuracy that a trained network loses when all its pools become strides, fitted without labels.
+"""Points of accuracy that a trained network loses when its pools become strides and it is fitted.
 
     python docs/benchmarks/calibrate.py cifar10 [--model FILE] [--rows NAME ...] [--seeds 3]
         [--epochs 12] [--plain] [--name NAME]

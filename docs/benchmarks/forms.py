@@ -1,4 +1,4 @@
-"""Time and MACs of the exact forms of one convolution and one average pool, side by side in one run.
+"""Time and MACs of the exact forms of a convolution and an average pool, side by side in one run.
 
     python docs/benchmarks/forms.py [--rounds 15] [--batch 8] [--name forms]
 

@@ -1,8 +1,9 @@
-"""Write what a benchmark measured to docs/measurements/NAME.json, with where and how it was measured.
+"""Writes what a benchmark measured to docs/measurements/NAME.json, with where it was measured.
 
-A file holds `runs` and `rows`. A run says on which machine, with which versions, at which commit, on
-which day and with which settings rows were measured; a row says which run it comes from. Measuring
-some rows again replaces those rows only, so no row is ever dated by a run that did not measure it.
+A file holds `runs` and `rows`. A run says on which machine, with which versions, at which commit,
+on which day and with which settings rows were measured; a row says which run it comes from.
+Measuring some rows again replaces those rows only, so no row is ever dated by a run that did not
+measure it.
 `docs/tables.py` makes the tables of the pages from these files.
 """
 

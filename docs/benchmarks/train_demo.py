@@ -1,8 +1,8 @@
 """Trains the demo's digit classifier and writes both demo files; the seed is fixed.
 
 Needs Keras 3 with a backend, and scikit-learn, which the package itself does not need: `pip install
-scikit-learn`. Run `python docs/benchmarks/train_demo.py [FOLDER]`; it takes about 15 seconds on two CPU
-cores. Two runs with the same versions on the same machine give the same images and the same
+scikit-learn`. Run `python docs/benchmarks/train_demo.py [FOLDER]`; it takes about 15 seconds on
+two CPU cores. Two runs with the same versions on the same machine give the same images and the same
 weights; only the date inside the model file differs.
 """
 
@@ -25,14 +25,19 @@ SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
 
 class Digits(NamedTuple):
-    """Images of shape (n, 8, 8, 1), uint8, 0 (paper) to 16 (ink), and their labels of shape (n,), uint8, 0 to 9."""
+    """Handwritten digits.
+
+    Attributes:
+        images: Of shape (n, 8, 8, 1), uint8, from 0 (paper) to 16 (ink).
+        labels: Of shape (n,), uint8, from 0 to 9.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
 
 
 def split_digits() -> tuple[Digits, Digits]:
-    """Splits scikit-learn's 1,797 digits into 1,297 to train on and 500 to test on, stratified by label.
+    """Splits scikit-learn's 1,797 digits into 1,297 for training and 500 for testing, by label.
 
     Raises:
         SystemExit: If scikit-learn is not installed.
@@ -60,14 +65,14 @@ def scaled(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def shifted(digits: Digits) -> Digits:
-    """Adds to (n, 8, 8, 1) images their copies moved by one pixel each way, filled with paper: 5 n samples."""
+    """Adds to (n, 8, 8, 1) images their copies moved by one pixel each way: 5 n samples."""
     padded = np.pad(digits.images, ((0, 0), (1, 1), (1, 1), (0, 0)))
     copies = [padded[:, 1 + down : 9 + down, 1 + right : 9 + right] for down, right in SHIFTS]
     return Digits(np.concatenate(copies), np.tile(digits.labels, len(SHIFTS)))
 
 
 def digits_cnn(keras: Any) -> Any:
-    """Builds the untrained network, (batch, 8, 8, 1) in 0..1 to (batch, 10) logits, with two downsampling sites.
+    """Builds the untrained network, (batch, 8, 8, 1) in 0..1 to (batch, 10) logits, with two sites.
 
     `conv2 -> bn2 -> relu2 -> pool1` (max) has an approximate strided stand-in, `conv3 -> pool2`
     (average) an exact one.
@@ -96,7 +101,7 @@ def digits_cnn(keras: Any) -> Any:
 
 
 def trained(keras: Any, digits: Digits) -> Any:
-    """Trains on the digits and their shifted copies and returns an uncompiled network with the trained weights."""
+    """Trains on the digits and their shifted copies; returns the network, not compiled."""
     student = digits_cnn(keras)
     samples = shifted(digits)
     steps = EPOCHS * -(-len(samples.labels) // BATCH)
@@ -119,7 +124,7 @@ def accuracy(model: Any, digits: Digits) -> float:
 
 
 def main() -> None:
-    """Trains, writes `digits_cnn.keras` and `digits_test.npz`, and prints what was measured on the written files."""
+    """Trains, writes both files, and prints what was measured on them."""
     parser = argparse.ArgumentParser(
         description="Train the demo's digit classifier; needs scikit-learn."
     )
