@@ -7,9 +7,8 @@ from math import comb, prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.generic]
+from keras_downswap.ir.types import Array
 
 
 def dilated(kernel: Array, dilation: Sequence[int]) -> Array:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from keras_downswap.ir.kernel_math import Array, binomial
+from keras_downswap.ir.kernel_math import binomial
+from keras_downswap.ir.types import Array
 
 
 class Keep(Enum):

@@ -12,8 +12,9 @@ from functools import partial
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Tensor
-from keras_downswap.ir.kernel_math import Array, fixed_then
+from keras_downswap.ir.kernel_math import fixed_then
 from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
+from keras_downswap.ir.types import Array
 from keras_downswap.planning.shapes import MapShape, infer_shapes, settings_of
 from keras_downswap.rulekit.layers import cells, made_windows
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, channels
-from keras_downswap.ir.kernel_math import Array
 from keras_downswap.ir.replacement import Make
+from keras_downswap.ir.types import Array
 from keras_downswap.rulekit.layers import conv_settings, data_format
 from keras_downswap.rulekit.rule import Refused
 

@@ -8,8 +8,9 @@ from functools import partial
 
 from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Shape
-from keras_downswap.ir.kernel_math import Array, fixed_then, placed
+from keras_downswap.ir.kernel_math import fixed_then, placed
 from keras_downswap.ir.replacement import Make
+from keras_downswap.ir.types import Array
 from keras_downswap.rulekit.layers import made_windows, padding_layers
 from keras_downswap.rulekit.rule import require
 

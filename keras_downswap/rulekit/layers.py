@@ -7,8 +7,8 @@ from typing import Any
 
 from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.kernel_math import Array
 from keras_downswap.ir.replacement import Make, Replacement, Step
+from keras_downswap.ir.types import Array
 from keras_downswap.ir.walks import in_graph_order
 from keras_downswap.rulekit.matching import branches_upstream
 from keras_downswap.rulekit.rule import require

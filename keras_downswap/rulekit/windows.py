@@ -7,7 +7,7 @@ from functools import partial
 
 from keras_downswap.ir.geometry import Window, middle_first
 from keras_downswap.ir.graph import Call, Graph, Shape
-from keras_downswap.ir.kernel_math import Array
+from keras_downswap.ir.types import Array
 from keras_downswap.rulekit.rule import Refused, require
 
 

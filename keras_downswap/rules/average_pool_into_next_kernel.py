@@ -13,9 +13,10 @@ from functools import partial
 
 from keras_downswap.ir.geometry import Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.kernel_math import Array, averaged, dilated
+from keras_downswap.ir.kernel_math import averaged, dilated
 from keras_downswap.ir.predicates import is_pool, takes_means
 from keras_downswap.ir.replacement import Replacement
+from keras_downswap.ir.types import Array
 from keras_downswap.rulekit.layers import conv_with_padding, cropped, may_be_causal
 from keras_downswap.rulekit.matching import conv_downstream
 from keras_downswap.rulekit.preconditions import (

@@ -14,9 +14,10 @@ from math import prod
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.kernel_math import Array, dilated, group_mean, phases, repeated
+from keras_downswap.ir.kernel_math import dilated, group_mean, phases, repeated
 from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_pool
 from keras_downswap.ir.replacement import Replacement, Step
+from keras_downswap.ir.types import Array
 from keras_downswap.ir.walks import convs_upstream
 from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
 from keras_downswap.rulekit.layers import fused_conv

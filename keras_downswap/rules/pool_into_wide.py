@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.kernel_math import Array, mirrored, mirrored_sum, pair_mean
+from keras_downswap.ir.kernel_math import mirrored, mirrored_sum, pair_mean
 from keras_downswap.ir.predicates import is_pool
 from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.types import Array
 from keras_downswap.ir.walks import convs_upstream
 from keras_downswap.rulekit.fixed_kernels import fixed_conv
 from keras_downswap.rulekit.layers import fused_conv, in_each_branch

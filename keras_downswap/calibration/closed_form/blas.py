@@ -6,13 +6,10 @@ that calls of the two by turns hinder each other: on two cores a closed form too
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg.blas import sgemm, ssyrk
 
-Array = NDArray[Any]
+from keras_downswap.ir.types import Array
 
 
 def product(a: Array, b: Array) -> Array:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_downswap.ir.geometry import Window
-
-Array = NDArray[Any]
+from keras_downswap.ir.types import Array
 
 
 def channels_behind(value: Array, channels_last: bool) -> Array:

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.closed_form.im2col import Array, at, channels_behind, chosen
+from keras_downswap.calibration.closed_form.im2col import at, channels_behind, chosen
 from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.calibration.pairing.targets import run_order
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.types import Array
 
 KEPT = "nothing fits better than its start on held-out samples: kept"
 HELD = 0.2

@@ -13,10 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from keras_downswap.calibration.closed_form.blas import sums
 from keras_downswap.calibration.closed_form.normal_equations import (
@@ -26,8 +24,8 @@ from keras_downswap.calibration.closed_form.normal_equations import (
     Solver,
     times,
 )
+from keras_downswap.ir.types import Array
 
-Array = NDArray[Any]
 RIDGES = (1e-2, 1e-1, 1.0)
 """Ridges to choose from, in units of the mean of the diagonal of X'X."""
 PERFECT = 1e-10

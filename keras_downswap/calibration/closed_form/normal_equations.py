@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from keras_downswap.calibration.closed_form.blas import inner, product, squares, sums
+from keras_downswap.ir.types import Array
 
-Array = NDArray[Any]
 SEVERAL = 6144
 """Unknowns of a filter up to which several ridges are tried; above, one, so that one matrix is held at a time."""
 AT_ONCE = 2048

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_downswap.calibration.closed_form.im2col import Array, cells, channels_behind, patches
+from keras_downswap.calibration.closed_form.im2col import cells, channels_behind, patches
 from keras_downswap.calibration.closed_form.layerwise import KEPT, LayerFit, LayerFitter
 from keras_downswap.calibration.closed_form.nonlinear_ridge import PERFECT
 from keras_downswap.calibration.execution.live_scale import Scale
 from keras_downswap.calibration.pairing.pools import PoolTarget
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Role
+from keras_downswap.ir.types import Array
 
 ROWS = 1024
 """Positions that suffice for two unknowns."""

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.data.images import read_image
-from keras_downswap.calibration.data.input_specs import Array, InputSpec
+from keras_downswap.calibration.data.input_specs import InputSpec
 from keras_downswap.errors import BadRequest
+from keras_downswap.ir.types import Array
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
 AT_ONCE = 32

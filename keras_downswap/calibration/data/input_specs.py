@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.errors import BadData
+from keras_downswap.ir.types import Array
 
-Array = np.ndarray[Any, Any]
 Batch = list[Array]
 
 

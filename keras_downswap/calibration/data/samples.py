@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.data.input_specs import (
-    Array,
     Batch,
     InputSpec,
     matched,
@@ -20,6 +19,7 @@ from keras_downswap.calibration.data.input_specs import (
 )
 from keras_downswap.calibration.data.source_kinds import is_one_shot, is_whole, opener
 from keras_downswap.errors import BadData, BadRequest
+from keras_downswap.ir.types import Array
 
 __all__ = ["ONE_SHOT", "Batch", "Data", "InputSpec"]
 

@@ -12,8 +12,7 @@ from keras_downswap.calibration.evaluation.expected_drop import Answers
 from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BadRequest
-
-Array = np.ndarray[Any, Any]
+from keras_downswap.ir.types import Array
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ samples are none that the old model was trained on.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from keras_downswap.ir.types import Array
+
 SURE = 0.5
 """What a classifier loses at least where each sample gets another one's answer, as a share of what a sure one would."""
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call, Role
+from keras_downswap.ir.types import Array
 from keras_downswap.rebuilding.make_layers import kernels
-
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from keras_downswap.calibration.execution.live_kernel import Kernel, laid_out, p
 from keras_downswap.dialects.base import Dialect
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call, Role
-
-Array = np.ndarray[Any, Any]
+from keras_downswap.ir.types import Array
 
 
 def takes_scale(dialect: Dialect, layer: Any, role: Role) -> bool:

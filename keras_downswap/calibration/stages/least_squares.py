@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_downswap.calibration.closed_form.im2col import Array, at, channels_behind, patches
+from keras_downswap.calibration.closed_form.im2col import at, channels_behind, patches
 from keras_downswap.calibration.closed_form.layerwise import HELD, KEPT, LayerFit, LayerFitter
 from keras_downswap.calibration.closed_form.nonlinear_ridge import Problem
 from keras_downswap.calibration.closed_form.normal_equations import times
 from keras_downswap.calibration.pairing.targets import Target
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.types import Array
 
 MEMORY = 512 * 2**20
 """Bytes that the rows of one fit may take."""

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.closed_form.im2col import Array
 from keras_downswap.calibration.closed_form.layerwise import LayerFit, LayerFitter
 from keras_downswap.calibration.execution.interpreter import TensorRef
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call
+from keras_downswap.ir.types import Array
 
 
 class BatchNormReestimation(LayerFitter):
