@@ -21,6 +21,7 @@ from keras_downswap.api import plan_swaps
 from keras_downswap.dialects.quiet_import import import_quietly
 from keras_downswap.errors import BadRequest, DownswapError, NothingSwapped, SomethingLost
 from keras_downswap.files import io as files
+from keras_downswap.files.format import Origin
 from keras_downswap.ir.graph import Shape
 from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import site_cost
@@ -222,7 +223,7 @@ def demo() -> None:
 
 
 def _plan(
-    origin: files.Origin,
+    origin: Origin,
     to: str,
     method: str,
     include: str | None,

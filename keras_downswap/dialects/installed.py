@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from keras_downswap.dialects.base import Dialect
+from keras_downswap.dialects.library import Keras, keras_of
 from keras_downswap.errors import UnreadableModel
 
 
@@ -15,17 +16,16 @@ def dialect_of(model: Any) -> Dialect:
     Raises:
         UnreadableModel: If the value is a model of neither Keras.
     """
-    for cls in type(model).__mro__:
-        root = cls.__module__.split(".")[0]
-        if root in ("tf_keras", "keras") and cls.__name__ in ("Layer", "Model"):
-            return _dialect(root)
-    kind = f"{type(model).__module__}.{type(model).__qualname__}"
-    raise UnreadableModel(f"expected a model of tf_keras or of keras; received {kind}")
+    keras = keras_of(model)
+    if keras is None:
+        kind = f"{type(model).__module__}.{type(model).__qualname__}"
+        raise UnreadableModel(f"expected a model of tf_keras or of keras; received {kind}")
+    return _dialect(keras)
 
 
 @cache
-def _dialect(root: str) -> Dialect:
-    if root == "tf_keras":
+def _dialect(keras: Keras) -> Dialect:
+    if keras == "tf_keras":
         from keras_downswap.dialects.keras2 import Keras2
 
         return Keras2()

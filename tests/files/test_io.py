@@ -274,13 +274,13 @@ def test_target_is_checked_before_any_work(tmp_path):
         (".keras", False, "keras", r"expected the ending"),
         ("m", False, "keras", r"Keras 3 does not save .* SavedModel"),
         ("missing/m.keras", False, "keras", r"no folder .*missing; make it first"),
-        ("full", True, "tf_keras", r"is no SavedModel folder"),
-        ("file", True, "tf_keras", r"is no SavedModel folder"),
-        ("named.h5", True, "keras", r"is no file"),
+        ("full", True, "tf_keras", r"is not a SavedModel folder"),
+        ("file", True, "tf_keras", r"is not a SavedModel folder"),
+        ("named.h5", True, "keras", r"is not an HDF5 file"),
     ):
         with pytest.raises(FileRefused, match=words):
             check_target(tmp_path / name, overwrite, keras)
-    assert check_target(tmp_path / "m.HDF5", True, "keras") == "h5"
+    assert check_target(tmp_path / "m.HDF5", True, "keras").name == "h5"
     with pytest.raises(FileRefused, match="received a dict"):
         save({}, tmp_path / "m.keras")
 
@@ -293,5 +293,5 @@ def test_text_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(FileRefused, match="nothing has changed"):
         write_text(tmp_path / "a.json", "\ud800", overwrite=True)
     assert [(p.name, p.read_text("utf-8")) for p in tmp_path.iterdir()] == [("a.json", "größer\n")]
-    with pytest.raises(FileRefused, match="is no file"):
+    with pytest.raises(FileRefused, match="is not a file"):
         write_text(tmp_path, "other", overwrite=True)

@@ -7,10 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
-from keras_downswap.dialects.storage import own_names
+from keras_downswap.dialects.own_names import own_names
 from keras_downswap.errors import FileRefused
-from keras_downswap.files import vetting
-from keras_downswap.files.io import identify, load, save, vet
+from keras_downswap.files.io import identify, load, save
+from keras_downswap.files.parameter_estimate import implied_parameters
+from keras_downswap.files.vetting import vet
 
 BOTH = pytest.mark.parametrize("kind", ["tf_keras", "keras"])
 WAYS = [
@@ -335,6 +336,6 @@ def test_every_public_layer_is_own_and_nothing_else_is(kind):
 @pytest.mark.parametrize("name", ["MobileNetV2", "NASNetMobile"])
 def test_size_of_real_architectures_is_estimated_well(kind, name):
     model = getattr(importlib.import_module(kind).applications, name)(weights=None)
-    assert vetting.implied_parameters(json.loads(model.to_json())) == pytest.approx(
+    assert implied_parameters(json.loads(model.to_json())) == pytest.approx(
         model.count_params(), rel=0.05
     )

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from keras_downswap.files.io import Origin
+from keras_downswap.files.format import Origin
 
 
 def skip_if_newer_than_installed(origin: Origin) -> None:

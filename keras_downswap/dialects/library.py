@@ -1,0 +1,31 @@
+"""Which Keras a model is of, and the package of that Keras, imported only when asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Literal
+
+Keras = Literal["tf_keras", "keras"]
+
+
+def keras_of(value: Any) -> Keras | None:
+    """Return the Keras of which a value is a model, read off its class; None for anything else."""
+    for cls in type(value).__mro__:
+        package = cls.__module__.partition(".")[0]
+        if cls.__name__ != "Model":
+            continue
+        # Spelt out twice, so that the type checker sees a literal.
+        if package == "tf_keras":
+            return "tf_keras"
+        if package == "keras":
+            return "keras"
+    return None
+
+
+def library(keras: Keras) -> Any:
+    """Import a Keras and return its package.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    return importlib.import_module(keras)
