@@ -172,7 +172,9 @@ class Plan:
         made.warn(stacklevel + 1)
         if data is None or not any(site.promise == "approximate" for site in self.swaps):
             return made.model, made.report
-        fitted = calibrate(made.model, self.reading.model, data, budget=budget, verbose=verbose)
+        fitted = calibrate(
+            made.model, original=self.reading.model, data=data, budget=budget, verbose=verbose
+        )
         return made.model, replace(made.report, calibration=fitted)
 
     def build(self) -> Built:

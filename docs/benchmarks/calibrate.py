@@ -167,7 +167,9 @@ def fitted(model: Any, case: Case, x: Any, seed: int) -> tuple[Any, float]:
     new = swap_downsampling(model, **swap)
     start = time.perf_counter()
     if case.images:
-        calibrate(new, model, images, seed=seed, verbose=False, budget=case.budget, **fit)
+        calibrate(
+            new, original=model, data=images, seed=seed, verbose=False, budget=case.budget, **fit
+        )
     return new, time.perf_counter() - start
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from keras_downswap.calibration.data.samples import Batch, Data, InputSpec
 from keras_downswap.calibration.execution.snapshot import Snapshot
+from keras_downswap.calibration.old_spelling import accepts_old_spelling
 from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.calibration.progress import Bar
 from keras_downswap.calibration.report import CalibrationReport
@@ -29,9 +30,11 @@ HELD_BYTES = 256 * 2**20
 """Bytes that they and their outputs may take."""
 
 
+@accepts_old_spelling
 def calibrate(
     new: Any,
-    model: Any,
+    *,
+    original: Any,
     data: Any,
     method: Fitting = "auto",
     scope: Literal["all", "sites"] = "all",
@@ -43,9 +46,9 @@ def calibrate(
     """Fit a swapped model, in place, to what the original computes, from inputs without labels.
 
     Args:
-        new: The swapped model; saved and loaded again will do, as long as its layers have the names
-            the swap gave them.
-        model: The original; it is not changed.
+        new: The swapped model, which is changed; saved and loaded again will do, as long as its
+            layers have the names the swap gave them.
+        original: The model that was swapped; it is not changed.
         data: What the models take: an array, a list or dict of arrays for several inputs, a
             tf.data.Dataset, a Sequence or PyDataset, or any iterable of batches. Labels are
             ignored. Streams are read batch by batch.
@@ -76,7 +79,7 @@ def calibrate(
     if scope not in ("all", "sites"):
         raise BadRequest(f"unknown scope={scope!r}: expected one of all, sites")
     began = time.perf_counter()
-    old, fresh = read_model(model), read_model(new)
+    old, fresh = read_model(original), read_model(new)
     _check_alike(old, fresh)
     samples = Samples.of(data, fresh, seed)
     ends = began + (math.inf if budget is None else budget)

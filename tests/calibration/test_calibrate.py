@@ -39,7 +39,7 @@ def test_each_method_brings_the_models_together(K: Any, method: Any, kernel: Any
     before = laws.snapshot_of(old)
     fresh, x = images(64, seed=9), images()
     start = apart(new, old, fresh)
-    report = calibrate(new, old, x, method, steps=120, verbose=False)
+    report = calibrate(new, original=old, data=x, method=method, steps=120, verbose=False)
     laws.assert_untouched(before, old)
     assert (
         apart(new, old, fresh) < {"statistics": 0.9, "least_squares": 0.4}.get(method, 0.3) * start
@@ -55,7 +55,7 @@ def test_it_works_without_batch_normalization_and_on_probabilities(K: Any) -> No
     old = network(K, norm=False, outputs="softmax")
     new = swap_downsampling(old)
     start = apart(new, old, images(64, 9))
-    report = calibrate(new, old, images(), steps=150, verbose=False)
+    report = calibrate(new, original=old, data=images(), steps=150, verbose=False)
     assert apart(new, old, images(64, 9)) < 0.3 * start
     assert report.after.same is not None
 
@@ -66,7 +66,9 @@ def test_a_softmax_hides_no_head_from_a_closed_form(K: Any) -> None:
     for outputs in ("logits", "softmax"):
         old = network(K, outputs=outputs)
         new = swap_downsampling(old)
-        report = calibrate(new, old, images(600), "least_squares", verbose=False)
+        report = calibrate(
+            new, original=old, data=images(600), method="least_squares", verbose=False
+        )
         (head,) = [fit for fit in report.layers if fit.layer == "head"]
         assert head.error < 0.95 * head.start
         powers = (
@@ -96,7 +98,7 @@ def test_an_exact_swap_needs_no_data(K: Any) -> None:
     old = K.Sequential([K.Input((12, 12, 3)), L.Conv2D(4, 3), L.AveragePooling2D(2)])
     _, report = swap_downsampling(old, calibration_data="not read", return_report=True)
     assert report.calibration is None
-    report = calibrate(swap_downsampling(old), old, images(), verbose=False)
+    report = calibrate(swap_downsampling(old), original=old, data=images(), verbose=False)
     assert {stage.note for stage in report.stages} == {"the models agree already"}
 
 
@@ -105,7 +107,7 @@ def test_one_seed_gives_one_result(K: Any) -> None:
     made = []
     for seed in (1, 1, 2):
         new = swap_downsampling(old)
-        calibrate(new, old, images(), steps=40, seed=seed, verbose=False)
+        calibrate(new, original=old, data=images(), steps=40, seed=seed, verbose=False)
         made.append(np.asarray(new(images(8, 9))))
     np.testing.assert_array_equal(made[0], made[1])
     assert np.abs(made[0] - made[2]).max() > 0
@@ -115,7 +117,7 @@ def test_a_model_that_was_saved_and_loaded_is_fitted(K: Any, tmp_path: Path) -> 
     old = network(K)
     swap_downsampling(old).save(tmp_path / "new.keras")
     new = K.models.load_model(tmp_path / "new.keras")
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert report.after.distance < 0.3 * report.before.distance
 
 
@@ -123,7 +125,7 @@ def test_sites_inside_nested_models_are_fitted(K: Any) -> None:
     inner, i = network(K), K.Input((12, 12, 3))
     old = K.Model(i, K.layers.Dense(2)(inner(i)))
     new = swap_downsampling(old)
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert [fit.layer for fit in report.layers] == [
         "pair/conv0",
         "pair/conv1",
@@ -173,7 +175,7 @@ def test_sites_of_every_kind_are_fitted_in_closed_form(K: Any, name: str) -> Non
     old = K.Sequential([K.Input(shape), *layers(K.layers)])
     new = swap_downsampling(old, method="copy")
     x = images(96, shape=shape)
-    report = calibrate(new, old, x, "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=x, method="least_squares", verbose=False)
     (fit,) = [fit for fit in report.layers if fit.site]
     assert fit.error < (0.99 if name == "depthwise" else 0.8) * fit.start
     assert report.after.distance < report.before.distance
@@ -191,10 +193,10 @@ def test_several_inputs_and_outputs(K: Any) -> None:
     )
     new = swap_downsampling(old)
     data = {"b": np.ones((128, 4), np.float32), "a": images(128, shape=(16, 3))}
-    report = calibrate(new, old, data, steps=60, verbose=False)
+    report = calibrate(new, original=old, data=data, steps=60, verbose=False)
     assert report.after.distance < 0.3 * report.before.distance
     with pytest.raises(BadRequest, match="expected the inputs a, b; received a"):
-        calibrate(new, old, {"a": data["a"]}, verbose=False)
+        calibrate(new, original=old, data={"a": data["a"]}, verbose=False)
 
 
 def residual(L: Any, x: Any) -> Any:
@@ -226,7 +228,7 @@ def test_sites_behind_joins_are_fitted_in_closed_form(
     old = K.Model(i, L.Dense(5)(x))
     settled(old)
     new = swap_downsampling(old)
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert [fit.layer for fit in report.layers if fit.site] == sites
     assert all(fit.error < 0.7 * fit.start for fit in report.layers if fit.site)
     assert [note.partition(":")[0] for note in report.notes] == others
@@ -280,7 +282,7 @@ def test_two_layers_beside_one_tensor_are_fitted(K: Any) -> None:
     sides = L.Concatenate()([L.Conv2D(2, n, padding="same", name=f"side{n}")(x) for n in (1, 3)])
     old = K.Model(i, L.Conv2D(3, 1, name="head")(L.Activation("tanh")(L.Add()([x, sides]))))
     new = swap_downsampling(old)
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert [fit.layer for fit in report.layers] == ["first", "side1", "side3", "head"]
     assert report.after.distance < 0.5 * report.before.distance
 
@@ -330,9 +332,13 @@ def test_networks_that_classify_nothing_are_fitted(
     new, swaps = swap_downsampling(old, to, return_report=True)
     assert [site.promise for site in swaps.sites if site.status == "swapped"] == ["approximate"] * 2
     shape = old.input_shape[1:]
-    closed = calibrate(new, old, images(160, 0, shape), "least_squares", verbose=False)
+    closed = calibrate(
+        new, original=old, data=images(160, 0, shape), method="least_squares", verbose=False
+    )
     assert closed.after.distance < 0.7 * closed.before.distance
-    report = calibrate(new, old, images(160, 0, shape), "distill", steps=160, verbose=False)
+    report = calibrate(
+        new, original=old, data=images(160, 0, shape), method="distill", steps=160, verbose=False
+    )
     start = apart(swap_downsampling(old, to), old, images(48, 9, shape))
     assert apart(new, old, images(48, 9, shape)) < 0.5 * start
     assert report.after.kinds == (("numbers",) if make is not segments else report.after.kinds)
@@ -342,7 +348,7 @@ def test_labels_are_ignored_and_streams_are_streamed(K: Any) -> None:
     old = network(K)
     stream = tf.data.Dataset.from_tensor_slices((images(), np.zeros(192))).batch(50)
     new = swap_downsampling(old)
-    report = calibrate(new, old, stream, steps=30, verbose=False)
+    report = calibrate(new, original=old, data=stream, steps=30, verbose=False)
     assert report.samples == 173, "the end of so short a stream was seen"
     assert "a stream of samples" in str(replace(report, samples=None))
     assert report.after.distance < 0.5 * report.before.distance
@@ -358,7 +364,7 @@ def test_frozen_layers_stay_unless_they_are_part_of_a_site(K: Any) -> None:
         old.get_layer(name).trainable = False
     new = swap_downsampling(old)
     before = {name: weights_of(new, name) for name in ("head", "conv0", "conv1")}
-    report = calibrate(new, old, images(), steps=30, verbose=False)
+    report = calibrate(new, original=old, data=images(), steps=30, verbose=False)
     same = {name: all(map(np.array_equal, before[name], weights_of(new, name))) for name in before}
     assert same == {"head": True, "conv0": False, "conv1": False}
     assert any(
@@ -371,7 +377,7 @@ def test_in_the_scope_of_sites_nothing_else_moves(K: Any) -> None:
     old = network(K)
     new = swap_downsampling(old, include=["conv1"])
     before = {name: weights_of(new, name) for name in ("conv0", "bn0", "conv1", "head")}
-    calibrate(new, old, images(), scope="sites", steps=30, verbose=False)
+    calibrate(new, original=old, data=images(), scope="sites", steps=30, verbose=False)
     moved = [
         name for name in before if not all(map(np.array_equal, before[name], weights_of(new, name)))
     ]
@@ -390,7 +396,7 @@ def test_a_few_samples_judge_at_least(K: Any, count: int, held: int) -> None:
 def test_too_little_data_falls_back_and_says_so(K: Any) -> None:
     old = network(K)
     new = swap_downsampling(old, kernel="cover")
-    report = calibrate(new, old, images(8), verbose=False)
+    report = calibrate(new, original=old, data=images(8), verbose=False)
     notes = [fit.note for fit in report.layers]
     assert any("rows are too few for" in note for note in notes)
     assert report.stages[-1].note == "6 samples are too few: 64 are needed"
@@ -419,7 +425,7 @@ def test_bad_data_is_refused_and_changes_nothing(K: Any, what: str) -> None:
     before = [np.array(w) for w in new.get_weights()]
     spoil, words = BAD[what]
     with pytest.raises(BadRequest, match=words):
-        calibrate(new, old, spoil(images()), verbose=False)
+        calibrate(new, original=old, data=spoil(images()), verbose=False)
     assert all(map(np.array_equal, before, new.get_weights()))
 
 
@@ -427,13 +433,13 @@ def test_bad_requests_are_refused(K: Any) -> None:
     old = network(K)
     new = swap_downsampling(old)
     with pytest.raises(BadRequest, match="unknown method='best'"):
-        calibrate(new, old, images(), "best")  # type: ignore[arg-type]
+        calibrate(new, original=old, data=images(), method="best")  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="unknown scope='none'"):
-        calibrate(new, old, images(), scope="none")  # type: ignore[arg-type]
+        calibrate(new, original=old, data=images(), scope="none")  # type: ignore[arg-type]
     with pytest.raises(BadRequest, match="received one model twice"):
-        calibrate(old, old, images())
+        calibrate(old, original=old, data=images())
     with pytest.raises(BadRequest, match="the outputs of the models differ"):
-        calibrate(new, K.Model(old.input, old.get_layer("gap").output), images())
+        calibrate(new, original=K.Model(old.input, old.get_layer("gap").output), data=images())
     with pytest.raises(BadRequest, match="unknown kernel='big'"):
         swap_downsampling(old, kernel="big")  # type: ignore[call-overload]
 
@@ -446,7 +452,7 @@ def test_ctrl_c_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) ->
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ladder, "distill", interrupted)
-    report = calibrate(new, old, images(), verbose=False)
+    report = calibrate(new, original=old, data=images(), verbose=False)
     assert report.interrupted
     assert "interrupted: the best state until then is kept" in str(report)
     assert apart(new, old, images()) < 0.5 * apart(swap_downsampling(old), old, images())
@@ -472,7 +478,7 @@ def test_ctrl_c_between_two_steps_keeps_the_best_state(
 
     monkeypatch.setattr(distill, "_rates", pressed)
     new = swap_downsampling(old)
-    report = calibrate(new, old, images(), steps=100, verbose=False)
+    report = calibrate(new, original=old, data=images(), steps=100, verbose=False)
     assert report.interrupted
     assert [(stage.name, stage.note) for stage in report.stages][-1] == ("distill", "24 steps")
     assert report.after.distance <= min(
@@ -495,7 +501,7 @@ def test_ctrl_c_between_two_layers_leaves_the_model_as_it_was(
     monkeypatch.setattr(least_squares.KernelFit, "solve", pressed)
     new = swap_downsampling(old)
     before = [np.array(weight) for weight in new.get_weights()]
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert (report.interrupted, report.stages, report.layers) == (True, [], [])
     assert all(map(np.array_equal, before, new.get_weights()))
 
@@ -510,7 +516,7 @@ def test_a_fit_that_spoils_is_taken_back(K: Any, monkeypatch: pytest.MonkeyPatch
         return []
 
     monkeypatch.setattr(ladder, "fit_layers", spoiled)
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert (report.stages[0].kept, report.after) == (False, report.before)
     assert all(map(np.array_equal, before, new.get_weights()))
 
@@ -523,7 +529,14 @@ def test_a_budget_that_ends_before_the_first_step_is_kept_to(
         ladder, "distillation_terms", lambda *a: (time.sleep(2), distillation_terms(*a))[1]
     )
     old = network(K)
-    report = calibrate(swap_downsampling(old), old, images(), "distill", budget=2, verbose=False)
+    report = calibrate(
+        swap_downsampling(old),
+        original=old,
+        data=images(),
+        method="distill",
+        budget=2,
+        verbose=False,
+    )
     assert [stage.note for stage in report.stages] == ["the time is up"]
 
 
@@ -536,7 +549,7 @@ def test_a_network_for_texts_is_distilled_its_embedding_too(K: Any) -> None:
     old = K.Model(words, L.Dense(3)(x))
     texts = np.random.default_rng(0).integers(0, 40, (256, 24)).astype(np.int32)
     new = swap_downsampling(old)
-    report = calibrate(new, old, texts, "distill", steps=60, verbose=False)
+    report = calibrate(new, original=old, data=texts, method="distill", steps=60, verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
     tables = [np.asarray(model.get_layer("words").get_weights()[0]) for model in (old, new)]
     assert 0 < np.abs(tables[0] - tables[1]).max() < 0.05
@@ -547,7 +560,7 @@ def test_an_extra_convolution_is_fitted(K: Any) -> None:
     new = swap_downsampling(old, "extra_conv")
     start = apart(new, old, images(64, 9))
     before = new.get_layer("pool0").get_weights()[0]
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert {"pool0", "pool1"} <= {fit.layer for fit in report.layers if fit.site}
     assert apart(new, old, images(64, 9)) < 0.5 * start
     assert np.abs(new.get_layer("pool0").get_weights()[0] - before).max() > 0.01
@@ -559,13 +572,17 @@ def test_what_least_squares_says_of_its_layers_stays_where_it_does_not_help(
     fit = LayerFit("conv0", True, 0.5, 0.5, "too few rows")
     monkeypatch.setattr(ladder, "fit_layers", lambda *a: [fit])
     old = network(K)
-    report = calibrate(swap_downsampling(old), old, images(), "least_squares", verbose=False)
+    report = calibrate(
+        swap_downsampling(old), original=old, data=images(), method="least_squares", verbose=False
+    )
     assert (report.layers, report.notes) == ([], ["conv0: too few rows"])
 
 
 def test_a_budget_ends_it(K: Any) -> None:
     old = network(K)
-    report = calibrate(swap_downsampling(old), old, images(), budget=1e-3, verbose=False)
+    report = calibrate(
+        swap_downsampling(old), original=old, data=images(), budget=1e-3, verbose=False
+    )
     assert {stage.note for stage in report.stages} == {"the time is up"}
 
 
@@ -577,7 +594,7 @@ def test_mixed_precision_is_fitted(K: Any) -> None:
         K.mixed_precision.set_global_policy("float32")
     new = swap_downsampling(old)
     assert dialect_of(new).policy(new.get_layer("conv0")).name == "mixed_float16"
-    report = calibrate(new, old, images(), steps=60, verbose=False)
+    report = calibrate(new, original=old, data=images(), steps=60, verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
 
 
@@ -594,7 +611,7 @@ def test_what_is_found_wrong_on_the_way_is_taken_back_too(K: Any) -> None:
         yield nan(x[300:]) if len(passes) > 3 else x[300:]
 
     with pytest.raises(BadRequest, match="'image'"):
-        calibrate(new, old, stream, steps=30, verbose=False)
+        calibrate(new, original=old, data=stream, steps=30, verbose=False)
     assert all(map(np.array_equal, before, new.get_weights()))
 
 
@@ -608,10 +625,10 @@ def test_a_model_of_one_batch_size_is_fed_such_batches(K: Any) -> None:
     x = L.MaxPooling2D(2)(L.Conv2D(4, 3, activation="relu", name="conv")(i))
     old = K.Model(i, L.Dense(2)(L.Flatten()(x)))
     new = swap_downsampling(old)
-    report = calibrate(new, old, images(130), steps=30, verbose=False)
+    report = calibrate(new, original=old, data=images(130), steps=30, verbose=False)
     assert report.after.distance < 0.7 * report.before.distance
     with pytest.raises(BadRequest, match="do not fill one batch of 6"):
-        calibrate(new, old, images(11), verbose=False)
+        calibrate(new, original=old, data=images(11), verbose=False)
 
 
 def test_samples_of_several_sizes_are_fitted(K: Any) -> None:
@@ -621,7 +638,7 @@ def test_samples_of_several_sizes_are_fitted(K: Any) -> None:
     old = K.Model(i, L.Dense(2)(L.GlobalAveragePooling2D()(x)))
     new = swap_downsampling(old)
     sizes = [images(40, seed, (size, size, 3)) for seed, size in enumerate((12, 12, 15, 16))]
-    report = calibrate(new, old, sizes, "distill", steps=60, verbose=False)
+    report = calibrate(new, original=old, data=sizes, method="distill", steps=60, verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
 
 
@@ -631,7 +648,7 @@ def test_outputs_that_are_no_numbers_are_refused(K: Any) -> None:
     y = L.MaxPooling2D(2)(L.Conv2D(4, 3)(i))
     old = K.Model(i, L.Lambda(lambda t: tf.argmax(t, -1), output_shape=(5, 5), dtype="int64")(y))
     with pytest.raises(BadRequest, match="nothing to compare by"):
-        calibrate(swap_downsampling(old), old, images(), verbose=False)
+        calibrate(swap_downsampling(old), original=old, data=images(), verbose=False)
 
 
 def test_a_frozen_normalization_behind_a_layer_that_is_no_site_stays(K: Any) -> None:
@@ -644,7 +661,7 @@ def test_a_frozen_normalization_behind_a_layer_that_is_no_site_stays(K: Any) -> 
     old.get_layer("frozen").trainable = False
     new = swap_downsampling(old)
     before = {name: weights_of(new, name) for name in ("frozen", "behind")}
-    calibrate(new, old, images(), steps=30, verbose=False)
+    calibrate(new, original=old, data=images(), steps=30, verbose=False)
     same = {name: all(map(np.array_equal, before[name], weights_of(new, name))) for name in before}
     assert same == {"frozen": True, "behind": False}
 
@@ -654,5 +671,7 @@ def test_where_nothing_may_move_nothing_is_trained(K: Any) -> None:
     for layer in old.layers:
         layer.trainable = layer.name == "head"
     new = swap_downsampling(old, "average_pool")
-    report = calibrate(new, old, images(), "distill", scope="sites", verbose=False)
+    report = calibrate(
+        new, original=old, data=images(), method="distill", scope="sites", verbose=False
+    )
     assert [stage.note for stage in report.stages] == ["no layer may move"]

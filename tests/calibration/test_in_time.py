@@ -75,7 +75,7 @@ def test_a_step_is_fitted_like_a_sample(
     for model, data in ((plain(K), images), (make(K), images[:, None])):
         draw(model)
         new = swap_downsampling(model, to=to)
-        report = calibrate(new, model, data, method=method, verbose=False)
+        report = calibrate(new, original=model, data=data, method=method, verbose=False)
         fitted.append((report, weights(new)))
     (one, ours), (two, theirs) = fitted
     found = [report.stages[0].agreement for report in (one, two)]
@@ -95,7 +95,7 @@ def test_steps_are_distilled_too(K: Any, make: Callable[[Any], Any]) -> None:
     model = make(K)
     draw(model)
     new = swap_downsampling(model)
-    report = calibrate(new, model, videos, method="distill", steps=400, verbose=False)
+    report = calibrate(new, original=model, data=videos, method="distill", steps=400, verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
     assert report.notes == []
 
@@ -155,7 +155,13 @@ def test_a_layer_that_two_wrappers_hold_is_left_alone(K: Any) -> None:
     model = K.Model(video, [L.Flatten()(end) for end in ends])
     new = swap_downsampling(model)
     before = [np.array(weight) for weight in new.get_layer("one").get_weights()]
-    report = calibrate(new, model, smooth(80).reshape(40, 2, *SIZE), "least_squares", verbose=False)
+    report = calibrate(
+        new,
+        original=model,
+        data=smooth(80).reshape(40, 2, *SIZE),
+        method="least_squares",
+        verbose=False,
+    )
     assert [fit.layer for fit in report.layers] == ["each/conv"]
     assert all(map(np.array_equal, before, new.get_layer("one").get_weights()))
 
@@ -173,5 +179,11 @@ def test_whole_videos_judge(K: Any) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(KernelFit, "held", seen)
-        calibrate(new, model, smooth(77).reshape(11, 7, *SIZE), "least_squares", verbose=False)
+        calibrate(
+            new,
+            original=model,
+            data=smooth(77).reshape(11, 7, *SIZE),
+            method="least_squares",
+            verbose=False,
+        )
     assert len(held) == 2

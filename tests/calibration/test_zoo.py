@@ -80,9 +80,11 @@ def test_every_trap_is_fitted(name: str, K: Any) -> None:
     weights = [bits(weight) for weight in old.weights]
     if name == "maximum_of_integers":
         with pytest.raises(BadRequest, match="no output of the model holds floating-point numbers"):
-            calibrate(new, old, samples_for(old), verbose=False)
+            calibrate(new, original=old, data=samples_for(old), verbose=False)
         return
-    made = calibrate(new, old, samples_for(old), steps=100 if name == "seeds" else 4, verbose=False)
+    made = calibrate(
+        new, original=old, data=samples_for(old), steps=100 if name == "seeds" else 4, verbose=False
+    )
     assert_fitted(
         made, any(site.promise == "approximate" for site in report.sites), STAY.get(name, "")
     )

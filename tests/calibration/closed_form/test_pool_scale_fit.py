@@ -128,7 +128,9 @@ def test_the_layer_in_front_takes_them_and_no_other_moves(K: Any, name: str) -> 
     new = swap_downsampling(old, "average_pool")
     before = {layer.name: [np.array(w) for w in layer.get_weights()] for layer in new.layers}
     x = images(96, shape=shape)
-    report = calibrate(new, old, x, "least_squares", scope="sites", verbose=False)
+    report = calibrate(
+        new, original=old, data=x, method="least_squares", scope="sites", verbose=False
+    )
     (fit,) = report.layers
     assert fit.site
     assert fit.note.endswith(f"'{takes}'")
@@ -147,7 +149,7 @@ def test_the_scale_is_that_of_the_values_behind(K: Any) -> None:
     old = network(K)
     new = swap_downsampling(old, "average_pool")
     (first, *_) = calibrate(
-        new, old, images(), "least_squares", scope="sites", verbose=False
+        new, original=old, data=images(), method="least_squares", scope="sites", verbose=False
     ).layers
     ends = [K.Model(model.input, model.get_layer("pool0").output) for model in (new, old)]
     assert apart(*ends, images()) == pytest.approx(first.error, rel=0.3)
@@ -166,7 +168,12 @@ def test_channels_first(K: Any) -> None:
     old.add(L.MaxPooling2D(2, data_format="channels_first"))
     new = swap_downsampling(old, "average_pool")
     report = calibrate(
-        new, old, images(96, shape=(3, 12, 11)), "least_squares", scope="sites", verbose=False
+        new,
+        original=old,
+        data=images(96, shape=(3, 12, 11)),
+        method="least_squares",
+        scope="sites",
+        verbose=False,
     )
     (fit,) = report.layers
     assert fit.note.endswith("'norm'")
@@ -179,14 +186,14 @@ def test_average_pools_that_become_max_pools_too(K: Any) -> None:
         [K.Input((12, 12, 3)), L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)]
     )
     new = swap_downsampling(old, "max_pool")
-    report = calibrate(new, old, images(), "statistics", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="statistics", verbose=False)
     assert report.after.distance < 0.5 * report.before.distance
 
 
 def test_all_of_the_ladder(K: Any) -> None:
     old = network(K)
     new = swap_downsampling(old, "average_pool")
-    report = calibrate(new, old, images(), steps=60, verbose=False)
+    report = calibrate(new, original=old, data=images(), steps=60, verbose=False)
     assert [stage.agreement is not None for stage in report.stages] == [True] * 3
     assert report.after.distance < 0.2 * report.before.distance
     statistics, exact = report.stages[0].agreement, report.before
@@ -200,7 +207,9 @@ def test_what_others_read_too_is_left_alone_and_told(K: Any) -> None:
     x = L.Conv2D(4, 3, activation="relu", name="conv")(i)
     old = K.Model(i, L.Add()([L.Conv2D(4, 2, 2)(x), L.MaxPooling2D(2, name="pool")(x)]))
     new = swap_downsampling(old, "average_pool", include=["pool"])
-    report = calibrate(new, old, images(), "least_squares", scope="sites", verbose=False)
+    report = calibrate(
+        new, original=old, data=images(), method="least_squares", scope="sites", verbose=False
+    )
     assert [stage.note for stage in report.stages] == ["no site can be fitted in closed form"]
     assert report.notes == [
         "pool: no layer in front of AveragePooling2D 'pool' alone takes a scale and an offset for each channel"
@@ -222,7 +231,9 @@ def test_what_has_no_scale_for_each_channel_of_the_pool_takes_none(K: Any) -> No
     for name, layers in behind.items():
         old = K.Sequential([K.Input((12, 12, 3)), *layers])
         new = swap_downsampling(old, "average_pool")
-        report = calibrate(new, old, images(64), "least_squares", scope="sites", verbose=False)
+        report = calibrate(
+            new, original=old, data=images(64), method="least_squares", scope="sites", verbose=False
+        )
         assert [stage.note for stage in report.stages] == [
             "no site can be fitted in closed form"
         ], name
@@ -240,7 +251,9 @@ def test_a_scale_that_does_not_help_is_not_written_and_that_is_told(K: Any) -> N
     new = swap_downsampling(old, "average_pool")
     before = [np.array(w) for w in new.get_layer("conv1").get_weights()]
     x = images(shape=(6, 6, 3)).repeat(2, 1).repeat(2, 2)
-    report = calibrate(new, old, x, "least_squares", scope="sites", verbose=False)
+    report = calibrate(
+        new, original=old, data=x, method="least_squares", scope="sites", verbose=False
+    )
     alike, other = report.layers
     assert (alike.layer, alike.error) == ("pool1", alike.start)
     assert alike.note == "nothing fits better than its start on held-out samples: kept"
@@ -252,7 +265,9 @@ def test_nested_pools(K: Any) -> None:
     i = K.Input((12, 12, 3))
     old = K.Model(i, K.layers.Dense(2)(network(K)(i)))
     new = swap_downsampling(old, "average_pool")
-    report = calibrate(new, old, images(), "least_squares", scope="sites", verbose=False)
+    report = calibrate(
+        new, original=old, data=images(), method="least_squares", scope="sites", verbose=False
+    )
     assert [fit.layer for fit in report.layers] == ["pair/pool0", "pair/pool1"]
     assert all(fit.error < 0.7 * fit.start for fit in report.layers)
     assert report.after.distance < report.before.distance
@@ -261,7 +276,7 @@ def test_nested_pools(K: Any) -> None:
 def test_one_layer_in_front_is_fitted_as_a_layer_behind_and_then_scaled(K: Any) -> None:
     old = network(K, norm=False)
     new = swap_downsampling(old, "average_pool")
-    report = calibrate(new, old, images(), "least_squares", verbose=False)
+    report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert [fit.layer for fit in report.layers] == ["pool0", "conv1", "pool1", "head"]
     plain = swap_downsampling(old, "average_pool")
     assert apart(new, old, images(64, 9)) < 0.3 * apart(plain, old, images(64, 9))
