@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, overload
 
-from keras_downswap.calibration.calibrate import calibrate, input_specs_of
+from keras_downswap.calibration.calibrate import calibrate
 from keras_downswap.calibration.data.command_line import load
+from keras_downswap.calibration.data.model_inputs import input_specs_of
 from keras_downswap.checks import Check
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import NothingSwapped, SomethingLost

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from keras_downswap.calibration.data.samples import Batch, Data, InputSpec
+from keras_downswap.calibration.data.input_specs import Batch
+from keras_downswap.calibration.data.model_inputs import input_specs_of
+from keras_downswap.calibration.data.samples import Data
 from keras_downswap.calibration.execution.snapshot import Snapshot
 from keras_downswap.calibration.old_spelling import accepts_old_spelling
 from keras_downswap.calibration.pairing.trainable import TrainableSet
@@ -191,29 +193,6 @@ def _held_most(reading: Reading) -> int:
         for t in (*graph.inputs, *graph.outputs)
     )
     return min(HELD_MOST, max(16, HELD_BYTES // (8 * values)))
-
-
-def input_specs_of(reading: Reading) -> list[InputSpec]:
-    """Return what a model's inputs are called, and their shapes and dtypes."""
-    graph = reading.graph
-    names = [graph.calls[graph.tensors[t].producer].name for t in graph.inputs]
-    places = dict(_places(reading.dialect.boundary(reading.model)[0]))
-    led_to = [places.get(id(reading.scopes[0].tensors[t]), ()) for t in graph.inputs]
-    facts = [(graph.tensors[t].shape, graph.tensors[t].dtype) for t in graph.inputs]
-    return [
-        InputSpec(name, *fact, place)
-        for name, fact, place in zip(names, facts, led_to, strict=True)
-    ]
-
-
-def _places(structure: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[int, tuple[Any, ...]]]:
-    """Yield the identity of each leaf of a nested structure, and the keys and indices that lead to it."""
-    if isinstance(structure, (list, tuple, Mapping)):
-        parts = structure.items() if isinstance(structure, Mapping) else enumerate(structure)
-        for key, part in parts:
-            yield from _places(part, (*place, key))
-    else:
-        yield id(structure), place
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from keras_downswap.calibration.calibrate import (
     CalibrationOptions,
     Samples,
     fit,
-    input_specs_of,
 )
+from keras_downswap.calibration.data.model_inputs import input_specs_of
 from keras_downswap.calibration.data.samples import Data
 from keras_downswap.calibration.forms import (
     FormSearchReport,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_downswap.calibration.data.command_line import AT_ONCE, load
-from keras_downswap.calibration.data.samples import Data, InputSpec
+from keras_downswap.calibration.data.command_line import IMAGES_OF_BATCH, load
+from keras_downswap.calibration.data.input_specs import InputSpec
+from keras_downswap.calibration.data.samples import Data
 from keras_downswap.errors import BadRequest
 
 RGB = [InputSpec("image", (None, 6, 4, 3), "float32")]
@@ -169,9 +170,9 @@ def test_channels_are_last_where_both_axes_could_be(tmp_path: Path) -> None:
 
 
 def test_batches_of_images_are_small(tmp_path: Path) -> None:
-    for number in range(AT_ONCE + 1):
+    for number in range(IMAGES_OF_BATCH + 1):
         write(tmp_path / f"{number}.png", picture(number))
-    assert [len(batch) for batch in load(str(tmp_path), RGB)()] == [AT_ONCE, 1]
+    assert [len(batch) for batch in load(str(tmp_path), RGB)()] == [IMAGES_OF_BATCH, 1]
 
 
 def test_a_folder_without_images(tmp_path: Path) -> None:

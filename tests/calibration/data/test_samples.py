@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_downswap.calibration.data.samples import ONE_SHOT, Batch, Data, InputSpec
+from keras_downswap.calibration.data.input_specs import Batch, InputSpec
+from keras_downswap.calibration.data.samples import ITERATOR_SAMPLES_MAX, Data
 from keras_downswap.errors import BadData, BadRequest
 
 IMAGE = InputSpec("image", (None, 2, 2, 1), "float32")
@@ -53,8 +54,8 @@ def refusal(act: Callable[[], Any], *words: str) -> None:
         assert word in str(refused.value), str(refused.value)
 
 
-def read(source: Any, feeds: list[InputSpec] = ONE) -> list[Batch]:
-    return list(Data.of(source, feeds).batches(4))
+def read(source: Any, specs: list[InputSpec] = ONE) -> list[Batch]:
+    return list(Data.of(source, specs).batches(4))
 
 
 NESTED = [
@@ -89,16 +90,16 @@ def test_inputs_may_be_structured_like_those_of_the_model(source: Any) -> None:
 def test_a_list_without_an_array_of_its_own_is_whole_where_it_is_structured_like_the_inputs() -> (
     None
 ):
-    feeds = [replace(IMAGE, place=(0, 0)), replace(SIZE, place=(1, 0))]
-    (batch, *_) = read([[images()], [sizes()]], feeds)
+    specs = [replace(IMAGE, path=(0, 0)), replace(SIZE, path=(1, 0))]
+    (batch, *_) = read([[images()], [sizes()]], specs)
     assert (
         [int(i) for i in batch[0][:, 0, 0, 0]] == [int(i) for i in batch[1][:, 0]] == [0, 1, 2, 3]
     )
 
 
 def test_the_structure_goes_before_names() -> None:
-    feeds = [replace(IMAGE, name="b", place=("a",)), replace(IMAGE, name="a", place=("b",))]
-    (batch, *_) = read({"a": images(), "b": images() + 100}, feeds)
+    specs = [replace(IMAGE, name="b", path=("a",)), replace(IMAGE, name="a", path=("b",))]
+    (batch, *_) = read({"a": images(), "b": images() + 100}, specs)
     assert [float(array[0, 0, 0, 0]) for array in batch] == [0, 100]
 
 
@@ -269,7 +270,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("kind", PAIRS)
-def test_several_inputs_come_in_the_order_of_the_feeds_and_in_their_dtypes(kind: str) -> None:
+def test_several_inputs_come_in_the_order_of_the_specs_and_in_their_dtypes(kind: str) -> None:
     batches = list(Data.of(PAIRS[kind](), TWO).batches(4))
     assert [len(batch[0]) for batch in batches] == [4, 4, 2]
     assert [index for batch in batches for index in indices(batch)] == list(range(COUNT))
@@ -433,18 +434,18 @@ def test_a_source_may_write_each_batch_into_the_same_array() -> None:
 
 
 def test_of_an_iterator_the_first_samples_are_kept() -> None:
-    source = Watched(2 * ONE_SHOT // 1000, 1000)
+    source = Watched(2 * ITERATOR_SAMPLES_MAX // 1000, 1000)
     data = Data.of(source(), ONE)
-    assert data.count == ONE_SHOT
-    assert source.read == ONE_SHOT // 1000 + 1
-    assert walked(data, 999) == walked(data, 999) == list(range(ONE_SHOT))
+    assert data.count == ITERATOR_SAMPLES_MAX
+    assert source.read == ITERATOR_SAMPLES_MAX // 1000 + 1
+    assert walked(data, 999) == walked(data, 999) == list(range(ITERATOR_SAMPLES_MAX))
 
 
 def test_what_is_kept_of_an_iterator_is_a_copy() -> None:
-    whole = np.array(images(ONE_SHOT))
+    whole = np.array(images(ITERATOR_SAMPLES_MAX))
     data = Data.of(iter([whole]), ONE)
     whole[:] = -1
-    assert walked(data, 999) == list(range(ONE_SHOT))
+    assert walked(data, 999) == list(range(ITERATOR_SAMPLES_MAX))
 
 
 # Faults
@@ -659,7 +660,7 @@ def test_arguments_without_sense(source: Any) -> None:
     for act, words in (
         (lambda: list(data.batches(0)), "size to be at least 1; received 0"),
         (lambda: data.first(0), "size to be at least 1; received 0"),
-        (lambda: data.split(0.5, 0, 0), "most to be at least 1; received 0"),
+        (lambda: data.split(0.5, 0, 0), "at_most to be at least 1; received 0"),
         (lambda: data.split(0.0, 9, 0), "between 0 and 1 to hold out; received 0.0"),
         (lambda: data.split(1.0, 9, 0), "between 0 and 1 to hold out; received 1.0"),
     ):
