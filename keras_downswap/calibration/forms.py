@@ -1,9 +1,9 @@
-"""Which form each site takes, so that all together they lose no more than is allowed, at the fewest MACs.
+"""Which form each site gets, so that all together lose no more than is allowed, at the fewest MACs.
 
 What sites lose adds up, about, and fitting them end to end leaves a share of it. So each form of
-each site is measured alone; then the sites climb from their cheapest forms to keeping everything,
-always by the step that saves most loss for its MACs, and the first rung of that ladder is sought
-that stays within what is allowed.
+each site is measured alone. A path of combinations then leads from the cheapest form of each site
+to keeping everything, always by the step that saves most loss for its MACs, and the first
+combination of that path is sought that stays within what is allowed.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-SHARE = 0.8
-"""Share of the loss of closed forms that is left end to end, before any run has told: 0.7 to 1.2 near a limit of one
-in a hundred, on CIFAR-10."""
-WORST = 10.0
-"""What a form counts as losing that makes no finite numbers."""
-TRIALS = 5
+END_TO_END_SHARE = 0.8
+"""Share of the loss of closed forms that is left end to end, before any trial has measured it.
+
+0.7 to 1.2 near a limit of one in a hundred, on CIFAR-10.
+"""
+LOSS_OF_NOT_FINITE = 10.0
+"""What a form counts as losing whose outputs are not finite: more than any other."""
+TRIALS_MAX = 5
 """Combinations that are fitted at most."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One form that sites can take.
+    """One form that sites can have.
 
     Attributes:
         form: `same`, `cover`, `wide` or `kept`.
-        rule: The rule that puts it in place; None for `kept`.
+        rule: The rule that applies it; None for `kept`.
         macs: What the sites cost in it, multiply-accumulates for one sample; unknown lengths are
             taken for 224.
-        drop: What is lost where they alone take it, fitted in closed form.
+        drop: What is lost where they alone have it, fitted in closed form.
     """
 
     form: str
@@ -39,10 +41,15 @@ class Option:
     macs: int
     drop: float
 
+    @property
+    def bounded_drop(self) -> float:
+        """The drop, as a number that can be added up."""
+        return min(self.drop, LOSS_OF_NOT_FINITE)
+
 
 @dataclass(frozen=True)
 class Group:
-    """Sites that take one form together, since they share layers; most often a single one.
+    """Sites that have one form together, since they share layers; most often a single one.
 
     Attributes:
         layers: The names of each site's layers.
@@ -53,33 +60,46 @@ class Group:
     options: tuple[Option, ...]
 
     @property
+    def kept(self) -> Option:
+        """The option to leave the sites as they are."""
+        return next(option for option in self.options if option.form == "kept")
+
+    @property
     def summary(self) -> str:
         """What was measured, in words."""
-        kept = next(option for option in self.options if option.form == "kept")
-        share = [
-            f" with {100 * o.macs / kept.macs:.0f} % of its MACs" if kept.macs else ""
-            for o in self.options
-        ]
-        told = [
-            f"'{option.form}' loses {100 * option.drop:.1f} %{cost}"
-            if math.isfinite(option.drop)
-            else f"'{option.form}' makes no finite numbers"
-            for option, cost in zip(self.options, share, strict=True)
-            if option is not kept
-        ]
-        return ", ".join(told) or "nothing was measured"
+        measured = [option for option in self.options if option is not self.kept]
+        return ", ".join(map(self._words, measured)) or "nothing was measured"
 
-    def steps(self) -> list[Option]:
-        """Return the forms that are worth their MACs, the cheapest first: the lower convex hull, down to `kept`."""
-        kept = next(option for option in self.options if option.form == "kept")
+    def _words(self, option: Option) -> str:
+        if not math.isfinite(option.drop):
+            return f"'{option.form}' produces no finite numbers"
+        words = f"'{option.form}' loses {100 * option.drop:.1f} %"
+        if self.kept.macs:
+            words += f" with {100 * option.macs / self.kept.macs:.0f} % of its MACs"
+        return words
+
+    def worthwhile(self) -> list[Option]:
+        """Return the forms that are worth their MACs, the cheapest first and `kept` last.
+
+        They are the lower convex hull of the losses over the MACs: along it a MAC saves less and
+        less loss. A form off the hull costs more than some mixture of its neighbours.
+        """
+        kept = self.kept
+        # `same` counts even where it is dearer: a swap into more MACs was asked for then.
         swaps = [
-            o for o in self.options if o is not kept and (o.macs < kept.macs or o.form == "same")
+            option
+            for option in self.options
+            if option is not kept and (option.macs < kept.macs or option.form == "same")
         ]
+        swaps.sort(key=lambda option: (option.macs, option.drop))
         hull: list[Option] = []
-        for option in [*sorted(swaps, key=lambda o: (o.macs, o.drop)), kept]:
+        for option in [*swaps, kept]:
             if hull and option is not kept and option.drop >= hull[-1].drop:
                 continue
-            while len(hull) > 1 and _worth(hull[-2], hull[-1]) <= _worth(hull[-1], option):
+            while len(hull) > 1:
+                saved_before = _loss_saved_per_mac(hull[-2], hull[-1])
+                if saved_before > _loss_saved_per_mac(hull[-1], option):
+                    break
                 hull.pop()
             hull.append(option)
         return hull
@@ -100,13 +120,13 @@ class Trial:
 
 @dataclass(frozen=True)
 class FormSearchReport:
-    """Which form each site took, and what was measured to tell.
+    """Which form each site got, and what was measured for it.
 
     Attributes:
         max_drop: What might be lost.
         groups: The sites, with what each form loses alone.
         trials: The combinations that were fitted, in order.
-        forms: The form that each group took.
+        forms: The form that each group got.
         kinds: What each output was taken for, see `Agreement`.
         note: What else there is to know.
         interrupted: Whether Ctrl-C ended the search.
@@ -123,60 +143,80 @@ class FormSearchReport:
     seconds: float
 
     def __str__(self) -> str:
-        """Return the search in words, a line a trial."""
+        """Return the search in words, one line for each trial."""
         kinds = f", outputs taken for {', '.join(self.kinds)}" if self.kinds else ""
         lines = [f"forms within max_drop={self.max_drop:g}{kinds}:"]
         for trial in self.trials:
             verdict = "within" if trial.drop <= self.max_drop else "beyond"
             lines.append(f"  {', '.join(trial.forms)}: {100 * trial.drop:.1f} % lost, {verdict}")
-        lines += [f"note: {self.note}"] if self.note else []
-        lines += ["interrupted: the best until then is kept"] * self.interrupted
+        if self.note:
+            lines.append(f"note: {self.note}")
+        if self.interrupted:
+            lines.append("interrupted: the best until then is kept")
         return "\n".join(lines)
 
 
 def combinations(groups: Sequence[Group]) -> list[tuple[Option, ...]]:
-    """Return a form for each group, again and again, from the cheapest of all to all kept, a group a step."""
-    ladders = [group.steps() for group in groups]
-    climbs = [
-        (-_worth(low, high), number, rung)
-        for number, ladder in enumerate(ladders)
-        for rung, (low, high) in enumerate(itertools.pairwise(ladder), 1)
-    ]
-    at = [0] * len(groups)
-    found = [tuple(ladder[0] for ladder in ladders)]
-    for _, number, rung in sorted(climbs):
-        at[number] = rung
-        found.append(tuple(ladder[i] for ladder, i in zip(ladders, at, strict=True)))
+    """Return combinations of forms, from the cheapest of all to all kept; one group changes a step."""
+    hulls = [group.worthwhile() for group in groups]
+    steps: list[tuple[float, int, int]] = []
+    for number, hull in enumerate(hulls):
+        for position, (cheaper, dearer) in enumerate(itertools.pairwise(hull), 1):
+            steps.append((-_loss_saved_per_mac(cheaper, dearer), number, position))
+    # Along a hull a MAC saves less and less, so sorting keeps the steps of one group in order.
+    steps.sort()
+    current = [hull[0] for hull in hulls]
+    found = [tuple(current)]
+    for _, number, position in steps:
+        current[number] = hulls[number][position]
+        found.append(tuple(current))
     return found
 
 
 def cheapest_within(
     combos: Sequence[tuple[Option, ...]], allowed: float, fit: Callable[[int], float | None]
 ) -> int:
-    """Return the first combination that stays within what is allowed, or the first found to where time is short.
+    """Return the number of the first combination that stays within what is allowed.
 
     Args:
         combos: Combinations, ever dearer; the last keeps everything, and loses nothing.
         allowed: What may be lost.
         fit: Fits one of them and returns what it loses; None where there is no time left.
+
+    Returns:
+        The first that was found to; that may be a later one where time or trials ran out.
     """
-    alone = [sum(min(option.drop, WORST) for option in combo) for combo in combos]
-    fails, holds, share = -1, len(combos) - 1, SHARE
-    for _ in range(TRIALS):
-        likely = next(
-            i for i, drop in enumerate(alone) if share * drop <= allowed or i == len(combos) - 1
-        )
-        if likely >= holds < len(combos) - 1 or holds - fails <= 1:
+    last = len(combos) - 1
+    losses_alone = [sum(option.bounded_drop for option in combo) for combo in combos]
+    share = END_TO_END_SHARE
+    # What was learnt: all up to `too_cheap` lose too much, `good` stays within.
+    too_cheap, good = -1, last
+    for _ in range(TRIALS_MAX):
+        likely = _first_within(losses_alone, share, allowed)
+        has_good_trial = good < last
+        if (has_good_trial and likely >= good) or good - too_cheap <= 1:
             break
-        tried = min(max(likely, fails + 1), holds - 1)
+        tried = min(max(likely, too_cheap + 1), good - 1)
         drop = fit(tried)
         if drop is None:
             break
-        fails, holds = (fails, tried) if drop <= allowed else (tried, holds)
-        share = drop / alone[tried] if alone[tried] > 0 else share
-    return holds
+        if drop <= allowed:
+            good = tried
+        else:
+            too_cheap = tried
+        if losses_alone[tried] > 0:
+            share = drop / losses_alone[tried]
+    return good
 
 
-def _worth(low: Option, high: Option) -> float:
-    """Return how much loss a step saves for its MACs."""
-    return (min(low.drop, WORST) - min(high.drop, WORST)) / max(1, high.macs - low.macs)
+def _first_within(losses_alone: Sequence[float], share: float, allowed: float) -> int:
+    """Return the first combination that should stay within, if a share of its loss is left."""
+    for number, loss in enumerate(losses_alone):
+        if share * loss <= allowed:
+            return number
+    return len(losses_alone) - 1
+
+
+def _loss_saved_per_mac(cheaper: Option, dearer: Option) -> float:
+    saved = cheaper.bounded_drop - dearer.bounded_drop
+    return saved / max(1, dearer.macs - cheaper.macs)

@@ -36,7 +36,7 @@ def group(*options: tuple[str, int, float], kept: int = 100) -> Group:
     ],
 )
 def test_forms_worth_their_macs(options: list[tuple[str, int, float]], worth: list[str]) -> None:
-    assert [option.form for option in group(*options).steps()] == worth
+    assert [option.form for option in group(*options).worthwhile()] == worth
 
 
 def test_the_step_that_saves_most_for_its_macs_comes_first() -> None:
@@ -117,8 +117,8 @@ def test_a_trial_is_told_with_its_verdict() -> None:
 
 def test_what_makes_no_finite_numbers_is_told_and_avoided() -> None:
     broken = group(("same", 25, float("inf")), ("cover", 44, 0.01))
-    assert broken.summary.startswith("'same' makes no finite numbers")
-    assert [option.form for option in broken.steps()] == ["same", "cover", "kept"]
+    assert broken.summary.startswith("'same' produces no finite numbers")
+    assert [option.form for option in broken.worthwhile()] == ["same", "cover", "kept"]
     fitted: list[int] = []
     combos = combinations([broken])
     assert (

@@ -76,7 +76,7 @@ def test_warnings_are_for_the_caller(K: Any, door: str) -> None:
 def test_forms_are_mixed_and_what_is_returned_holds(
     K: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "SHARE", 0.4)  # too hopeful here, so that there are several trials
+    monkeypatch.setattr(forms, "END_TO_END_SHARE", 0.4)  # too hopeful here, so that there are several trials
     old = network(K)
     _, widest = swapped(old, 0.99)
     trial = widest.choices.trials[0].drop
