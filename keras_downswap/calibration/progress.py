@@ -4,27 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Bar:
-    """One bar, which stages of work take in turn."""
+    """One bar, which the parts of a calibration use in turn."""
 
     def __init__(self, shown: bool, name: str = "") -> None:
-        """Make a bar, shown or not, with a name that goes before those of the stages."""
+        """Make a bar.
+
+        Args:
+            shown: Whether to show it; it is not shown either where stderr is no terminal.
+            name: What stands before the title of each part.
+        """
         self.name = name
-        columns: list[Any] = [
+        console = Console(stderr=True)
+        self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[state]}"),
-        ]
-        console = Console(stderr=True)
-        self.progress = Progress(
-            *columns, console=console, disable=not (shown and console.is_terminal), transient=True
+            console=console,
+            disable=not (shown and console.is_terminal),
+            transient=True,
         )
 
     def __enter__(self) -> Bar:
@@ -38,26 +42,29 @@ class Bar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Take it away."""
+        """Remove it."""
         self.progress.stop()
 
-    def steps(self, name: str, count: int) -> Callable[[str], None]:
-        """Return what is told the name of each of so many steps as it begins."""
-        task = self.progress.add_task(self.name + name, total=count, state="")
-        begun = iter(range(count + 1))
+    def steps(self, title: str, count: int) -> Callable[[str], None]:
+        """Begin a part of so many steps; return what is called with each one's name as it begins."""
+        task = self.progress.add_task(self.name + title, total=count, state="")
+        # A step is completed when the next one begins, so the first call completes none.
+        completed = iter(range(count + 1))
 
-        def tell(what: str) -> None:
-            self.progress.update(task, completed=next(begun), state=what)
+        def begin_step(state: str) -> None:
+            self.progress.update(task, completed=next(completed), state=state)
 
-        return tell
+        return begin_step
 
-    def share(self, name: str) -> Callable[[float, str], None]:
-        """Return what is told the share of the work that is done, and how it stands."""
-        task = self.progress.add_task(self.name + name, total=1.0, state="")
+    def share(self, title: str) -> Callable[[float, str], None]:
+        """Begin a part; return what is called with the share of it that is done, and a state.
 
-        def tell(done: float, state: str) -> None:
-            self.progress.update(
-                task, completed=done, state=state or self.progress.tasks[task].fields["state"]
-            )
+        An empty state leaves the one that is shown.
+        """
+        task = self.progress.add_task(self.name + title, total=1.0, state="")
 
-        return tell
+        def update(done: float, state: str) -> None:
+            shown = state or self.progress.tasks[task].fields["state"]
+            self.progress.update(task, completed=done, state=shown)
+
+        return update

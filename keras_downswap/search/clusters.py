@@ -1,4 +1,4 @@
-"""Approximate swaps that share layers, and so take one form together; most often a single one."""
+"""Approximate swaps that share layers, and so have one form together; most often a single one."""
 
 from __future__ import annotations
 
@@ -15,36 +15,48 @@ from keras_downswap.planning.sites import Site
 
 @dataclass(frozen=True)
 class Cluster:
-    """Approximate swaps that share layers, and so take one form."""
+    """Approximate swaps that share layers, and so have one form."""
 
     sites: tuple[Site, ...]
 
     @property
-    def places(self) -> frozenset[CallRef]:
+    def calls(self) -> frozenset[CallRef]:
         """The calls that they span."""
-        return frozenset((site.scope, index) for site in self.sites for index in site.calls)
+        return frozenset(call for site in self.sites for call in _calls_of(site))
 
     def touches(self, site: Site) -> bool:
-        """Tell whether a site of another plan stands where one of these does."""
-        return not self.places.isdisjoint((site.scope, index) for index in site.calls)
+        """Tell whether a site of another plan spans a call that one of these does."""
+        return not self.calls.isdisjoint(_calls_of(site))
 
     def option(self, plan: Plan, form: str, drop: float) -> Option:
-        """Return what a plan makes of these sites, and what they cost in it."""
-        mine = [site for site in plan.sites if self.touches(site)]
-        swapped = [(site, site.replacement) for site in mine if site.replacement is not None]
+        """Return what a plan does to these sites, and what they cost in it."""
+        rules = []
         macs = sum(_macs(plan, site, {}) for site in self.sites)
-        for site, after in swapped:
-            macs += _macs(plan, site, after.steps) - _macs(plan, site, {})
-        return Option(
-            form, " + ".join(dict.fromkeys(site.rule or "" for site, _ in swapped)), macs, drop
-        )
+        # A plan may cut the same calls into other sites, so each pays for what it changes.
+        for site in plan.sites:
+            if site.replacement is not None and self.touches(site):
+                rules.append(site.rule or "")
+                macs += _macs(plan, site, site.replacement.steps) - _macs(plan, site, {})
+        different_rules = dict.fromkeys(rules)
+        return Option(form, " + ".join(different_rules), macs, drop)
+
+
+def _calls_of(site: Site) -> list[CallRef]:
+    return [(site.scope, index) for index in site.calls]
 
 
 def _macs(plan: Plan, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
-    """Return what the calls of a site cost with some steps in their place, unknown lengths taken for some."""
-    graph, replacement = plan.graph_of(site), Replacement(site.calls, steps)
+    """Return what the calls of a site cost with some steps in their place.
+
+    Where a length is unknown, the cost is for a length that is usual.
+    """
+    graph = plan.graph_of(site)
+    replacement = Replacement(site.calls, steps)
     known = cost_of(graph, replacement).macs
-    return effort(graph, replacement)[0] if known is None else known
+    if known is not None:
+        return known
+    estimated_macs, *_ = effort(graph, replacement)
+    return estimated_macs
 
 
 def clusters_of(plan: Plan) -> list[Cluster]:
@@ -53,11 +65,23 @@ def clusters_of(plan: Plan) -> list[Cluster]:
     for site in plan.swaps:
         if site.promise != "approximate":
             continue
-        calls = [plan.graph_of(site).calls[index] for index in site.calls]
-        layers = {layer for call in calls for layer in (call.layer, *call.inner_layers)}
+        layers = _layers_of(plan, site)
         sites: tuple[Site, ...] = (site,)
-        for others in [other for other in found if not layers.isdisjoint(other[0])]:
-            found.remove(others)
-            layers, sites = layers | others[0], (*others[1], *sites)
+        # A site may share one layer with one cluster and another with a second: all become one.
+        sharing = [cluster for cluster in found if not layers.isdisjoint(cluster[0])]
+        for cluster in sharing:
+            found.remove(cluster)
+            layers |= cluster[0]
+            sites = (*cluster[1], *sites)
         found.append((layers, sites))
     return [Cluster(sites) for _, sites in found]
+
+
+def _layers_of(plan: Plan, site: Site) -> set[int]:
+    """Return the numbers of the layers that a site calls, those inside of them included."""
+    graph = plan.graph_of(site)
+    layers: set[int] = set()
+    for index in site.calls:
+        call = graph.calls[index]
+        layers |= {call.layer, *call.inner_layers}
+    return layers

@@ -179,7 +179,7 @@ def test_convert_fits_what_it_swaps(tmp_path: Path) -> None:
     )
     done = run("convert", DEMO, tmp_path / "a.keras", *options)
     assert done.exit_code == 0, done.output
-    assert "calibrated on 450 samples without labels, judged by 50 held out" in done.stdout
+    assert "calibrated on 450 samples without labels, evaluated on 50 held out" in done.stdout
     assert "fit the model first" not in done.stdout
     old, new = (
         files.load(path).predict(images, verbose=0).argmax(-1)
@@ -188,8 +188,8 @@ def test_convert_fits_what_it_swaps(tmp_path: Path) -> None:
     assert (old == new).mean() > 0.97
     account = json.loads((tmp_path / "report.json").read_text("utf-8"))
     assert (
-        account["calibration"]["after"]["distance"]
-        < 0.1 * account["calibration"]["before"]["distance"]
+        account["calibration"]["after"]["relative_error"]
+        < 0.1 * account["calibration"]["before"]["relative_error"]
     )
 
 

@@ -12,10 +12,12 @@ import pytest
 import tensorflow as tf
 from support.teacher import images, network
 
-import keras_downswap.search.max_drop as within
+import keras_downswap.calibration.stage as stage_module
+import keras_downswap.calibration.stages.distill as distill_stage
+import keras_downswap.search.form_search as form_search
+import keras_downswap.search.max_drop as max_drop
 from keras_downswap import BadRequest, NothingSwapped, plan_swaps, swap_downsampling
 from keras_downswap.calibration import forms
-from keras_downswap.calibration import run as ladder
 
 FEW = 70
 """Images of which so few are left to fit to that nothing is distilled."""
@@ -56,27 +58,31 @@ def test_no_limit_on_exactness_keeps_everything(K: Any) -> None:
     assert np.array_equal(*(np.asarray(model(images(8), training=False)) for model in (new, old)))
 
 
-DOORS: dict[str, Callable[[Any], Any]] = {
+CALLS: dict[str, Callable[[Any], Any]] = {
     "swap": lambda model: swap_downsampling(model, method="exact"),
     "swap within a limit": lambda model: swap_downsampling(
         model, calibration_data=images(FEW), max_drop=0.0, verbose=False
     ),
     "plan": lambda model: plan_swaps(model, method="exact").apply(),
-    "limit": lambda model: within.search_forms(plan_swaps(model), 0.0, images(FEW), verbose=False),
+    "limit": lambda model: max_drop.search_forms(
+        plan_swaps(model), 0.0, images(FEW), verbose=False
+    ),
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_warnings_are_for_the_caller(K: Any, door: str) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_warnings_are_for_the_caller(K: Any, call: str) -> None:
     with pytest.warns(NothingSwapped) as caught:
-        DOORS[door](network(K))
+        CALLS[call](network(K))
     assert {w.filename for w in caught if w.category is NothingSwapped} == {__file__}
 
 
 def test_forms_are_mixed_and_what_is_returned_holds(
     K: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "END_TO_END_SHARE", 0.4)  # too hopeful here, so that there are several trials
+    monkeypatch.setattr(
+        forms, "END_TO_END_SHARE", 0.4
+    )  # too hopeful here, so that there are several trials
     old = network(K)
     _, widest = swapped(old, 0.99)
     trial = widest.choices.trials[0].drop
@@ -95,8 +101,8 @@ def test_forms_are_mixed_and_what_is_returned_holds(
 def test_a_trial_is_distilled_where_there_is_enough(
     K: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(within, "LEAST", 30)
-    monkeypatch.setattr(within, "STEPS", 1)
+    monkeypatch.setattr(form_search, "TRIAL_STEPS_MIN", 30)
+    monkeypatch.setattr(form_search, "TRIAL_STEPS_PER_ROOT_SAMPLE", 1)
     _, report = swapped(network(K), 0.99, calibration_data=images(192))
     assert [stage.name for stage in report.calibration.stages] == [
         "statistics",
@@ -178,7 +184,7 @@ def test_a_limit_on_a_batch_that_is_larger_than_what_is_held_out(K: Any) -> None
     _, report = swapped(model, 0.99, calibration_data=images(96))
     assert report.calibration.held_out == 32
     with pytest.raises(
-        BadRequest, match="do not fill one batch of 32, the only size that the model takes"
+        BadRequest, match="do not fill one batch of 32, the only size that the model accepts"
     ):
         swapped(model, 0.99, calibration_data=images(40))
 
@@ -186,22 +192,26 @@ def test_a_limit_on_a_batch_that_is_larger_than_what_is_held_out(K: Any) -> None
 def test_time_that_is_up_keeps_everything(K: Any) -> None:
     plan = plan_swaps(network(K))
     with pytest.warns(NothingSwapped):
-        _, report = within.search_forms(plan, 0.99, images(FEW), budget=1e-6, verbose=False)
+        _, report = max_drop.search_forms(plan, 0.99, images(FEW), budget=1e-6, verbose=False)
     assert rules(report) == [None, None]
     assert "nothing was measured" in report.sites[0].reason
 
 
-@pytest.mark.parametrize(("at", "trials"), [("fit_layers", 0), ("distill", 1)])
+@pytest.mark.parametrize(
+    ("module", "at", "trials"),
+    [(stage_module, "fit_layers", 0), (distill_stage, "distill", 1)],
+    ids=["while a form is measured", "in a trial"],
+)
 def test_ctrl_c_returns_what_holds(
-    K: Any, monkeypatch: pytest.MonkeyPatch, at: str, trials: int
+    K: Any, monkeypatch: pytest.MonkeyPatch, module: Any, at: str, trials: int
 ) -> None:
     def interrupted(*args: Any, **kwargs: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ladder, at, interrupted)
+    monkeypatch.setattr(module, at, interrupted)
     plan = plan_swaps(network(K))
     _, report = (
-        within.search_forms(plan, 0.99, images(192), verbose=False) if trials else kept(plan)
+        max_drop.search_forms(plan, 0.99, images(192), verbose=False) if trials else kept(plan)
     )
     assert report.choices.interrupted
     assert len(report.choices.trials) == trials
@@ -210,7 +220,7 @@ def test_ctrl_c_returns_what_holds(
 
 def kept(plan: Any) -> Any:
     with pytest.warns(NothingSwapped):
-        return within.search_forms(plan, 0.99, images(192), verbose=False)
+        return max_drop.search_forms(plan, 0.99, images(192), verbose=False)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,15 @@
-"""How well two models agree on held-out samples, whatever they make: classes, probabilities, numbers, maps."""
+"""How well two models agree on held-out samples, whatever their outputs are: classes, numbers, maps."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.evaluation.expected_drop import Answers
+from keras_downswap.calibration.evaluation.expected_drop import Answers, is_floating
 from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BadRequest
@@ -20,67 +21,114 @@ class Agreement:
     """How well a new model agrees with the old one.
 
     Attributes:
-        distance: Squared difference of the outputs over their variance, averaged over the outputs;
-            0 is perfect.
+        relative_error: Squared difference of the outputs over their variance, averaged over the
+            outputs; 0 is perfect.
         same: Share of samples (and positions) whose largest channel is the same, over outputs of
             several channels; None where there are none.
         drop: Share of right answers that are expected to be lost, of the output that loses most; of
-            an output that is no classifier's, the distance. See `answers`.
+            an output that is no classifier's, the relative error.
         kinds: What each output of floating-point numbers was taken for: `classes`, `scores`, `yes
             or no`, `numbers`.
     """
 
-    distance: float
+    relative_error: float
     same: float | None
     drop: float
     kinds: tuple[str, ...]
 
+    @property
+    def distance(self) -> float:
+        """The former name of `relative_error`."""
+        warnings.warn(
+            "Agreement.distance is now called relative_error: write agreement.relative_error",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.relative_error
+
     def __str__(self) -> str:
         """Return the figures in words."""
-        share = "" if self.same is None else f"{100 * self.same:.1f} % same class, "
-        drop = "" if {*self.kinds} <= {"numbers"} else f"drop {100 * self.drop:.1f} %, "
-        return f"{share}{drop}distance {self.distance:.4f}"
+        figures = []
+        if self.same is not None:
+            figures.append(f"{100 * self.same:.1f} % same class")
+        # Of numbers the drop is the relative error, which is said already.
+        if set(self.kinds) - {"numbers"}:
+            figures.append(f"drop {100 * self.drop:.1f} %")
+        figures.append(f"relative error {self.relative_error:.4f}")
+        return ", ".join(figures)
 
 
+@dataclass(frozen=True)
 class HoldoutEvaluator:
-    """Holds some samples and what the old model makes of them."""
+    """Held-out samples, and the outputs of the old model for them.
 
-    def __init__(self, old: Reading, batches: Sequence[Sequence[Any]]) -> None:
-        """Run the old model on the samples, given as backend tensors.
+    Attributes:
+        batches: The samples, as backend tensors: one for each input.
+        goals: The outputs of the old model, all samples of each at once.
+        answers: What each output answers.
+    """
+
+    batches: Sequence[Sequence[Any]]
+    goals: list[Array]
+    answers: list[Answers]
+
+    @classmethod
+    def of(cls, old: Reading, batches: Sequence[Sequence[Any]]) -> HoldoutEvaluator:
+        """Run the old model on samples, given as backend tensors.
 
         Raises:
-            BadRequest: If it makes no floating-point numbers.
+            BadRequest: If no output of it holds floating-point numbers.
         """
-        self.batches = batches
-        self.goals = self._run(old)
-        if not any(goal.dtype.kind in "fV" for goal in self.goals):
+        goals = _outputs(old, batches)
+        if not any(is_floating(goal) for goal in goals):
             raise BadRequest(
-                "no output of the model holds floating-point numbers, so there is nothing to compare by"
+                "no output of the model holds floating-point numbers, "
+                "so there is nothing to compare by"
             )
-        self.answers = [Answers.of(goal) for goal in self.goals]
+        return cls(batches, goals, [Answers.of(goal) for goal in goals])
 
-    def of(self, new: Reading) -> Agreement:
+    def evaluate(self, new: Reading) -> Agreement:
         """Return how well a model agrees with the old one."""
-        made = self._run(new)
-        distances, same, drops, kinds = [], [], [], []
-        for goal, mine, answers in zip(self.goals, made, self.answers, strict=True):
-            if goal.dtype.kind not in "fV":
+        errors: list[float] = []
+        same: list[float] = []
+        drops: list[float] = []
+        kinds: list[str] = []
+        outputs = _outputs(new, self.batches)
+        for goal, output, answers in zip(self.goals, outputs, self.answers, strict=True):
+            if not is_floating(goal):
                 continue
-            a, b = goal.astype(np.float64), mine.astype(np.float64)
-            spread = float(((a - a.mean(0)) ** 2).mean())
-            distances.append(float(((a - b) ** 2).mean()) / (spread if spread > 0 else 1.0))
+            expected = goal.astype(np.float64)
+            received = output.astype(np.float64)
+            error = _relative_error(expected, received)
+            errors.append(error)
             kinds.append(answers.kind)
-            drops.append(answers.lost(b, distances[-1]))
-            if a.ndim > 1 and a.shape[-1] > 1:
-                same.append(float((a.argmax(-1) == b.argmax(-1)).mean()))
-        distance = float(np.mean(distances))
-        known = distance if np.isfinite(distance) else float("inf")
-        return Agreement(known, float(np.mean(same)) if same else None, max(drops), tuple(kinds))
+            drops.append(answers.expected_accuracy_loss(received, error))
+            if expected.ndim > 1 and expected.shape[-1] > 1:
+                is_same = expected.argmax(-1) == received.argmax(-1)
+                same.append(float(is_same.mean()))
+        mean_error = float(np.mean(errors))
+        # NaN would compare as neither better nor worse than anything.
+        if not np.isfinite(mean_error):
+            mean_error = float("inf")
+        share_same = float(np.mean(same)) if same else None
+        return Agreement(mean_error, share_same, max(drops), tuple(kinds))
 
-    def _run(self, model: Reading) -> list[Array]:
-        places: list[TensorRef] = [((), tensor) for tensor in model.graph.outputs]
-        player = Interpreter(model, keep=set(places))
-        runs = [player.run(batch) for batch in self.batches]
-        return [
-            np.concatenate([model.dialect.to_array(run[place]) for run in runs]) for place in places
-        ]
+
+def _relative_error(expected: Array, received: Array) -> float:
+    """Return the mean squared difference over the variance of what is expected."""
+    variance = float(((expected - expected.mean(0)) ** 2).mean())
+    squared_error = float(((expected - received) ** 2).mean())
+    # An output that is the same for all samples has no variance to measure by.
+    return squared_error / variance if variance > 0 else squared_error
+
+
+def _outputs(model: Reading, batches: Sequence[Sequence[Any]]) -> list[Array]:
+    """Return each output of a model for all samples."""
+    refs: list[TensorRef] = [((), tensor) for tensor in model.graph.outputs]
+    interpreter = Interpreter(model, keep=set(refs))
+    runs = [interpreter.run(batch) for batch in batches]
+    outputs = []
+    for ref in refs:
+        parts = [model.dialect.to_array(run[ref]) for run in runs]
+        outputs.append(np.concatenate(parts))
+    return outputs

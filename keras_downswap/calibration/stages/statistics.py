@@ -1,53 +1,35 @@
-"""BatchNormalization meets other statistics behind a swap: they are taken anew, layer after layer.
+"""The statistics of BatchNormalization after a swap, measured anew from one layer to the next.
 
-Each layer's are those of its input in the new model with all earlier layers done, over all samples
-at once.
+A site without BatchNormalization gets a scale and an offset for each channel instead, and so does a
+pool of another kind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
-from keras_downswap.calibration.closed_form.layerwise import LayerFit, LayerFitter
-from keras_downswap.calibration.execution.interpreter import TensorRef
-from keras_downswap.dialects.reading import Reading
-from keras_downswap.ir.graph import Call
-from keras_downswap.ir.types import Array
+from keras_downswap.calibration.closed_form.batch_norm import BatchNormReestimation
+from keras_downswap.calibration.closed_form.kernel_fit import KernelFit
+from keras_downswap.calibration.closed_form.layerwise import LayerFitter
+from keras_downswap.calibration.closed_form.pool_scale_fit import PoolFit
+from keras_downswap.calibration.stage import Stage, StageContext, StageResult, StageSkipped
 
 
-class BatchNormReestimation(LayerFitter):
-    """A BatchNormalization layer that gets the mean and variance of its inputs."""
-
-    def __init__(self, new: Reading, place: TensorRef, name: str, call: Call) -> None:
-        """Note the layer, by its call."""
-        super().__init__(place, name, None)
-        self.dialect, self.axis, self.folds = (
-            new.dialect,
-            call.settings.get("axis", -1),
-            call.wrapped is not None,
+def run(context: StageContext) -> StageResult:
+    """Measure the statistics of the new model's BatchNormalization layers."""
+    trainable = context.trainable
+    fitters: list[LayerFitter] = []
+    for ref, name, call in trainable.norms():
+        fitters.append(BatchNormReestimation(context.new, ref, name, call))
+    for target in trainable.sites:
+        if target.kernel(context.new).norm is None:
+            fitters.append(KernelFit(context.new, target, scale_only=True))
+    for pool in trainable.pools:
+        fitters.append(PoolFit(context.new, pool))
+    if not fitters:
+        raise StageSkipped(
+            "there is neither a BatchNormalization after a site nor a site with a bias to shift"
         )
-        self.layer = new.dialect.unwrapped(new.layers[call.layer])
-
-    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
-        """Give the layer its statistics."""
-        mean, variance = moments(inputs, self.axis)
-        self.dialect.assign(self.layer.moving_mean, mean)
-        self.dialect.assign(self.layer.moving_variance, variance)
-        return []
+    context.fit_layers("statistics", fitters, context.closed_form_batches())
+    return StageResult()
 
 
-def moments(values: Sequence[Any], axis: int) -> tuple[Any, Any]:
-    """Return mean and variance of each channel over all batches, summed in float64."""
-    count, total, squares = 0, 0.0, 0.0
-    for value in values:
-        flat = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
-        count += len(flat)
-        total = total + flat.sum(0, dtype=np.float64)
-    mean = total / count
-    for value in values:
-        flat = np.moveaxis(value, axis, -1).reshape(-1, value.shape[axis])
-        squares = squares + np.square(flat - mean, dtype=np.float64).sum(0)
-    return mean, squares / count
+STAGE = Stage(name="statistics", order=10, run=run, closed_form=True)

@@ -44,19 +44,23 @@ def test_another_answer_loses_the_difference_of_its_probability(goal: Any) -> No
     other = np.array(goal)
     other[1] = np.roll(other[1], -1, -1)
     answers = Answers.of(goal)
-    assert answers.lost(goal * 7, 0.0) == 0
-    assert answers.lost(other, 0.0) == pytest.approx((0 + 0.5) / 2, abs=1e-6)
+    assert answers.expected_accuracy_loss(goal * 7, 0.0) == 0
+    assert answers.expected_accuracy_loss(other, 0.0) == pytest.approx((0 + 0.5) / 2, abs=1e-6)
 
 
 def test_yes_or_no() -> None:
     answers = Answers.of(np.array([[0.9], [0.05]]))
-    assert answers.lost(np.array([[0.6], [0.4]]), 0.0) == 0
-    assert answers.lost(np.array([[0.4], [0.4]]), 0.0) == pytest.approx(0.8 / 2)
+    assert answers.expected_accuracy_loss(np.array([[0.6], [0.4]]), 0.0) == 0
+    assert answers.expected_accuracy_loss(np.array([[0.4], [0.4]]), 0.0) == pytest.approx(0.8 / 2)
 
 
-def test_numbers_lose_their_distance_and_what_is_not_finite_all() -> None:
-    assert Answers.of(np.array([[1.5], [-3.0]])).lost(np.zeros((2, 1)), 0.25) == 0.25
-    assert Answers.of(CLASSES).lost(CLASSES * np.nan, float("nan")) == float("inf")
+def test_numbers_lose_their_relative_error_and_what_is_not_finite_all() -> None:
+    assert (
+        Answers.of(np.array([[1.5], [-3.0]])).expected_accuracy_loss(np.zeros((2, 1)), 0.25) == 0.25
+    )
+    assert Answers.of(CLASSES).expected_accuracy_loss(CLASSES * np.nan, float("nan")) == float(
+        "inf"
+    )
 
 
 def test_the_expected_loss_is_the_true_one_where_the_probabilities_are_right() -> None:
@@ -66,5 +70,5 @@ def test_the_expected_loss_is_the_true_one_where_the_probabilities_are_right() -
     labels = (chances.cumsum(-1) > rng.uniform(size=(len(chances), 1))).argmax(-1)
     worse = scores + rng.normal(size=scores.shape)
     lost = (scores.argmax(-1) == labels).mean() - (worse.argmax(-1) == labels).mean()
-    assert Answers.of(scores).lost(worse, 0.0) == pytest.approx(lost, abs=0.003)
+    assert Answers.of(scores).expected_accuracy_loss(worse, 0.0) == pytest.approx(lost, abs=0.003)
     assert lost > 0.01

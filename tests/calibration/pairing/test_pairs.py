@@ -15,11 +15,11 @@ from support.graphs import Sketch
 from keras_downswap import swap_downsampling
 from keras_downswap.calibration.closed_form.im2col import at, channels_behind, patches
 from keras_downswap.calibration.closed_form.normal_equations import times
+from keras_downswap.calibration.distillation.terms import distillation_terms
 from keras_downswap.calibration.execution.interpreter import Interpreter
 from keras_downswap.calibration.pairing.pairs import TensorRef, paired
 from keras_downswap.calibration.pairing.targets import Target, affected, run_order, targets_of
 from keras_downswap.calibration.pairing.trainable import TrainableSet
-from keras_downswap.calibration.stages.distill import distillation_terms
 from keras_downswap.dialects import read_model
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.geometry import Window
@@ -713,9 +713,9 @@ def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
     assert both.goals["conv"] == (["bn", "relu", "add", "last"], "last", "pool")
     movable = TrainableSet.of(both.old, both.new, True, both.drawn)
     assert [
-        name_of(both.new.graph, aim.new)
-        for aim in distillation_terms(movable, both.drawn)
-        if aim.inside
+        name_of(both.new.graph, term.new)
+        for term in distillation_terms(movable, both.drawn)
+        if term.is_intermediate
     ] == ["last"]
 
 

@@ -1,0 +1,142 @@
+"""One closed-form fit of a kernel, or of a scale and an offset for each of its channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_downswap.calibration.closed_form.im2col import at, channels_behind, patches
+from keras_downswap.calibration.closed_form.layerwise import HELD, KEPT, LayerFit, LayerFitter
+from keras_downswap.calibration.closed_form.nonlinear_ridge import Problem, Solution
+from keras_downswap.calibration.closed_form.normal_equations import times
+from keras_downswap.calibration.pairing.targets import Target
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.types import Array
+
+ROWS_BYTES_MAX = 512 * 2**20
+"""Bytes that the rows of one fit may take."""
+ROWS_MIN = 1024
+ROWS_MAX = 49152
+ROWS_PER_UNKNOWN = 20
+"""More rows than this for each unknown change little in a fit."""
+SCALE_RIDGE = 1e-3
+"""Ridge of a fit of scales alone: with one unknown a channel, hardly any is needed."""
+
+
+class KernelFit(LayerFitter):
+    """The kernel of a convolution or of a dense layer."""
+
+    def __init__(self, new: Reading, target: Target, scale_only: bool = False) -> None:
+        """Prepare the fit of one layer.
+
+        Args:
+            new: The new model.
+            target: The layer.
+            scale_only: Whether only a scale and an offset for each channel are fitted, and the
+                kernel keeps its form.
+        """
+        super().__init__(target.place, target.name, target.goal, target.call.channels_last)
+        self.target = target
+        self.scale_only = scale_only
+        self.beside = target.beside
+        self.folds = target.call.wrapped is not None
+        self.kernel = target.kernel(new)
+        values_of_row = self.kernel.unknowns * self.kernel.groups
+        fitting_into_memory = ROWS_BYTES_MAX // (4 * values_of_row)
+        worthwhile = min(ROWS_PER_UNKNOWN * self.kernel.unknowns, ROWS_MAX)
+        self.rows_wanted = max(ROWS_MIN, min(worthwhile, fitting_into_memory))
+
+    def aimed(self, values: Array) -> Array:
+        """Return what the fit aims at, given the old model's values.
+
+        For probabilities after a softmax, the sums that give them; these are known but for a number
+        that is added to all, which `solve` chooses.
+        """
+        if self.kernel.makes_probabilities:
+            return self.kernel.before_softmax(values)
+        return super().aimed(self.kernel.own(values))
+
+    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
+        """Fit the layer, given for each batch its input and what other branches bring."""
+        kernel, target = self.kernel, self.target
+        rows = kernel.rows(self._taps(inputs))
+        goal = np.concatenate(self.goals)
+        if kernel.makes_probabilities:
+            sums = times(rows, kernel.weights()) + kernel.offset()
+            goal += sums.mean(1, keepdims=True)
+        problem = Problem(
+            rows,
+            goal,
+            kernel.through,
+            kernel.weights(),
+            kernel.offset(),
+            kernel.can_shift,
+            self.held(inputs),
+            kernel.step,
+            self._others(beside),
+        )
+        fit_rows = problem.fit
+        too_few = fit_rows < kernel.unknowns
+        only_scales = too_few or self.scale_only
+        solve = self._solve_scale if only_scales else self._solve_kernel
+        best = solve(problem)
+        notes = []
+        if too_few and not self.scale_only:
+            notes.append(self._note_on_few_rows(fit_rows))
+        if best.ridge is None:
+            notes.append(KEPT)
+        return [LayerFit(target.name, target.site, best.start, best.error, "; ".join(notes))]
+
+    def _solve_kernel(self, problem: Problem) -> Solution:
+        """Fit the whole kernel, and write it where it is better than the start."""
+        best = problem.solve()
+        if best.ridge is not None:
+            self.kernel.write(best.weights, best.bias, best.sums - best.bias)
+        return best
+
+    def _solve_scale(self, problem: Problem) -> Solution:
+        """Fit a scale and an offset for each channel, likewise."""
+        kernel = self.kernel
+        sums = times(problem.rows, problem.weights)
+        # Each filter is a group of its own, whose only unknown scales the sums of its kernel.
+        own_rows = np.ascontiguousarray(sums.T[..., None])
+        ones = np.ones((kernel.filters, 1, 1), np.float32)
+        best = replace(problem, rows=own_rows, weights=ones).solve(ridges=(SCALE_RIDGE,))
+        if best.ridge is not None:
+            scale = best.weights.reshape(kernel.groups, 1, -1)
+            kernel.write(problem.weights * scale, best.bias, sums * scale.ravel())
+        return best
+
+    def _note_on_few_rows(self, rows: int) -> str:
+        """Say that rows are too few, and how many samples would be enough, where memory is."""
+        unknowns = self.kernel.unknowns
+        note = f"{rows} rows are too few for {unknowns} unknowns: scale and offset only"
+        if (1 - HELD) * self.rows_wanted > unknowns:
+            samples = math.ceil(self.samples * unknowns / rows) + 1
+            note += f"; {samples} samples would do"
+        return note
+
+    def _others(self, beside: Sequence[Sequence[Array]]) -> list[Array]:
+        """Return what other branches bring to the rows, shape (rows, channels) each."""
+        channels_last = self.target.call.channels_last
+        batches = []
+        for values, positions in zip(beside, self.positions, strict=True):
+            batches.append([at(channels_behind(v, channels_last), positions) for v in values])
+        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+
+    def _taps(self, inputs: Sequence[Array]) -> Array:
+        """Return the input under each tap of the kernel, shape (rows, taps, channels)."""
+        windows = self.target.call.windows
+        values = [channels_behind(value, self.target.call.channels_last) for value in inputs]
+        counts = [positions.shape[0] * positions.shape[1] for positions in self.positions]
+        taps = math.prod(window.size for window in windows)
+        found = np.empty((sum(counts), taps, values[0].shape[-1]), np.float32)
+        # Each batch writes into its part: a copy of all rows at once would double the memory.
+        ends = np.cumsum(counts)
+        parts = np.split(found, ends[:-1])
+        for value, positions, part in zip(values, self.positions, parts, strict=True):
+            patches(value, windows, positions, part)
+        return found

@@ -1,0 +1,243 @@
+"""One search for the cheapest forms within a limit: measure each form alone, then try combinations."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from keras_downswap.calibration.data.model_inputs import input_specs_of
+from keras_downswap.calibration.data.samples import Data
+from keras_downswap.calibration.forms import (
+    FormSearchReport,
+    Group,
+    Option,
+    Trial,
+    cheapest_within,
+    combinations,
+)
+from keras_downswap.calibration.holdout import SampleSplit
+from keras_downswap.calibration.options import DEFAULTS, CalibrationOptions, distillation_steps
+from keras_downswap.calibration.progress import Bar
+from keras_downswap.calibration.report import CalibrationReport
+from keras_downswap.calibration.run import run_calibration
+from keras_downswap.calibration.stages import AUTO, quick_stage
+from keras_downswap.dialects import read_model
+from keras_downswap.errors import NothingSwapped
+from keras_downswap.plan import Built, Plan
+from keras_downswap.planning.choose import KEPT
+from keras_downswap.planning.sites import Site
+from keras_downswap.search.clusters import Cluster, clusters_of
+
+FORMS = ("same", "cover", "wide")
+"""The forms of an approximate swap, in the order in which they are measured."""
+SINGLE_FORM_SAMPLES_MAX = 512
+"""Samples that a form is fitted to when it is measured alone."""
+SINGLE_FORM_TIME_SHARE = 1 / 3
+"""Share of the time in which forms are measured alone; the rest is for trials."""
+HOLDOUT_FRACTION = 0.2
+"""Share of the samples that is held out: twice that of a calibration, since a limit hangs on it."""
+TRIAL_STEPS_PER_ROOT_SAMPLE = 16
+"""Distillation steps of a trial for each unit of the root of the number of samples."""
+TRIAL_STEPS_MIN = 400
+"""Distillation steps of a trial, at least."""
+COUNTABLE_WRONG_ANSWERS = 2
+"""How many wrong answers on the held-out samples the limit must allow to be measurable."""
+SMALLEST_DROP = 1e-9
+"""What a limit of 0 counts as where samples are counted that could measure it."""
+
+
+class FormSearch:
+    """One search, and the best that it has found so far."""
+
+    def __init__(
+        self, plan: Plan, max_drop: float, data: Any, budget: float | None, verbose: bool
+    ) -> None:
+        """Split the data; nothing is built yet."""
+        self.plan, self.max_drop, self.verbose = plan, max_drop, verbose
+        self.began = time.perf_counter()
+        self.deadline = math.inf if budget is None else self.began + budget
+        self.clusters = clusters_of(plan)
+        self.samples = SampleSplit.of(data, plan.reading, seed=0, fraction=HOLDOUT_FRACTION)
+        self.groups: list[Group] = []
+        self.trials: list[Trial] = []
+        self.kinds: tuple[str, ...] = ()
+        self.best: tuple[Built, tuple[str, ...]] | None = None
+
+    def run(self) -> tuple[Built, FormSearchReport]:
+        """Measure, then try; return the cheapest that stays within the limit.
+
+        At the worst that is everything kept.
+        """
+        interrupted = False
+        try:
+            self._measure_forms()
+            combos = combinations(self.groups)
+            cheapest_within(combos, self.max_drop, lambda number: self._try(combos[number]))
+        except KeyboardInterrupt:
+            interrupted = True
+        built, forms = self.best or self._all_kept()
+        report = FormSearchReport(
+            max_drop=self.max_drop,
+            groups=tuple(self.groups),
+            trials=tuple(self.trials),
+            forms=forms,
+            kinds=self.kinds,
+            note=self._note_on_few_samples(),
+            interrupted=interrupted,
+            seconds=time.perf_counter() - self.began,
+        )
+        sites = tuple(self._with_measurements(site, forms) for site in built.report.sites)
+        return replace(built, report=replace(built.report, sites=sites)), report
+
+    def _all_kept(self) -> tuple[Built, tuple[str, ...]]:
+        """Build what loses nothing."""
+        forms = (KEPT,) * len(self.clusters)
+        built = self._plan_with(forms).build()
+        nothing = NothingSwapped(
+            f"nothing was swapped: no form of {len(self.clusters)} sites that was tried keeps to "
+            f"max_drop={self.max_drop:g}; the report says what was measured. The new model is a copy."
+        )
+        # In place of the plan's own words for it, which know of no limit.
+        warnings = tuple(
+            nothing if isinstance(warning, NothingSwapped) else warning
+            for warning in built.warnings
+        )
+        return replace(built, warnings=warnings), forms
+
+    def _note_on_few_samples(self) -> str:
+        """Say where the held-out samples are too few for the limit; empty where they are enough."""
+        count = len(self.samples.held_out[0])
+        only_numbers = set(self.kinds) <= {"numbers"}
+        if only_numbers or count * self.max_drop >= COUNTABLE_WRONG_ANSWERS:
+            return ""
+        needed = math.ceil(COUNTABLE_WRONG_ANSWERS / (self.max_drop or SMALLEST_DROP))
+        at_most = DEFAULTS.holdout_samples_max
+        advice = f"give {math.ceil(needed / HOLDOUT_FRACTION)} samples"
+        if needed > at_most:
+            advice = f"no more than {at_most} are held out"
+        return f"{count} held-out samples are few to tell a drop of {100 * self.max_drop:g} %: {advice}"
+
+    def _plan_with(self, forms: Sequence[str]) -> Plan:
+        """Return the plan in which each cluster has a form."""
+        form_of_call = {}
+        for cluster, form in zip(self.clusters, forms, strict=True):
+            for call in cluster.calls:
+                form_of_call[call] = form
+        return self.plan.in_forms(form_of_call)
+
+    def _plan_alone(self, number: int, form: str) -> Plan:
+        """Return the plan in which one cluster has a form, and the others are kept."""
+        forms = [KEPT] * len(self.clusters)
+        forms[number] = form
+        return self._plan_with(forms)
+
+    def _measure_forms(self) -> None:
+        """Measure the forms of each cluster, each alone, in a share of the time at most.
+
+        A form that there was no time for is none that a trial can have.
+        """
+        candidates = [self._candidate_forms(number) for number in range(len(self.clusters))]
+        measured: list[list[Option]] = [[] for _ in candidates]
+        try:
+            self._measure_into(measured, candidates)
+        finally:
+            # Also after Ctrl-C, so that the report says what was measured until then.
+            for cluster, found, options in zip(self.clusters, candidates, measured, strict=True):
+                self.groups.append(_group_of(cluster, options, found[KEPT]))
+
+    def _measure_into(
+        self, measured: list[list[Option]], candidates: Sequence[dict[str, Option]]
+    ) -> None:
+        first = self.samples.fitting.first(SINGLE_FORM_SAMPLES_MAX, seed=0)
+        few = Data.of(first, input_specs_of(self.plan.reading))
+        samples = SampleSplit(few, self.samples.held_out)
+        until = self.began + (self.deadline - self.began) * SINGLE_FORM_TIME_SHARE
+        # The first form of every cluster before the second of any: each may run out of time.
+        for form in FORMS:
+            for number, found in enumerate(candidates):
+                if form in found and time.perf_counter() < until:
+                    options = CalibrationOptions(quick_stage().name, deadline=self.deadline)
+                    built = self._plan_alone(number, form).build()
+                    report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
+                    if report.interrupted:
+                        raise KeyboardInterrupt
+                    measured[number].append(replace(found[form], drop=report.after.drop))
+
+    def _candidate_forms(self, number: int) -> dict[str, Option]:
+        """Return the forms that a cluster can have, `kept` among them.
+
+        Each is by another rule. All but the first must be cheaper than keeping the sites: that
+        loses nothing.
+        """
+        cluster = self.clusters[number]
+        kept = cluster.option(self._plan_alone(number, KEPT), KEPT, 0.0)
+        found = {KEPT: replace(kept, rule=None)}
+        for form in FORMS:
+            option = cluster.option(self._plan_alone(number, form), form, math.inf)
+            known_rules = {other.rule for other in found.values()}
+            is_new = bool(option.rule) and option.rule not in known_rules
+            if is_new and (form == FORMS[0] or option.macs < kept.macs):
+                found[form] = option
+        return found
+
+    def _try(self, combo: Sequence[Option]) -> float | None:
+        """Fit a combination end to end, in half of the time left at most; return what it loses.
+
+        None where no time is left.
+        """
+        now = time.perf_counter()
+        if now >= self.deadline:
+            return None
+        forms = tuple(option.form for option in combo)
+        steps = distillation_steps(
+            self.samples.fitting.count, TRIAL_STEPS_PER_ROOT_SAMPLE, TRIAL_STEPS_MIN
+        )
+        options = CalibrationOptions(AUTO, steps=steps, deadline=(now + self.deadline) / 2)
+        built = self._plan_with(forms).build()
+        report = self._fit(built, self.samples, options, f"trial {len(self.trials) + 1}: ")
+        self.trials.append(Trial(forms, report.after.drop))
+        if report.after.drop <= self.max_drop:
+            fitted = replace(built.report, calibration=report)
+            self.best = replace(built, report=fitted), forms
+        # Only now: a trial that Ctrl-C ended counts, if it keeps to the limit.
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return report.after.drop
+
+    def _fit(
+        self, built: Built, samples: SampleSplit, options: CalibrationOptions, title: str
+    ) -> CalibrationReport:
+        new = read_model(built.model)
+        with Bar(self.verbose, title) as bar:
+            report = run_calibration(new, self.plan.reading, samples, options, bar)
+        self.kinds = report.after.kinds
+        return report
+
+    def _with_measurements(self, site: Site, forms: Sequence[str]) -> Site:
+        """Return a site with what was measured in its reason."""
+        if site.promise == "exact":
+            return site
+        for number, (cluster, form) in enumerate(zip(self.clusters, forms, strict=True)):
+            if not cluster.touches(site):
+                continue
+            verb = "kept" if form == KEPT else f"'{form}' chosen"
+            measured = "nothing was measured"
+            if number < len(self.groups):
+                measured = self.groups[number].summary
+            reason = (
+                f"{verb} to stay within max_drop={self.max_drop:g} "
+                f"(alone, before the end-to-end fit: {measured})"
+            )
+            if site.reason:
+                reason = f"{site.reason}; {reason}"
+            return replace(site, reason=reason)
+        return site
+
+
+def _group_of(cluster: Cluster, measured: Sequence[Option], kept: Option) -> Group:
+    layers = tuple(site.layers for site in cluster.sites)
+    cheapest_first = sorted(measured, key=lambda option: option.macs)
+    return Group(layers, (*cheapest_first, kept))
