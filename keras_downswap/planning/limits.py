@@ -1,4 +1,4 @@
-"""What a device, a compiler or a proof can do: named limits on the layers that a model may have, read from TOML."""
+"""What a device, a compiler or a proof can do: named limits on layers, read from TOML."""
 
 from __future__ import annotations
 
@@ -70,16 +70,15 @@ class Limits:
     reshape: bool = True
 
     def sizes(self, strided: bool) -> frozenset[int] | None:
-        """Return the kernel sizes that it takes, of convolutions that stride or of others; None for all."""
-        both = [
-            s
-            for s in (self.kernel_sizes, self.strided_kernel_sizes if strided else None)
-            if s is not None
-        ]
-        return frozenset.intersection(*both) if both else None
+        """Return the kernel sizes that it takes of convolutions, strided or not; None for all."""
+        if not strided or self.strided_kernel_sizes is None:
+            return self.kernel_sizes
+        if self.kernel_sizes is None:
+            return self.strided_kernel_sizes
+        return self.kernel_sizes & self.strided_kernel_sizes
 
     def breach_of(self, call: Call, lengths: Shape) -> str | None:
-        """Return what about a call on a map of some lengths goes beyond the limits; None where nothing does."""
+        """Return what about a call on a map of some lengths exceeds the limits; None if nothing."""
         if call.role in POOLS:
             return self._pool(call.role is Role.MAX_POOL, call.windows, lengths)
         if call.role is not Role.CONV:
@@ -136,13 +135,19 @@ class Limits:
 
 
 def _outside(what: str, values: Iterable[int], taken: frozenset[int] | None) -> str | None:
-    beyond = [] if taken is None else sorted(set(values) - taken)
-    return f"it takes the {what} {sorted(taken or ())}, not {beyond[0]}" if beyond else None
+    """Return the smallest of some values that is not taken, in words; None where all are."""
+    if taken is None:
+        return None
+    beyond = sorted(set(values) - taken)
+    if not beyond:
+        return None
+    return f"it takes the {what} {sorted(taken)}, not {beyond[0]}"
 
 
 def profiles() -> list[str]:
     """Return the names of the profiles that come with the package."""
-    return sorted(Path(item.name).stem for item in HOME.iterdir() if item.name.endswith(".toml"))
+    paths = [Path(item.name) for item in HOME.iterdir()]
+    return sorted(path.stem for path in paths if path.suffix == ".toml")
 
 
 def limits(wanted: str) -> Limits:
@@ -155,73 +160,110 @@ def limits(wanted: str) -> Limits:
     Raises:
         BadRequest: If there is no such profile, or the file is no profile, or contradicts itself.
     """
-    own = wanted.endswith(".toml")
-    if not own and wanted not in profiles():
+    is_file = wanted.endswith(".toml")
+    if not is_file and wanted not in profiles():
         raise BadRequest(
-            f"unknown profile {wanted!r}: expected one of {', '.join(profiles())}, or the path of a .toml file"
+            f"unknown profile {wanted!r}: expected one of {', '.join(profiles())}, "
+            "or the path of a .toml file"
         )
     try:
-        text = (
-            Path(wanted).read_text("utf-8") if own else (HOME / f"{wanted}.toml").read_text("utf-8")
-        )
-        table = tomllib.loads(text)
+        path = Path(wanted) if is_file else HOME / f"{wanted}.toml"
+        table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadRequest(f"profile {wanted}: cannot be read ({error})") from error
-    return _checked(Path(wanted).stem if own else wanted, table)
+    return _checked(Path(wanted).stem if is_file else wanted, table)
 
 
 def _checked(name: str, table: dict[str, Any]) -> Limits:
-    known = {field.name: str(field.type) for field in fields(Limits) if field.name != "name"}
+    """Return the limits that a table of TOML states."""
+    # The annotations are texts here, such as "bool", since they are not evaluated in this file.
+    kinds = {field.name: str(field.type) for field in fields(Limits) if field.name != "name"}
     values: dict[str, Any] = {}
     for key, value in table.items():
-        if key not in known:
+        if key not in kinds:
             raise BadRequest(
-                f"profile {name}: unknown key {key!r}; expected some of {', '.join(known)}"
+                f"profile {name}: unknown key {key!r}; expected some of {', '.join(kinds)}"
             )
-        expected = (
-            "true or false"
-            if known[key] == "bool"
-            else "a text"
-            if known[key] == "str"
-            else "a list of sizes"
-        )
-        sizes = (
-            isinstance(value, list) and bool(value) and all(type(n) is int and n > 0 for n in value)
-        )
-        fits = type(value).__name__ == known[key] if known[key] in ("bool", "str") else sizes
-        if not fits:
-            raise BadRequest(f"profile {name}: {key} must be {expected}, received {value!r}")
-        values[key] = frozenset(value) if sizes else value
+        values[key] = _checked_value(name, key, value, kinds[key])
     found = Limits(name, **values)
-    if problem := _contradiction(found):
+    problem = _contradiction(found)
+    if problem is not None:
         raise BadRequest(f"profile {name} contradicts itself: {problem}")
     return found
 
 
+def _checked_value(name: str, key: str, value: Any, kind: str) -> Any:
+    """Return the value of a field from that of its key: a list of sizes becomes a set."""
+    # To Python, `true` is an int: the exact type counts.
+    received = type(value).__name__
+    if kind == "bool":
+        expected = "true or false"
+        fits = received == kind
+    elif kind == "str":
+        expected = "a text"
+        fits = received == kind
+    else:
+        expected = "a list of sizes"
+        fits = _are_sizes(value)
+    if not fits:
+        raise BadRequest(f"profile {name}: {key} must be {expected}, received {value!r}")
+    return frozenset(value) if isinstance(value, list) else value
+
+
+def _are_sizes(value: Any) -> bool:
+    """Tell whether a value is a list of positive integers; an empty one would forbid all."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(type(size) is int and size > 0 for size in value)
+
+
 def _contradiction(found: Limits) -> str | None:
-    strides = found.strided_conv and (found.conv_strides is None or max(found.conv_strides) > 1)
-    steps = [
-        s
-        for s in (found.pool_strides, None if found.pool_overlap else found.pool_sizes)
-        if s is not None
-    ]
-    pools = (found.max_pool or found.average_pool) and all(max(step) > 1 for step in steps)
-    if not strides and not pools:
-        return "it takes neither strided convolutions nor pools with a stride, so nothing could downsample"
-    both = found.pool_sizes is not None and found.pool_strides is not None
-    if (
-        both
-        and not found.pool_overlap
-        and not (found.pool_sizes or set()) & (found.pool_strides or set())
-    ):
+    """Return what about limits cannot be meant; None where nothing is."""
+    if not _has_strides(found) and not _has_pools(found):
+        return (
+            "it takes neither strided convolutions nor pools with a stride, "
+            "so nothing could downsample"
+        )
+    return _contradiction_of_pools(found) or _contradiction_of_convs(found)
+
+
+def _has_strides(found: Limits) -> bool:
+    """Tell whether a convolution may downsample."""
+    return found.strided_conv and _goes_beyond_one(found.conv_strides)
+
+
+def _has_pools(found: Limits) -> bool:
+    """Tell whether a pool may downsample."""
+    if not found.max_pool and not found.average_pool:
+        return False
+    # Without overlap the size of a pool is its stride as well, so both have to be above 1.
+    if not found.pool_overlap and not _goes_beyond_one(found.pool_sizes):
+        return False
+    return _goes_beyond_one(found.pool_strides)
+
+
+def _goes_beyond_one(taken: frozenset[int] | None) -> bool:
+    return taken is None or max(taken) > 1
+
+
+def _contradiction_of_pools(found: Limits) -> str | None:
+    sizes = found.pool_sizes
+    strides = found.pool_strides
+    nothing_in_common = sizes is not None and strides is not None and sizes.isdisjoint(strides)
+    if not found.pool_overlap and nothing_in_common:
         return "it takes pools only whose stride is their size, and no stride is among the sizes"
-    if not found.max_pool and not found.average_pool and (found.pool_sizes or found.pool_strides):
+    if not found.max_pool and not found.average_pool and (sizes or strides):
         return "it takes no pools and lists their sizes or strides"
+    return None
+
+
+def _contradiction_of_convs(found: Limits) -> str | None:
+    strides = found.conv_strides
     if not found.strided_conv and found.strided_kernel_sizes:
         return "it takes no strided convolutions and lists their kernel sizes"
-    if not found.strided_conv and found.conv_strides and 1 not in found.conv_strides:
+    if not found.strided_conv and strides is not None and 1 not in strides:
         return "it takes no strided convolutions, and a stride of 1 is not among the strides"
-    if found.strided_kernel_sizes and found.conv_strides and max(found.conv_strides) == 1:
+    if found.strided_kernel_sizes and not _goes_beyond_one(strides):
         return "it lists kernel sizes of strided convolutions, and only 1 is among the strides"
     if found.sizes(strided=True) == frozenset():
         return "no kernel size of strided convolutions is among the kernel sizes"
