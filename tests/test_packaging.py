@@ -87,8 +87,11 @@ def test_the_oldest_versions_are_the_lower_bounds() -> None:
 
 
 def test_the_core_laws_are_there() -> None:
-    for path in (ROOT / ".ci" / "core-laws.txt").read_text("utf-8").splitlines():
-        assert (ROOT / path).exists(), path
+    for line in (ROOT / ".ci" / "core-laws.txt").read_text("utf-8").splitlines():
+        path, _, test = line.partition("::")
+        assert (ROOT / path).exists(), line
+        if test:
+            assert f"\ndef {test}(" in (ROOT / path).read_text("utf-8"), line
 
 
 def test_tools_that_change_what_they_find_are_pinned() -> None:
