@@ -81,30 +81,6 @@ class Reading:
         """Return the number of a layer."""
         return self.number_of[id(layer)]
 
-    def run_call(
-        self, scope: int, call: Call, values: Mapping[int, Any], **further: Any
-    ) -> list[Any]:
-        """Call a layer as the model does, with the arguments that it has there, and return outputs.
-
-        Args:
-            scope: The number of the graph that holds the call.
-            call: The call.
-            values: The backend tensor for each tensor that the call consumes, by number.
-            further: Arguments besides.
-        """
-        dialect = self.dialect
-        live = self.scopes[scope]
-
-        def substitute(value: Any) -> Any:
-            if not dialect.is_tensor(value):
-                return value
-            return values[live.numbers[id(value)]]
-
-        arguments = dialect.node_arguments(live.nodes[call.index])
-        args, kwargs = dialect.map(substitute, arguments)
-        outputs = dialect.call_layer(self.layers[call.layer], args, {**kwargs, **further})
-        return dialect.flatten(outputs)
-
 
 def read_model(model: Any) -> Reading:
     """Read a model, and every model inside it, into graphs.

@@ -13,8 +13,6 @@ from keras_downswap.dialects.tensors import TensorOperations
 from keras_downswap.ir.graph import Role
 from keras_downswap.ir.kernel_math import binomial
 
-WEIGHT_NAMES = ("depthwise_kernel", "pointwise_kernel", "kernel", "bias", "gamma", "beta")
-
 BLUR_TOLERANCE = 1e-3
 """How far a kernel may be from a binomial one, which low precision rounds, and still blur."""
 
@@ -152,17 +150,6 @@ class ModelStructure(TensorOperations):
     @abstractmethod
     def weights(self, layer: Any) -> list[Any]:
         """Return the variables of a layer."""
-
-    def trained_weights(self, layer: Any) -> list[Any]:
-        """Return the weights of a layer that training would change, were it not frozen."""
-        found = []
-        for name in WEIGHT_NAMES:
-            # A quantized layer or one with LoRA has a property of that name, which computes; the
-            # variable itself is then under the name with an underscore.
-            variable = vars(layer).get(f"_{name}", getattr(layer, name, None))
-            if variable is not None and self.is_variable(variable):
-                found.append(variable)
-        return found
 
     @abstractmethod
     def function_name(self, layer: Any) -> str:

@@ -493,14 +493,14 @@ def test_ctrl_c_between_two_steps_keeps_the_best_state(
 def test_ctrl_c_between_two_layers_leaves_the_model_as_it_was(
     K: Any, monkeypatch: pytest.MonkeyPatch, ctrl_c: Callable[[], None], layer: int
 ) -> None:
-    old, solve, calls = network(K), kernel_fit.KernelFit.solve, itertools.count()
+    old, solve, calls = network(K), kernel_fit.KernelFit.fit_layer, itertools.count()
 
     def pressed(self: Any, *args: Any) -> Any:
         if next(calls) == layer:
             ctrl_c()
         return solve(self, *args)
 
-    monkeypatch.setattr(kernel_fit.KernelFit, "solve", pressed)
+    monkeypatch.setattr(kernel_fit.KernelFit, "fit_layer", pressed)
     new = swap_downsampling(old)
     before = [np.array(weight) for weight in new.get_weights()]
     report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)

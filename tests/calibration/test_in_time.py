@@ -138,9 +138,9 @@ def test_masks_reach_what_stands_behind_a_model_in_time(K: Any, make: Callable[[
     x[:4, 2:] = 0
     reading = read_model(model)
     (end,) = [((), tensor) for tensor in reading.graph.outputs]
-    played = Interpreter(reading, {end}).run([reading.dialect.to_tensor(x)])[end]
+    made = Interpreter(reading, {end}).run([reading.dialect.to_tensor(x)])[end]
     np.testing.assert_allclose(
-        reading.dialect.to_array(played), model.predict(x, verbose=0), atol=1e-5
+        reading.dialect.to_array(made), model.predict(x, verbose=0), atol=1e-5
     )
 
 
@@ -170,7 +170,7 @@ def test_whole_videos_judge(K: Any) -> None:
     model = layers_in_time(K)
     new = swap_downsampling(model)
     held: list[int] = []
-    own = KernelFit.held
+    own = KernelFit.holdout_rows
 
     def seen(self: KernelFit, inputs: Any) -> int:
         held.append(own(self, inputs))
@@ -178,7 +178,7 @@ def test_whole_videos_judge(K: Any) -> None:
         return held[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(KernelFit, "held", seen)
+        patch.setattr(KernelFit, "holdout_rows", seen)
         calibrate(
             new,
             original=model,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.closed_form.layerwise import LayerFit, LayerFitter
-from keras_downswap.calibration.execution.interpreter import TensorRef
+from keras_downswap.calibration.execution.interpreter import CallRef
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call
 from keras_downswap.ir.types import Array
@@ -21,15 +21,17 @@ from keras_downswap.ir.types import Array
 class BatchNormReestimation(LayerFitter):
     """A BatchNormalization layer that gets the mean and variance of its inputs."""
 
-    def __init__(self, new: Reading, place: TensorRef, name: str, call: Call) -> None:
+    def __init__(self, new: Reading, call_ref: CallRef, name: str, call: Call) -> None:
         """Note the layer, by its call."""
-        super().__init__(place, name, None)
+        super().__init__(call_ref, name, None)
         self.dialect = new.dialect
         self.axis = call.settings.get("axis", -1)
-        self.folds = call.wrapped is not None
+        self.merges_time = call.wrapped is not None
         self.layer = new.dialect.unwrapped(new.layers[call.layer])
 
-    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
+    def fit_layer(
+        self, inputs: Sequence[Array], side_values: Sequence[Sequence[Array]]
+    ) -> list[LayerFit]:
         """Give the layer its statistics."""
         mean, variance = moments(inputs, self.axis)
         self.dialect.assign(self.layer.moving_mean, mean)

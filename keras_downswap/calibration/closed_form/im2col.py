@@ -1,4 +1,7 @@
-"""What a layer's kernel sees at chosen positions, as rows; channels last, in NumPy."""
+"""The input windows of a layer at chosen output positions, as rows of a matrix (im2col).
+
+Channels are on the last axis everywhere here.
+"""
 
 from __future__ import annotations
 
@@ -11,89 +14,146 @@ from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.types import Array
 
 
-def channels_behind(value: Array, channels_last: bool) -> Array:
+def move_channels_last(value: Array, channels_last: bool) -> Array:
     """Return a map with its channels on the last axis."""
-    return value if channels_last or value.ndim < 3 else np.moveaxis(value, 1, -1)
+    if channels_last or value.ndim < 3:
+        return value
+    return np.moveaxis(value, 1, -1)
 
 
-def chosen(rng: np.random.Generator, count: int, lengths: Sequence[int], most: int) -> Array:
-    """Choose output positions of each sample at random, each at most once.
+def draw_positions(
+    rng: np.random.Generator, count: int, lengths: Sequence[int], most: int
+) -> Array:
+    """Draw output positions of each sample at random, each at most once.
 
     Args:
         rng: The generator.
         count: Number of samples.
         lengths: Lengths of the output map's spatial axes.
-        most: Positions a sample.
+        most: Positions for each sample.
 
     Returns:
         Shape (count, positions, axes).
     """
     cells = int(np.prod(lengths, dtype=np.int64))
-    picks = (
-        np.stack([rng.permutation(cells)[:most] for _ in range(count)])
-        if cells > 1
-        else np.zeros((count, 1), int)
-    )
-    return np.stack(np.unravel_index(picks, tuple(lengths) or (1,)), -1)[..., : len(lengths)]
+    if cells > 1:
+        orders = (rng.permutation(cells) for _ in range(count))
+        numbers = np.stack([order[:most] for order in orders])
+    else:
+        numbers = np.zeros((count, 1), int)
+    # A layer without spatial axes has one position, whose index is empty: unravel_index needs
+    # an axis, which is cut off again.
+    indices = np.unravel_index(numbers, tuple(lengths) or (1,))
+    positions = np.stack(indices, -1)
+    return positions[..., : len(lengths)]
 
 
-def at(value: Array, positions: Array) -> Array:
-    """Return what stands at the positions: shape (samples * positions, channels)."""
-    samples = np.arange(len(value))[:, None]
-    found: Array = value[(samples, *np.moveaxis(positions, -1, 0))]
-    return found.reshape(-1, value.shape[-1])
+def values_at(value: Array, positions: Array) -> Array:
+    """Return the values of a map at some positions: shape (samples * positions, channels)."""
+    channels = value.shape[-1]
+    return _gather(value, positions).reshape(-1, channels)
 
 
-def patches(
+def extract_patches(
     value: Array, windows: Sequence[Window], positions: Array, out: Array | None = None
 ) -> Array:
-    """Return the window of each position.
+    """Return the input window of each position.
 
     Args:
         value: The layer's input, shape (samples, *lengths, channels).
-        windows: One per spatial axis; none for a layer that sees each cell alone.
+        windows: One for each spatial axis; none for a layer that sees each cell alone.
         positions: Output positions, shape (samples, positions, axes).
-        out: Where to put what is returned; None for an array of its own.
+        out: Where to put the patches; None for a new array.
 
     Returns:
         Shape (samples * positions, taps, channels); zeros where a window reaches outside.
     """
     windows = windows or (Window(1),) * (value.ndim - 2)
-    around = [(0, 0)]
-    for window, n in zip(windows, value.shape[1:-1], strict=True):
-        lead = window.lead(n) or 0
-        around.append((max(lead, 0), max(window.total_padding(n) - lead, 0) + window.span))
-    padded = np.pad(value, [*around, (0, 0)])
-    samples = np.arange(len(value))[:, None]
-    starts = [positions[..., axis] * window.stride for axis, window in enumerate(windows)]
-    taps = list(product(*(range(window.size) for window in windows)))
-    shape = *positions.shape[:2], len(taps), value.shape[-1]
-    made = np.empty((shape[0] * shape[1], *shape[2:]), value.dtype) if out is None else out
-    for i, tap in enumerate(taps):
-        cells = tuple(s + t * w.dilation for s, t, w in zip(starts, tap, windows, strict=True))
-        made.reshape(shape)[:, :, i] = padded[(samples, *cells)]
-    return made
+    padded = _padded(value, windows)
+    offsets = _tap_offsets(windows)
+    # The padding before the input is as wide as the lead, so window j starts at cell j * stride.
+    starts = positions * _strides(windows)
+
+    count, positions_each = positions.shape[:2]
+    channels = value.shape[-1]
+    if out is None:
+        shape = (count * positions_each, len(offsets), channels)
+        out = np.empty(shape, value.dtype)
+    by_sample = out.reshape(count, positions_each, len(offsets), channels)
+
+    # One tap of all windows at a time: the copies are few and large.
+    for tap, offset in enumerate(offsets):
+        by_sample[:, :, tap] = _gather(padded, starts + offset)
+    return out
 
 
-def cells(
+def window_cells(
     windows: Sequence[Window], lengths: Sequence[int], positions: Array
 ) -> tuple[Array, Array]:
-    """Return which cells the window of each position sees.
+    """Return the input cells that the window of each position covers.
 
     Args:
-        windows: One per spatial axis.
+        windows: One for each spatial axis.
         lengths: Lengths of the input map's spatial axes.
         positions: Output positions, shape (samples, positions, axes).
 
     Returns:
-        The cells, shape (samples, positions * taps, axes), the nearest one inside for each outside;
-        and whether each is inside, shape (samples * positions, taps).
+        The cells, shape (samples, positions * taps, axes), with the nearest cell inside for each
+        one outside; and whether each is inside, shape (samples * positions, taps).
     """
-    taps = np.array(list(product(*(range(window.size) for window in windows))))
-    steps = np.array(
-        [(w.stride, w.dilation, w.lead(n) or 0) for w, n in zip(windows, lengths, strict=True)]
-    ).T
-    found = positions[:, :, None] * steps[0] + taps * steps[1] - steps[2]
-    inside = ((found >= 0) & (found < np.array(lengths))).all(-1)
-    near = np.clip(found, 0, np.array(lengths) - 1)
-    return near.reshape(len(positions), -1, len(lengths)), inside.reshape(-1, len(taps))
+    offsets = _tap_offsets(windows)
+    leads = [window.lead(n) or 0 for window, n in zip(windows, lengths, strict=True)]
+    starts = positions * _strides(windows) - leads
+    cells = starts[:, :, None] + offsets
+
+    ends = np.array(lengths)
+    is_inside = (cells >= 0) & (cells < ends)
+    nearest = np.clip(cells, 0, ends - 1)
+    cells_of_sample = nearest.reshape(len(positions), -1, len(lengths))
+    return cells_of_sample, is_inside.all(-1).reshape(-1, len(offsets))
+
+
+def _gather(value: Array, cells: Array) -> Array:
+    """Return the channels of a map at some cells of each sample.
+
+    Args:
+        value: Shape (samples, *lengths, channels).
+        cells: Shape (samples, cells, axes).
+
+    Returns:
+        Shape (samples, cells, channels).
+    """
+    samples = np.arange(len(value))[:, None]
+    by_axis = np.moveaxis(cells, -1, 0)
+    found: Array = value[(samples, *by_axis)]
+    return found
+
+
+def _strides(windows: Sequence[Window]) -> Array:
+    return np.array([window.stride for window in windows], int)
+
+
+def _tap_offsets(windows: Sequence[Window]) -> Array:
+    """Return the cells from the first tap to each one, in the order in which a kernel holds them.
+
+    Returns:
+        Shape (taps, axes).
+    """
+    taps = product(*(range(window.size) for window in windows))
+    dilations = np.array([window.dilation for window in windows], int)
+    offsets: Array = np.array(list(taps), int) * dilations
+    return offsets
+
+
+def _padded(value: Array, windows: Sequence[Window]) -> Array:
+    """Return a map with zeros around it, so that every window lies inside."""
+    widths = [(0, 0)]
+    lengths = value.shape[1:-1]
+    for window, length in zip(windows, lengths, strict=True):
+        lead = window.lead(length) or 0
+        trail = window.total_padding(length) - lead
+        # Explicit padding after the input may be negative: that cuts cells, which only means that
+        # no window gets there. With one more span, no tap of any position is past the end.
+        before, after = max(lead, 0), max(trail, 0)
+        widths.append((before, after + window.span))
+    return np.pad(value, [*widths, (0, 0)])

@@ -8,11 +8,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from keras_downswap.calibration.closed_form.im2col import at, channels_behind, patches
-from keras_downswap.calibration.closed_form.layerwise import HELD, KEPT, LayerFit, LayerFitter
-from keras_downswap.calibration.closed_form.nonlinear_ridge import Problem, Solution
-from keras_downswap.calibration.closed_form.normal_equations import times
-from keras_downswap.calibration.pairing.targets import Target
+from keras_downswap.calibration.closed_form.im2col import (
+    extract_patches,
+    move_channels_last,
+    values_at,
+)
+from keras_downswap.calibration.closed_form.layerwise import (
+    FIT_HOLDOUT_FRACTION,
+    NOT_IMPROVED,
+    LayerFit,
+    LayerFitter,
+)
+from keras_downswap.calibration.closed_form.nonlinear_ridge import RidgeThroughActivation, Solution
+from keras_downswap.calibration.closed_form.normal_equations import grouped_product
+from keras_downswap.calibration.execution.live_kernel import logits_of
+from keras_downswap.calibration.pairing.targets import KernelTarget
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.types import Array
 
@@ -29,7 +39,7 @@ SCALE_RIDGE = 1e-3
 class KernelFit(LayerFitter):
     """The kernel of a convolution or of a dense layer."""
 
-    def __init__(self, new: Reading, target: Target, scale_only: bool = False) -> None:
+    def __init__(self, new: Reading, target: KernelTarget, scale_only: bool = False) -> None:
         """Prepare the fit of one layer.
 
         Args:
@@ -38,73 +48,75 @@ class KernelFit(LayerFitter):
             scale_only: Whether only a scale and an offset for each channel are fitted, and the
                 kernel keeps its form.
         """
-        super().__init__(target.place, target.name, target.goal, target.call.channels_last)
+        super().__init__(target.call_ref, target.name, target.goal, target.call.channels_last)
         self.target = target
         self.scale_only = scale_only
-        self.beside = target.beside
-        self.folds = target.call.wrapped is not None
-        self.kernel = target.kernel(new)
+        self.side_tensors = target.side_tensors
+        self.merges_time = target.call.wrapped is not None
+        self.kernel = target.live_kernel(new)
         values_of_row = self.kernel.unknowns * self.kernel.groups
         fitting_into_memory = ROWS_BYTES_MAX // (4 * values_of_row)
         worthwhile = min(ROWS_PER_UNKNOWN * self.kernel.unknowns, ROWS_MAX)
         self.rows_wanted = max(ROWS_MIN, min(worthwhile, fitting_into_memory))
 
-    def aimed(self, values: Array) -> Array:
-        """Return what the fit aims at, given the old model's values.
+    def fitted_goal(self, values: Array) -> Array:
+        """Return what the fit compares with, given the old model's values.
 
         For probabilities after a softmax, the sums that give them; these are known but for a number
-        that is added to all, which `solve` chooses.
+        that is added to all, which `fit_layer` chooses.
         """
-        if self.kernel.makes_probabilities:
-            return self.kernel.before_softmax(values)
-        return super().aimed(self.kernel.own(values))
+        if self.kernel.ends_in_softmax:
+            return logits_of(values)
+        return super().fitted_goal(self.kernel.own_channels(values))
 
-    def solve(self, inputs: Sequence[Array], beside: Sequence[Sequence[Array]]) -> list[LayerFit]:
+    def fit_layer(
+        self, inputs: Sequence[Array], side_values: Sequence[Sequence[Array]]
+    ) -> list[LayerFit]:
         """Fit the layer, given for each batch its input and what other branches bring."""
         kernel, target = self.kernel, self.target
-        rows = kernel.rows(self._taps(inputs))
-        goal = np.concatenate(self.goals)
-        if kernel.makes_probabilities:
-            sums = times(rows, kernel.weights()) + kernel.offset()
+        design = kernel.design_matrix(self._taps(inputs))
+        goal = np.concatenate(self.goal_values)
+        if kernel.ends_in_softmax:
+            sums = grouped_product(design, kernel.weights()) + kernel.offset()
             goal += sums.mean(1, keepdims=True)
-        problem = Problem(
-            rows,
+        problem = RidgeThroughActivation(
+            design,
             goal,
-            kernel.through,
+            kernel.apply_activation,
             kernel.weights(),
             kernel.offset(),
             kernel.can_shift,
-            self.held(inputs),
-            kernel.step,
-            self._others(beside),
+            self.holdout_rows(inputs),
+            kernel.calls.slope_step,
+            self._side_rows(side_values),
         )
-        fit_rows = problem.fit
-        too_few = fit_rows < kernel.unknowns
+        train_rows = problem.train_rows
+        too_few = train_rows < kernel.unknowns
         only_scales = too_few or self.scale_only
         solve = self._solve_scale if only_scales else self._solve_kernel
         best = solve(problem)
         notes = []
         if too_few and not self.scale_only:
-            notes.append(self._note_on_few_rows(fit_rows))
+            notes.append(self._note_on_few_rows(train_rows))
         if best.ridge is None:
-            notes.append(KEPT)
+            notes.append(NOT_IMPROVED)
         return [LayerFit(target.name, target.site, best.start, best.error, "; ".join(notes))]
 
-    def _solve_kernel(self, problem: Problem) -> Solution:
+    def _solve_kernel(self, problem: RidgeThroughActivation) -> Solution:
         """Fit the whole kernel, and write it where it is better than the start."""
         best = problem.solve()
         if best.ridge is not None:
             self.kernel.write(best.weights, best.bias, best.sums - best.bias)
         return best
 
-    def _solve_scale(self, problem: Problem) -> Solution:
+    def _solve_scale(self, problem: RidgeThroughActivation) -> Solution:
         """Fit a scale and an offset for each channel, likewise."""
         kernel = self.kernel
-        sums = times(problem.rows, problem.weights)
+        sums = grouped_product(problem.design, problem.weights)
         # Each filter is a group of its own, whose only unknown scales the sums of its kernel.
         own_rows = np.ascontiguousarray(sums.T[..., None])
         ones = np.ones((kernel.filters, 1, 1), np.float32)
-        best = replace(problem, rows=own_rows, weights=ones).solve(ridges=(SCALE_RIDGE,))
+        best = replace(problem, design=own_rows, weights=ones).solve(ridges=(SCALE_RIDGE,))
         if best.ridge is not None:
             scale = best.weights.reshape(kernel.groups, 1, -1)
             kernel.write(problem.weights * scale, best.bias, sums * scale.ravel())
@@ -114,23 +126,25 @@ class KernelFit(LayerFitter):
         """Say that rows are too few, and how many samples would be enough, where memory is."""
         unknowns = self.kernel.unknowns
         note = f"{rows} rows are too few for {unknowns} unknowns: scale and offset only"
-        if (1 - HELD) * self.rows_wanted > unknowns:
-            samples = math.ceil(self.samples * unknowns / rows) + 1
+        if (1 - FIT_HOLDOUT_FRACTION) * self.rows_wanted > unknowns:
+            samples = math.ceil(self.sample_count * unknowns / rows) + 1
             note += f"; {samples} samples would do"
         return note
 
-    def _others(self, beside: Sequence[Sequence[Array]]) -> list[Array]:
+    def _side_rows(self, side_values: Sequence[Sequence[Array]]) -> list[Array]:
         """Return what other branches bring to the rows, shape (rows, channels) each."""
         channels_last = self.target.call.channels_last
         batches = []
-        for values, positions in zip(beside, self.positions, strict=True):
-            batches.append([at(channels_behind(v, channels_last), positions) for v in values])
+        for values, positions in zip(side_values, self.positions, strict=True):
+            batches.append(
+                [values_at(move_channels_last(v, channels_last), positions) for v in values]
+            )
         return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
     def _taps(self, inputs: Sequence[Array]) -> Array:
         """Return the input under each tap of the kernel, shape (rows, taps, channels)."""
         windows = self.target.call.windows
-        values = [channels_behind(value, self.target.call.channels_last) for value in inputs]
+        values = [move_channels_last(value, self.target.call.channels_last) for value in inputs]
         counts = [positions.shape[0] * positions.shape[1] for positions in self.positions]
         taps = math.prod(window.size for window in windows)
         found = np.empty((sum(counts), taps, values[0].shape[-1]), np.float32)
@@ -138,5 +152,5 @@ class KernelFit(LayerFitter):
         ends = np.cumsum(counts)
         parts = np.split(found, ends[:-1])
         for value, positions, part in zip(values, self.positions, parts, strict=True):
-            patches(value, windows, positions, part)
+            extract_patches(value, windows, positions, part)
         return found

@@ -1,4 +1,4 @@
-"""Runs a model call by call on backend tensors, so that what flows inside can be read, and waited for."""
+"""Runs a model call by call on backend tensors, so that inner values can be read, and waited for."""
 
 from __future__ import annotations
 
@@ -7,31 +7,41 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_downswap.calibration.execution.calls import run_call
 from keras_downswap.dialects.reading import LiveScope, Reading
 from keras_downswap.ir.graph import Call, Graph
 
 ScopePath = tuple[int, ...]
 """The calls of nested models that lead into a scope, the outermost first."""
 TensorRef = tuple[ScopePath, int]
-"""A tensor, or a call, of the scope at the end of a trail."""
+"""A tensor of the scope at the end of a path, by its number there."""
+CallRef = tuple[ScopePath, int]
+"""A call of the scope at the end of a path, by its number there."""
+
+Run = Generator[tuple[CallRef, Any], None, dict[TensorRef, Any]]
+"""A run that waits: yields the next call and its first argument, returns the kept values."""
+_ScopeRun = Generator[tuple[CallRef, Any], None, list[Any]]
+
+
+def _never(layer: Any) -> bool:
+    return False
 
 
 @dataclass
 class Interpreter:
-    """A model that is run call by call.
+    """Runs a model call by call.
 
     Attributes:
         reading: The model.
         keep: Tensors whose values a run returns.
         stops: Calls before which a run waits.
-        training: Tells of a layer whether it is to be called with `training=True`; others run as at
-            inference.
+        training: Whether to call a layer with `training=True`; others run as at inference.
     """
 
     reading: Reading
     keep: Collection[TensorRef] = ()
-    stops: Collection[TensorRef] = ()
-    training: Callable[[Any], bool] = field(default=lambda layer: False)
+    stops: Collection[CallRef] = ()
+    training: Callable[[Any], bool] = field(default=_never)
 
     def run(self, inputs: Sequence[Any]) -> dict[TensorRef, Any]:
         """Return the values of the kept tensors for some inputs, without waiting anywhere."""
@@ -43,15 +53,13 @@ class Interpreter:
                 kept: dict[TensorRef, Any] = end.value
                 return kept
 
-    def start(
-        self, inputs: Sequence[Any], kept: dict[TensorRef, Any] | None = None
-    ) -> Generator[tuple[TensorRef, Any], None, dict[TensorRef, Any]]:
+    def start(self, inputs: Sequence[Any], kept: dict[TensorRef, Any] | None = None) -> Run:
         """Run a model branch by branch, and wait before each call of `stops`.
 
         Args:
             inputs: Backend tensors, one for each input.
-            kept: Filled with the values of the kept tensors as they come; None for a dict of its
-                own.
+            kept: Filled with the values of the kept tensors as they come, for reading while the
+                run waits; None for a new dict.
 
         Yields:
             The call that is next, and the value of its first argument.
@@ -60,60 +68,77 @@ class Interpreter:
             The values of the kept tensors.
         """
         kept = {} if kept is None else kept
-        yield from self._scope(self.reading.scopes[0], list(inputs), (), kept)
+        yield from self._run_scope(self.reading.scopes[0], list(inputs), (), kept)
         return kept
 
-    def _scope(
-        self, scope: LiveScope, inputs: list[Any], trail: ScopePath, kept: dict[TensorRef, Any]
-    ) -> Generator[tuple[TensorRef, Any], None, list[Any]]:
+    def _run_scope(
+        self, scope: LiveScope, inputs: list[Any], path: ScopePath, kept: dict[TensorRef, Any]
+    ) -> _ScopeRun:
         graph = scope.graph
-        left = Counter(t for call in graph.calls for t in call.inputs) + Counter(graph.outputs)
         values: dict[int, Any] = dict(zip(graph.inputs, inputs, strict=True))
-        kept.update({(trail, t): v for t, v in values.items() if (trail, t) in self.keep})
+        self._keep(values, graph.inputs, path, kept)
+        readers_left = Counter(graph.outputs)
+        for call in graph.calls:
+            readers_left.update(call.inputs)
+
+        # Branch by branch instead of in the order of the graph: fewer values are alive at a time.
         for call in graph.branch_by_branch:
-            if not call.inputs and all(t in values for t in call.outputs):
+            is_given = not call.inputs and all(t in values for t in call.outputs)
+            if is_given:
                 continue
-            if (trail, call.index) in self.stops:
-                yield (trail, call.index), values[call.inputs[0]]
+            if (path, call.index) in self.stops:
+                yield (path, call.index), values[call.inputs[0]]
             if call.nested_graph is not None and call.is_inlinable:
-                made = yield from self._inner(
-                    call, call.nested_graph, [values[t] for t in call.inputs], trail, kept
-                )
+                arguments = [values[t] for t in call.inputs]
+                made = yield from self._run_nested(call, call.nested_graph, arguments, path, kept)
             else:
-                trains = call.frozen_training is None and self.training(
-                    self.reading.layers[call.layer]
-                )
-                made = self.reading.run_call(
-                    graph.scope, call, values, **({"training": True} if trains else {})
-                )
-            for tensor, value in zip(call.outputs, made, strict=True):
-                values[tensor] = value
-                if (trail, tensor) in self.keep:
-                    kept[trail, tensor] = value
-            left.subtract(call.inputs)
+                made = self._run_layer(graph, call, values)
+            values.update(zip(call.outputs, made, strict=True))
+            self._keep(values, call.outputs, path, kept)
+            # A value is freed when its last reader has run: all of a model's inner values at once
+            # would not fit into memory.
+            readers_left.subtract(call.inputs)
             for tensor in (*call.inputs, *call.outputs):
-                if left[tensor] <= 0:
+                if readers_left[tensor] <= 0:
                     values.pop(tensor, None)
         return [values[t] for t in graph.outputs]
 
-    def _inner(
+    def _keep(
+        self,
+        values: dict[int, Any],
+        tensors: Sequence[int],
+        path: ScopePath,
+        kept: dict[TensorRef, Any],
+    ) -> None:
+        for tensor in tensors:
+            if (path, tensor) in self.keep:
+                kept[path, tensor] = values[tensor]
+
+    def _run_layer(self, graph: Graph, call: Call, values: dict[int, Any]) -> list[Any]:
+        layer = self.reading.layers[call.layer]
+        # Where the model itself passes `training=`, that holds.
+        if call.frozen_training is None and self.training(layer):
+            return run_call(self.reading, graph.scope, call, values, training=True)
+        return run_call(self.reading, graph.scope, call, values)
+
+    def _run_nested(
         self,
         call: Call,
-        inner: Graph,
+        nested: Graph,
         inputs: list[Any],
-        trail: ScopePath,
+        path: ScopePath,
         kept: dict[TensorRef, Any],
-    ) -> Generator[tuple[TensorRef, Any], None, list[Any]]:
-        """Run a nested model; one that is called at each step of time sees each step as a sample."""
+    ) -> _ScopeRun:
+        """Run a nested model; one inside TimeDistributed sees each step of time as a sample."""
         dialect = self.reading.dialect
-        scope, deeper = self.reading.scopes[inner.scope], (*trail, call.index)
-        inputs = [
-            dialect.to_tensor(value, inner.tensors[t].dtype)
-            for value, t in zip(inputs, inner.inputs, strict=True)
-        ]
+        scope = self.reading.scopes[nested.scope]
+        inner_path = (*path, call.index)
+        # A model casts its inputs to the dtypes that it was built with.
+        cast = []
+        for value, tensor in zip(inputs, nested.inputs, strict=True):
+            cast.append(dialect.to_tensor(value, nested.tensors[tensor].dtype))
         if call.wrapped is None:
-            return (yield from self._scope(scope, inputs, deeper, kept))
-        made = yield from self._scope(
-            scope, [dialect.merge_time(value) for value in inputs], deeper, kept
-        )
-        return [dialect.split_time(value, inputs[0]) for value in made]
+            return (yield from self._run_scope(scope, cast, inner_path, kept))
+        merged = [dialect.merge_time(value) for value in cast]
+        made = yield from self._run_scope(scope, merged, inner_path, kept)
+        return [dialect.split_time(value, cast[0]) for value in made]

@@ -1,14 +1,15 @@
-"""The live side of a fit: a layer's kernel as a matrix, what follows it as a function, and both written back."""
+"""The live side of a kernel fit: a layer's kernel as a matrix, what follows as a function, both written back."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.reading import Reading
+from keras_downswap.calibration.execution.calls import CallChain, as_single_cells
 from keras_downswap.ir.graph import Call, Role
 from keras_downswap.ir.types import Array
 from keras_downswap.rebuilding.make_layers import kernels
@@ -16,13 +17,12 @@ from keras_downswap.rebuilding.make_layers import kernels
 
 @dataclass(frozen=True)
 class Join:
-    """A call that joins what a kernel leads to with other branches.
+    """A call that joins the output of a fitted layer with other branches.
 
     Attributes:
-        position: Which of its arguments the kernel's way is.
-        others: How many others it takes that make a difference: none, where channels are
-            concatenated.
-        around: Channels before and behind those of the way, where they are.
+        position: Which of its arguments is the fitted branch.
+        others: How many other arguments change the values: none, where channels are concatenated.
+        around: Channels before and after those of the fitted branch, where they are concatenated.
     """
 
     position: int
@@ -30,239 +30,281 @@ class Join:
     around: tuple[int, int] | None = None
 
 
-@dataclass
-class Kernel:
-    """A convolution or dense layer whose kernel is fitted, and the elementwise calls behind it.
+@dataclass(frozen=True)
+class LiveKernel:
+    """A convolution or dense layer whose kernel is fitted, and the elementwise calls after it.
 
-    A separable convolution is fitted in its pointwise kernel; what its depthwise one makes are the
-    rows.
+    A separable convolution is fitted in its pointwise kernel; what its depthwise kernel makes of
+    the input are the rows of the design matrix.
 
     Attributes:
-        reading: The model.
-        call: The layer's call.
-        chain: The elementwise calls behind it.
-        rank: Number of axes between batch and channels of what it makes.
-        site: Whether the layer is a site's own: then a frozen BatchNormalization behind it may move
-            too.
-        joins: Those of the calls behind it that join it with other branches, by their numbers.
-        scope: The number of the graph that holds the calls.
+        calls: The layer's call, and the calls after it.
+        layer: The layer.
+        kind: `Conv`, `DepthwiseConv`, `SeparableConv` or `Dense`.
+        kernels: Its kernel variables in the order in which they run; the last one is fitted.
+        bias: Its bias variable; None where there is none.
+        is_site: Whether the layer is a site's own: then a frozen BatchNormalization after it may
+            change too.
+        joins: The joins among the calls after it, by the number of the call.
     """
 
-    reading: Reading
-    call: Call
-    chain: Sequence[Call]
-    rank: int
-    site: bool = True
+    calls: CallChain
+    layer: Any
+    kind: str
+    kernels: tuple[Any, ...]
+    bias: Any
+    is_site: bool = True
     joins: Mapping[int, Join] = field(default_factory=dict)
-    scope: int = 0
 
-    def __post_init__(self) -> None:
-        self.dialect = self.reading.dialect
-        of = self.dialect.unwrapped
-        self.layer = of(self.reading.layers[self.call.layer])
-        self.behind = [of(self.reading.layers[call.layer]) for call in self.chain]
-        self.kind = (
-            str(self.call.settings.get("kind", "Dense")) if self.call.role is Role.CONV else "Dense"
-        )
-        self.variable = list(kernels(self.layer).values())[-1]
-        self.shape = tuple(self.variable.shape)
-        self.bias = self.layer.bias if self.layer.use_bias else None
+    @classmethod
+    def of(
+        cls, calls: CallChain, is_site: bool = True, joins: Mapping[int, Join] | None = None
+    ) -> LiveKernel:
+        """Look up the layer of a call, and its variables."""
+        layer = calls.layer
+        kind = "Dense"
+        if calls.call.role is Role.CONV:
+            kind = str(calls.call.settings.get("kind", "Dense"))
+        bias = layer.bias if layer.use_bias else None
+        variables = tuple(kernels(layer).values())
+        return cls(calls, layer, kind, variables, bias, is_site, joins or {})
+
+    @property
+    def variable(self) -> Any:
+        """The kernel that is fitted."""
+        return self.kernels[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the kernel that is fitted: (*taps, input channels, output channels).
+
+        For a depthwise convolution it is (*taps, channels, filters of a channel).
+        """
+        return tuple(self.variable.shape)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each channel has filters of its own."""
+        return self.kind == "DepthwiseConv"
 
     @property
     def groups(self) -> int:
-        """How many sets of filters see inputs of their own."""
-        if self.kind == "DepthwiseConv":
+        """Number of sets of filters that see different input channels."""
+        if self.is_depthwise:
             return int(self.shape[-2])
         return int(self.layer.groups) if self.kind == "Conv" else 1
 
     @property
     def unknowns(self) -> int:
         """Kernel values of one filter."""
-        return int(
-            np.prod(self.shape[:-2]) * (1 if self.kind == "DepthwiseConv" else self.shape[-2])
-        )
+        taps = math.prod(self.shape[:-2])
+        return taps if self.is_depthwise else taps * self.shape[-2]
 
     @property
     def filters(self) -> int:
-        """Channels that the layer makes."""
-        return (
-            int(np.prod(self.shape[-2:])) if self.kind == "DepthwiseConv" else int(self.shape[-1])
-        )
+        """Output channels of the layer."""
+        return math.prod(self.shape[-2:]) if self.is_depthwise else self.shape[-1]
 
     @property
-    def norm(self) -> Any:
-        """The BatchNormalization behind it that takes what the kernel makes and may move; None where there is none."""
-        if self._active:
+    def batch_norm(self) -> Any:
+        """The BatchNormalization whose input is the kernel's output and that may change.
+
+        None where there is none: an activation lies between, it is called elsewhere too, or it is
+        frozen and no part of a site.
+        """
+        if self._has_activation:
             return None
-        for call, layer in zip(self.chain, self.behind, strict=True):
-            if self.dialect.stock_class(layer) == "BatchNormalization":
-                return layer if self._is_alone(call) and (self.site or layer.trainable) else None
+        for call in self.calls.following:
+            layer = self.calls.layer_of(call)
+            if self.calls.dialect.stock_class(layer) == "BatchNormalization":
+                may_change = self.is_site or layer.trainable
+                return layer if may_change and self._is_alone(call) else None
+            # Dropout and noise do nothing at inference: the layer after them has the same input.
             if not call.class_name.endswith(("Dropout", "Noise")):
                 return None
         return None
 
     def _is_alone(self, call: Call) -> bool:
-        return call.uses(self.reading.graph.uses()) == 1 and call.frozen_training is None
+        is_only_call = call.uses(self.calls.reading.graph.uses()) == 1
+        return is_only_call and call.frozen_training is None
 
     @property
-    def _active(self) -> bool:
+    def _has_activation(self) -> bool:
         activation = getattr(self.layer, "activation", None)
         return activation is not None and getattr(activation, "__name__", "") != "linear"
 
     @property
-    def makes_probabilities(self) -> bool:
-        """Whether it ends in a softmax over its channels: sums that differ by one number for all are alike then."""
-        behind = self.call.channels_last or self.rank < 1
-        return (
-            not self.chain
-            and behind
-            and getattr(self.layer.activation, "__name__", "") == "softmax"
-        )
+    def ends_in_softmax(self) -> bool:
+        """Whether the layer's activation is a softmax over its channels, and nothing follows.
 
-    @staticmethod
-    def before_softmax(chances: Array) -> Array:
-        """Return the sums that make probabilities, of mean 0 over the channels."""
-        least = 6e-5 if chances.dtype == np.float16 else 1e-37
-        logs = np.log(np.maximum(chances.astype(np.float32), np.float32(least)))
-        return np.asarray(logs - logs.mean(-1, keepdims=True))
+        Logits that differ by one number in all channels give the same probabilities, so the fit
+        leaves that number open.
+        """
+        call = self.calls.call
+        # A softmax runs over the last axis, wherever the channels are.
+        over_channels = call.channels_last or self.calls.rank < 1
+        is_softmax = getattr(self.layer.activation, "__name__", "") == "softmax"
+        return is_softmax and over_channels and not self.calls.following
 
     @property
     def can_shift(self) -> bool:
-        """Whether an offset can be written: as a bias, or into the BatchNormalization behind."""
-        return self.bias is not None or self.norm is not None
+        """Whether an offset can be written: as a bias, or into the BatchNormalization after."""
+        return self.bias is not None or self.batch_norm is not None
 
-    @property
-    def step(self) -> float:
-        """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
-        return slope_step(self.reading, self.scope, (self.call, *self.chain))
+    def design_matrix(self, patches: Array) -> Array:
+        """Return the rows that the filters of each group are multiplied by.
 
-    def rows(self, taps: Array) -> Array:
-        """Return what each group of filters sees: (rows, taps, channels) -> (groups, rows, unknowns), float32."""
-        taps = taps.astype(np.float32, copy=False)
+        Args:
+            patches: Input windows, shape (rows, taps, channels).
+
+        Returns:
+            Shape (groups, rows, unknowns), float32, the unknowns in the order of `weights`.
+        """
+        patches = patches.astype(np.float32, copy=False)
+        count, taps = patches.shape[:2]
         if self.kind == "SeparableConv":
-            first = self.dialect.array(next(iter(kernels(self.layer).values()))).astype(np.float32)
-            made: Array = np.einsum("ntc,tcm->ncm", taps, first.reshape(-1, *first.shape[-2:]))
-            return made.reshape(1, len(made), -1)
-        parts = taps.reshape(*taps.shape[:2], self.groups, -1)
-        rows = np.ascontiguousarray(parts.transpose(2, 0, 1, 3))
-        return rows.reshape(self.groups, len(taps), -1)
+            spatial = self.calls.dialect.array(self.kernels[0]).astype(np.float32)
+            spatial = spatial.reshape(-1, *spatial.shape[-2:])
+            depthwise: Array = np.einsum("ntc,tcm->ncm", patches, spatial)
+            return depthwise.reshape(1, count, -1)
+        by_group = patches.reshape(count, taps, self.groups, -1)
+        design = np.ascontiguousarray(by_group.transpose(2, 0, 1, 3))
+        return design.reshape(self.groups, count, -1)
 
     def weights(self) -> Array:
         """Return the kernel as (groups, unknowns, filters of a group)."""
-        kernel = self.dialect.array(self.variable).astype(np.float32)
-        if self.kind == "DepthwiseConv":
-            return np.ascontiguousarray(np.moveaxis(kernel, -2, 0)).reshape(
-                self.groups, self.unknowns, -1
-            )
-        flat = kernel.reshape(self.unknowns, self.groups, -1)
-        return np.ascontiguousarray(flat.transpose(1, 0, 2))
+        kernel = self.calls.dialect.array(self.variable).astype(np.float32)
+        if self.is_depthwise:
+            channels_first = np.ascontiguousarray(np.moveaxis(kernel, -2, 0))
+            return channels_first.reshape(self.groups, self.unknowns, -1)
+        by_group = kernel.reshape(self.unknowns, self.groups, -1)
+        return np.ascontiguousarray(by_group.transpose(1, 0, 2))
 
     def offset(self) -> Array:
-        """Return the bias, zeros where there is none."""
-        return (
-            self.dialect.array(self.bias) if self.bias is not None else np.zeros(self.filters)
-        ).astype(np.float32)
+        """Return the bias, zeros where there is none, shape (filters,)."""
+        if self.bias is None:
+            return np.zeros(self.filters, np.float32)
+        return self.calls.dialect.array(self.bias).astype(np.float32)
 
-    def own(self, values: Array) -> Array:
-        """Return the channels, on the last axis, that the kernel makes of all those that joins put together."""
-        around = [join.around for join in self.joins.values() if join.around is not None]
-        before, after = (sum(sides) for sides in zip(*around, strict=True)) if around else (0, 0)
+    def own_channels(self, values: Array) -> Array:
+        """Return the channels that are the kernel's, of all that joins concatenate.
+
+        Args:
+            values: Shape (rows, channels), what stands after the last call.
+        """
+        before = after = 0
+        for join in self.joins.values():
+            if join.around is not None:
+                before += join.around[0]
+                after += join.around[1]
         return values[..., before : values.shape[-1] - after]
 
-    def through(self, sums: Array, *beside: Array) -> Array:
-        """Return what the layers behind make of the kernel's sums, shape (rows, filters).
+    def apply_activation(self, sums: Array, *side_values: Array) -> Array:
+        """Return what the layer's activation and the calls after it make of the kernel's sums.
+
+        A softmax at the end is left out: the fit compares logits.
 
         Args:
-            sums: The sums, shape (rows, filters).
-            beside: What other branches bring to joins, in order, each of shape (rows, channels).
-        """
-        value, others = laid_out(sums, self.rank, self.call.channels_last), iter(beside)
-        if self._active and not self.makes_probabilities:
-            value = self.dialect.to_array(self.layer.activation(self.dialect.to_tensor(value)))
-        for call in self.chain:
-            value = self._behind(call, value, others)
-        return self.own(np.asarray(value, np.float32).reshape(len(sums), -1))
+            sums: The sums with the bias, shape (rows, filters).
+            side_values: Arguments of joins from other branches, in order, each of shape (rows,
+                channels).
 
-    def _behind(self, call: Call, value: Array, others: Iterator[Array]) -> Array:
-        """Return what a call makes of a value, a join of others besides; zeros stand for concatenated ones."""
-        join, last, taken = self.joins.get(call.index), self.call.channels_last, [value]
-        if join is not None and join.around is not None:
-            sides = [(0, 0)] * value.ndim
-            sides[-1 if last else 1] = join.around
-            return np.pad(value, sides)
-        if join is not None:
-            taken = [laid_out(next(others), self.rank, last) for _ in range(join.others)]
-            taken.insert(join.position, value)
-        return played(self.reading, self.scope, call, taken)
+        Returns:
+            Shape (rows, filters), float32.
+        """
+        dialect = self.calls.dialect
+        value = as_single_cells(sums, self.calls.rank, self.calls.call.channels_last)
+        others = iter(side_values)
+        if self._has_activation and not self.ends_in_softmax:
+            value = dialect.to_array(self.layer.activation(dialect.to_tensor(value)))
+        for call in self.calls.following:
+            value = self._apply(call, value, others)
+        rows = np.asarray(value, np.float32).reshape(len(sums), -1)
+        return self.own_channels(rows)
+
+    def _apply(self, call: Call, value: Array, others: Iterator[Array]) -> Array:
+        """Return what a call makes of a value; a join consumes further values of `others`."""
+        join = self.joins.get(call.index)
+        if join is None:
+            return self.calls.run(call, [value])
+        channels_last = self.calls.call.channels_last
+        if join.around is not None:
+            # Concatenated channels change nothing in the fitted ones: zeros stand for them.
+            widths = [(0, 0)] * value.ndim
+            widths[-1 if channels_last else 1] = join.around
+            return np.pad(value, widths)
+        arguments = []
+        for _ in range(join.others):
+            arguments.append(as_single_cells(next(others), self.calls.rank, channels_last))
+        arguments.insert(join.position, value)
+        return self.calls.run(call, arguments)
 
     def write(self, weights: Array, bias: Array, sums: Array) -> None:
-        """Write a fit back; a BatchNormalization behind gets the statistics that it will meet, its map unchanged.
+        """Write a fit into the layer.
+
+        A BatchNormalization after it gets the statistics of its new input, while the function that
+        it computes stays the same.
 
         Args:
-            weights: As `weights` gives them.
+            weights: As `weights` returns them.
             bias: The offset, shape (filters,).
-            sums: What the kernel now makes of the rows, without the offset.
+            sums: The output of the new kernel for the rows, without the offset.
         """
-        kernel = weights.transpose(1, 0, 2) if self.kind != "DepthwiseConv" else weights
-        if self.kind == "DepthwiseConv":
-            kernel = np.moveaxis(weights.reshape(self.groups, *self.shape[:-2], -1), 0, -2)
-        self.dialect.assign(self.variable, kernel.reshape(self.shape))
-        norm = self.norm
+        assign = self.calls.dialect.assign
+        assign(self.variable, self._kernel_of(weights))
+        # Without a bias, the offset goes into the BatchNormalization.
+        shift = bias
         if self.bias is not None:
-            self.dialect.assign(self.bias, bias)
-            seen = sums + bias
+            assign(self.bias, bias)
+            sums = sums + bias
             shift = np.zeros_like(bias)
-        else:
-            seen, shift = sums, bias
+        norm = self.batch_norm
         if norm is not None:
-            self._renormalise(norm, seen, shift)
+            self._renormalise(norm, sums, shift)
 
-    def _renormalise(self, norm: Any, seen: Array, shift: Array) -> None:
-        array, assign = self.dialect.array, self.dialect.assign
-        mean, variance = (
-            array(norm.moving_mean).astype(np.float64),
-            array(norm.moving_variance).astype(np.float64),
-        )
+    def _kernel_of(self, weights: Array) -> Array:
+        """Return weights, laid out as `weights` returns them, in the shape of the kernel."""
+        if self.is_depthwise:
+            taps = self.shape[:-2]
+            by_channel = weights.reshape(self.groups, *taps, -1)
+            return np.moveaxis(by_channel, 0, -2).reshape(self.shape)
+        return weights.transpose(1, 0, 2).reshape(self.shape)
+
+    def _renormalise(self, norm: Any, inputs: Array, shift: Array) -> None:
+        """Give a BatchNormalization the statistics of its inputs, and keep its function but for a shift.
+
+        Its function is x -> scale x + (beta - scale mean). New statistics would change it; gamma
+        and beta make up for that, so that training mode, which uses the statistics of the batch,
+        and inference agree when distillation begins.
+        """
+        array, assign = self.calls.dialect.array, self.calls.dialect.assign
+        mean = array(norm.moving_mean).astype(np.float64)
+        variance = array(norm.moving_variance).astype(np.float64)
         if norm.gamma is None or norm.beta is None:
+            # It cannot make up for new statistics: the shift alone goes into the mean.
             assign(norm.moving_mean, mean - shift)
             return
-        gamma, beta = array(norm.gamma).astype(np.float64), array(norm.beta).astype(np.float64)
+        gamma = array(norm.gamma).astype(np.float64)
+        beta = array(norm.beta).astype(np.float64)
         scale = gamma / np.sqrt(variance + norm.epsilon)
-        now, spread = seen.mean(0, dtype=np.float64), seen.var(0, dtype=np.float64)
-        assign(norm.moving_mean, now)
-        assign(norm.moving_variance, spread)
-        assign(norm.gamma, scale * np.sqrt(spread + norm.epsilon))
-        assign(norm.beta, beta + scale * (now + shift - mean))
+        new_mean = inputs.mean(0, dtype=np.float64)
+        new_variance = inputs.var(0, dtype=np.float64)
+        assign(norm.moving_mean, new_mean)
+        assign(norm.moving_variance, new_variance)
+        assign(norm.gamma, scale * np.sqrt(new_variance + norm.epsilon))
+        assign(norm.beta, beta + scale * (new_mean + shift - mean))
 
 
-def slope_step(reading: Reading, scope: int, calls: Iterable[Call]) -> float:
-    """Return how far apart two values must lie, in standard deviations, to tell the slope of calls in their dtypes."""
-    tensors = reading.scopes[scope].graph.tensors
-    return (
-        0.1
-        if {tensors[t].dtype for call in calls for t in call.outputs} & {"float16", "bfloat16"}
-        else 0.01
-    )
+def logits_of(probabilities: Array) -> Array:
+    """Return the logits of probabilities, with a mean of 0 over the channels.
 
+    Args:
+        probabilities: Shape (rows, channels).
 
-def played(reading: Reading, scope: int, call: Call, values: Sequence[Array]) -> Array:
-    """Return what a call makes of arrays, one for each tensor it takes."""
-    tensors, dialect = reading.scopes[scope].graph.tensors, reading.dialect
-    if call.wrapped is not None:
-        steps = values[0].reshape(-1, *values[0].shape[2:])
-        inner = dialect.unwrapped(reading.layers[call.layer])
-        made = dialect.to_array(
-            dialect.run_layer(inner, dialect.to_tensor(steps, tensors[call.inputs[0]].dtype))
-        )
-        return made.reshape(*values[0].shape[:2], *made.shape[1:])
-    given = {
-        t: dialect.to_tensor(value, tensors[t].dtype)
-        for t, value in zip(call.inputs, values, strict=True)
-    }
-    return dialect.to_array(reading.run_call(scope, call, given)[0])
-
-
-def laid_out(sums: Array, rank: int, channels_last: bool) -> Array:
-    """Return rows of channels as maps of one cell: from shape (rows, channels)."""
-    ones = (1,) * rank
-    return sums.reshape((len(sums), *ones, -1) if channels_last else (len(sums), -1, *ones))
+    Returns:
+        The same shape, float32.
+    """
+    # The smallest positive numbers of the dtypes, about: what underflowed to 0 has a logarithm.
+    least = np.float32(6e-5 if probabilities.dtype == np.float16 else 1e-37)
+    logits = np.log(np.maximum(probabilities.astype(np.float32), least))
+    return np.asarray(logits - logits.mean(-1, keepdims=True))

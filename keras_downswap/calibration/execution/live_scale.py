@@ -1,98 +1,92 @@
-"""The live side of a scale and an offset for each channel: the layer whose weights take them, and what follows it."""
+"""The live side of a scale and an offset for each channel: the layer that takes them up, and what follows it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.execution.live_kernel import Kernel, laid_out, played, slope_step
-from keras_downswap.dialects.base import Dialect
-from keras_downswap.dialects.reading import Reading
+from keras_downswap.calibration.execution.calls import CallChain, as_single_cells
+from keras_downswap.calibration.execution.live_kernel import LiveKernel
 from keras_downswap.ir.graph import Call, Role
 from keras_downswap.ir.types import Array
 
 
-def takes_scale(dialect: Dialect, layer: Any, role: Role) -> bool:
-    """Tell whether a layer's own weights can take a scale for each channel of what it makes, and may be trained."""
-    norm = dialect.stock_class(layer) == "BatchNormalization"
-    takes = role is Role.CONV or (norm and layer.gamma is not None and layer.beta is not None)
-    return takes and bool(layer.trainable)
-
-
-@dataclass
-class Scale:
-    """A convolution or BatchNormalization, and the elementwise calls behind it.
+@dataclass(frozen=True)
+class LiveScale:
+    """A convolution or BatchNormalization, and the elementwise calls after it.
 
     Attributes:
-        reading: The model.
-        call: The layer's call.
-        chain: The elementwise calls behind it.
-        rank: Number of axes between batch and channels.
-        channels_last: Whether the channels come behind them.
-        scope: The number of the graph that holds the calls.
+        calls: The layer's call, and the calls after it.
+        channels_last: Whether the channels are on the last axis of its output.
+        kernel: The layer's kernel; None where it is a BatchNormalization.
     """
 
-    reading: Reading
-    call: Call
-    chain: Sequence[Call]
-    rank: int
+    calls: CallChain
     channels_last: bool
-    scope: int = 0
+    kernel: LiveKernel | None
 
-    def __post_init__(self) -> None:
-        self.dialect = self.reading.dialect
-        self.layer = self.dialect.unwrapped(self.reading.layers[self.call.layer])
-        is_conv = self.call.role is Role.CONV
-        self.kernel = (
-            Kernel(self.reading, self.call, self.chain, self.rank, scope=self.scope)
-            if is_conv
-            else None
-        )
+    @classmethod
+    def of(cls, calls: CallChain, channels_last: bool) -> LiveScale:
+        """Look up the layer of a call."""
+        is_conv = calls.call.role is Role.CONV
+        return cls(calls, channels_last, LiveKernel.of(calls) if is_conv else None)
 
     @property
     def can_shift(self) -> bool:
         """Whether an offset can be written."""
         return self.kernel is None or self.kernel.bias is not None
 
-    @property
-    def step(self) -> float:
-        """How far apart two sums must lie, in standard deviations, to tell the slope of what follows in its dtype."""
-        return slope_step(self.reading, self.scope, (self.call, *self.chain))
+    def sums(self, patches: Array) -> Array:
+        """Return the layer's output before its activation.
 
-    def sums(self, taps: Array) -> Array:
-        """Return what the layer makes in front of its activation: (rows, taps, channels) -> (rows, channels)."""
-        if self.kernel is not None:
-            made = np.matmul(self.kernel.rows(taps), self.kernel.weights()).transpose(1, 0, 2)
-            return np.asarray(made.reshape(len(taps), -1) + self.kernel.offset())
-        value = laid_out(taps[:, 0], self.rank, self.channels_last)
-        return self._run([self.call], value)
+        Args:
+            patches: Input windows, shape (rows, taps, channels).
 
-    def through(self, sums: Array) -> Array:
-        """Return what its activation and the layers behind make of that, shape (rows, channels)."""
+        Returns:
+            Shape (rows, channels).
+        """
+        if self.kernel is None:
+            # A BatchNormalization sees each cell alone: there is one tap.
+            value = as_single_cells(patches[:, 0], self.calls.rank, self.channels_last)
+            return self._run([self.calls.call], value)
+        by_group = np.matmul(self.kernel.design_matrix(patches), self.kernel.weights())
+        made = by_group.transpose(1, 0, 2).reshape(len(patches), -1)
+        return np.asarray(made + self.kernel.offset())
+
+    def apply_activation(self, sums: Array) -> Array:
+        """Return what the layer's activation and the calls after it make of the sums.
+
+        Args:
+            sums: Shape (rows, channels).
+
+        Returns:
+            The same shape.
+        """
         if self.kernel is not None:
-            return self.kernel.through(sums)
-        value = laid_out(sums, self.rank, self.channels_last)
-        return self._run(self.chain, value)
+            return self.kernel.apply_activation(sums)
+        value = as_single_cells(sums, self.calls.rank, self.channels_last)
+        return self._run(self.calls.following, value)
 
     def write(self, scale: Array, offset: Array) -> None:
-        """Give the layer's weights a scale and an offset, each of shape (channels,)."""
-        assign, array = self.dialect.assign, self.dialect.array
+        """Multiply the layer's output by a scale and add an offset, each of shape (channels,)."""
+        assign, array = self.calls.dialect.assign, self.calls.dialect.array
         if self.kernel is None:
-            assign(self.layer.gamma, array(self.layer.gamma) * scale)
-            assign(self.layer.beta, array(self.layer.beta) * scale + offset)
+            norm = self.calls.layer
+            assign(norm.gamma, array(norm.gamma) * scale)
+            assign(norm.beta, array(norm.beta) * scale + offset)
             return
         variable = self.kernel.variable
-        filters = (
-            scale.reshape(variable.shape[-2:]) if self.kernel.kind == "DepthwiseConv" else scale
-        )
-        assign(variable, array(variable) * filters)
+        filter_scale = scale
+        if self.kernel.is_depthwise:
+            # The last two axes of its kernel together are the output channels.
+            filter_scale = scale.reshape(variable.shape[-2:])
+        assign(variable, array(variable) * filter_scale)
         if self.kernel.bias is not None:
             assign(self.kernel.bias, array(self.kernel.bias) * scale + offset)
 
     def _run(self, calls: Sequence[Call], value: Array) -> Array:
         for call in calls:
-            value = played(self.reading, self.scope, call, [value])
+            value = self.calls.run(call, [value])
         return np.asarray(value, np.float32).reshape(len(value), -1)

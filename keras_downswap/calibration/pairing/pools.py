@@ -1,95 +1,119 @@
-"""Which pools of a swapped model are of another kind than in the old one, and what takes a scale in front of them."""
+"""Which pools of a swapped model are of another kind than in the old one, and what takes a scale before them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_downswap.calibration.execution.interpreter import TensorRef
 from keras_downswap.calibration.pairing.pairs import Pairs
-from keras_downswap.calibration.pairing.targets import affected, mixes_channels, obstacle
+from keras_downswap.calibration.pairing.targets import (
+    AffectedCall,
+    FitTarget,
+    affected_calls,
+    fit_obstacle,
+    mixes_channels,
+)
 from keras_downswap.ir.graph import POOLS, Call, Graph, Role
 from keras_downswap.ir.predicates import is_elementwise
 from keras_downswap.ir.walks import sole_upstream
 
 
 @dataclass(frozen=True)
-class PoolTarget:
-    """A pool that is of another kind than in the old model, and the layer in front that takes its scale and offset.
+class PoolTarget(FitTarget):
+    """A pool that is of another kind than in the old model, and the layer before it that is fitted.
+
+    The name is the pool's, and `end` is its output. `following` are the elementwise calls between
+    the layer and the pool.
 
     Attributes:
-        place: That layer's call in the new model.
-        name: The pool's name, as `outer/inner` where nested.
-        call: The call of the layer in front.
-        chain: The elementwise calls between it and the pool, in order.
         pool: The pool's call.
-        end: The tensor of the new model that is compared.
-        goal: The tensor of the old model that it stands for.
-        scope: The number of the graph that holds the calls.
     """
 
-    place: TensorRef
-    name: str
-    call: Call
-    chain: tuple[Call, ...]
     pool: Call
-    end: TensorRef
-    goal: TensorRef
-    scope: int
 
 
-def pools_of(
-    new: Graph, pairs: Pairs, takes: Callable[[Call], bool]
+def find_pool_targets(
+    new: Graph, pairs: Pairs, takes_scale: Callable[[Call], bool]
 ) -> tuple[list[PoolTarget], dict[str, str]]:
-    """Find the pools of another kind, and what takes a scale and an offset for each channel in front of them.
+    """Find the pools of another kind, and the layers before them that take a scale and an offset.
 
     Args:
         new: The new model.
         pairs: What in it stands for what in the old one.
-        takes: Tells whether the weights of a call's layer can take them, and may.
+        takes_scale: Whether the weights of a call's layer can take them up, and may change.
 
     Returns:
-        The pools in the order in which they run, and for each that has no such layer the reason.
+        The pools in the order of the graph, and for each that has no such layer the reason.
     """
     uses = new.uses()
+
+    def can_be_fitted(graph: Graph, call: Call) -> bool:
+        return not fit_obstacle(graph, call, call.uses(uses)) and takes_scale(call)
+
     found: list[PoolTarget] = []
     reasons: dict[str, str] = {}
-    for place, name, call, graph in affected(new, pairs):
-        if call.role not in POOLS or place not in pairs.sites:
+    for affected in affected_calls(new, pairs):
+        pool, graph = affected.call, affected.graph
+        if pool.role not in POOLS or affected.ref not in pairs.sites:
             continue
-        chain: list[Call] = []
-        up = _in_front(graph, call, call)
-        while up is not None and (obstacle(graph, up, up.uses(uses)) or not takes(up)):
-            chain.insert(0, up)
-            up = _in_front(graph, up, call)
-        end = place[0], call.outputs[0]
+        between: list[Call] = []
+        layer = _call_before(graph, pool, pool)
+        while layer is not None and not can_be_fitted(graph, layer):
+            between.insert(0, layer)
+            layer = _call_before(graph, layer, pool)
+        end = (affected.ref[0], pool.outputs[0])
         if end not in pairs.tensors:
-            reasons[name] = f"what {call.label} makes stands for no tensor of the original"
-        elif up is None:
-            reasons[name] = (
-                f"no layer in front of {call.label} alone takes a scale and an offset for each channel"
+            reasons[affected.name] = f"what {pool.label} makes stands for no tensor of the original"
+        elif layer is None:
+            reasons[affected.name] = (
+                f"no layer in front of {pool.label} alone takes a scale and an offset "
+                "for each channel"
             )
         else:
-            front = (place[0], up.index), name, up, tuple(chain)
-            found.append(PoolTarget(*front, call, end, pairs.tensors[end], graph.scope))
+            found.append(_pool_target(affected, layer, between, pairs))
     return found, reasons
 
 
-def _in_front(graph: Graph, call: Call, pool: Call) -> Call | None:
-    """Return the call in front of one that treats channels apart, where it treats those of the pool apart as well."""
-    opaque = call is not pool and (call.role is Role.CONV or bool(call.frozen_training))
-    up = (
-        None
-        if opaque or (call.wrapped is not None and not pool.channels_last)
-        else sole_upstream(graph, call)
+def _pool_target(
+    affected: AffectedCall, layer: Call, between: list[Call], pairs: Pairs
+) -> PoolTarget:
+    path = affected.ref[0]
+    pool, graph = affected.call, affected.graph
+    end = (path, pool.outputs[0])
+    return PoolTarget(
+        call_ref=(path, layer.index),
+        name=affected.name,
+        call=layer,
+        following=tuple(between),
+        end=end,
+        goal=pairs.tensors[end],
+        rank=len(graph.tensors[pool.outputs[0]].shape) - 2,
+        scope=graph.scope,
+        pool=pool,
     )
-    if up is None or mixes_channels(up):
+
+
+def _call_before(graph: Graph, call: Call, pool: Call) -> Call | None:
+    """Return the call before one, if both treat each channel of the pool by itself.
+
+    Otherwise a scale of a channel of its output would be none of a channel of the pool's input.
+
+    Args:
+        graph: The graph.
+        call: The pool, or a call before it.
+        pool: The pool.
+    """
+    if call is not pool and (call.role is Role.CONV or call.frozen_training):
         return None
-    if up.role is Role.CONV:
-        return (
-            up
-            if up.channels_last == pool.channels_last
-            and (up.wrapped is None) == (pool.wrapped is None)
-            else None
-        )
-    return up if is_elementwise(graph, up, pool.channels_last) else None
+    if call.wrapped is not None and not pool.channels_last:
+        return None
+    before = sole_upstream(graph, call)
+    if before is None or mixes_channels(before):
+        return None
+    if before.role is not Role.CONV:
+        return before if is_elementwise(graph, before, pool.channels_last) else None
+    # A convolution may mix channels, as it ends the walk; its output must be laid out as the pool
+    # has it.
+    same_layout = before.channels_last == pool.channels_last
+    same_time = (before.wrapped is None) == (pool.wrapped is None)
+    return before if same_layout and same_time else None

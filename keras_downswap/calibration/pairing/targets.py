@@ -5,133 +5,186 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from keras_downswap.calibration.execution.interpreter import ScopePath, TensorRef
-from keras_downswap.calibration.execution.live_kernel import Join, Kernel
+from keras_downswap.calibration.execution.calls import CallChain
+from keras_downswap.calibration.execution.interpreter import CallRef, ScopePath, TensorRef
+from keras_downswap.calibration.execution.live_kernel import Join, LiveKernel
 from keras_downswap.calibration.pairing.pairs import Pairs
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_elementwise, is_position_wise
 
 DENSE = "Dense"
+_NOTHING_PAIRED = "before anything stands for a tensor of the original"
 
 
 @dataclass(frozen=True)
-class Target:
-    """A layer with a kernel, and the tensor behind it that has its like in the old model.
+class FitTarget:
+    """A layer that a closed form fits, and the tensor after it that has a counterpart in the old model.
 
     Attributes:
-        place: The layer's call in the new model.
-        name: Its name, as `outer/inner` where nested.
+        call_ref: The layer's call in the new model.
+        name: Its name in reports, as `outer/inner` where nested.
         call: The call.
-        chain: The calls between it and `end`, in order: elementwise ones, and joins with other
-            branches.
-        joins: The joins among them, by the number of the call.
-        beside: The tensors of the new model that these take besides, in order.
+        following: The calls between it and what is compared, in order.
         end: The tensor of the new model that is compared.
         goal: The tensor of the old model that it stands for.
-        rank: Number of axes between batch and channels of what the layer makes.
-        site: Whether the layer downsamples otherwise than in the old model.
-        scope: The number of the graph that holds the call.
+        rank: Number of axes between batch and channels of the layer's output.
+        scope: The number of the graph that holds the calls.
     """
 
-    place: TensorRef
+    call_ref: CallRef
     name: str
     call: Call
-    chain: tuple[Call, ...]
-    joins: Mapping[int, Join]
-    beside: tuple[TensorRef, ...]
+    following: tuple[Call, ...]
     end: TensorRef
     goal: TensorRef
     rank: int
-    site: bool
     scope: int
 
-    def kernel(self, new: Reading) -> Kernel:
-        """Return the live side of the layer."""
-        return Kernel(new, self.call, self.chain, self.rank, self.site, self.joins, self.scope)
+    def call_chain(self, new: Reading) -> CallChain:
+        """Return the layer's call, and those after it, in the live model."""
+        return CallChain(new, self.call, self.following, self.rank, self.scope)
 
 
-def affected(graph: Graph, pairs: Pairs) -> list[tuple[TensorRef, str, Call, Graph]]:
-    """Return every call that sees what some site makes, sites included, in the order in which they run.
+@dataclass(frozen=True)
+class KernelTarget(FitTarget):
+    """A layer whose kernel is fitted; elementwise calls and joins with other branches may follow.
 
-    Returns:
-        For each its place, its layer's name as `outer/inner`, the call, and the graph that holds
-        it.
+    Attributes:
+        joins: The joins among the following calls, by the number of the call.
+        side_tensors: The tensors of the new model that these consume besides, in order.
+        site: Whether the layer downsamples otherwise than in the old model.
     """
-    found: list[tuple[TensorRef, str, Call, Graph]] = []
-    _follow(graph, (), "", pairs, set(), found)
-    return found
+
+    joins: Mapping[int, Join]
+    side_tensors: tuple[TensorRef, ...]
+    site: bool
+
+    def live_kernel(self, new: Reading) -> LiveKernel:
+        """Return the live side of the layer."""
+        return LiveKernel.of(self.call_chain(new), self.site, self.joins)
 
 
-def _follow(
-    graph: Graph,
-    trail: ScopePath,
-    prefix: str,
-    pairs: Pairs,
-    moved: set[TensorRef],
-    found: list[tuple[TensorRef, str, Call, Graph]],
-) -> None:
-    """Follow through a scope what sites move; `moved` are the tensors that they have moved so far."""
-    for call in graph.calls:
-        place = (trail, call.index)
-        moves = (
-            place in pairs.sites
-            or place in pairs.added
-            or any((trail, t) in moved for t in call.inputs)
-        )
-        if call.nested_graph is not None:
-            deeper = (*trail, call.index)
-            moved.update(
-                (deeper, i)
-                for i, t in zip(call.nested_graph.inputs, call.inputs, strict=False)
-                if (trail, t) in moved
-            )
-            before = len(found)
-            _follow(call.nested_graph, deeper, f"{prefix}{call.path}/", pairs, moved, found)
-            moves = moves or len(found) > before
-        elif moves:
-            found.append((place, prefix + call.path, call, graph))
-        if moves:
-            moved.update((trail, t) for t in call.outputs)
+@dataclass(frozen=True)
+class AffectedCall:
+    """A call whose output differs from that of the old model.
+
+    Attributes:
+        ref: The call.
+        name: Its layer's name, as `outer/inner` where nested.
+        call: The call itself.
+        graph: The graph that holds it.
+    """
+
+    ref: CallRef
+    name: str
+    call: Call
+    graph: Graph
 
 
-def targets_of(new: Graph, pairs: Pairs) -> tuple[list[Target], dict[str, str]]:
-    """Find the layers that a closed form can fit: sites, and what sees what they make.
+def affected_calls(graph: Graph, pairs: Pairs) -> list[AffectedCall]:
+    """Return every call that some site's output reaches, sites included, in the order of the graph."""
+    walk = _AffectedWalk(pairs)
+    walk.visit(graph, (), "")
+    return walk.found
+
+
+@dataclass
+class _AffectedWalk:
+    """Follows the outputs of sites through a model.
+
+    Attributes:
+        pairs: Which calls are sites.
+        changed: The tensors that are affected so far.
+        found: The calls that are affected so far.
+    """
+
+    pairs: Pairs
+    changed: set[TensorRef] = field(default_factory=set)
+    found: list[AffectedCall] = field(default_factory=list)
+
+    def visit(self, graph: Graph, path: ScopePath, prefix: str) -> None:
+        """Follow through one scope."""
+        for call in graph.calls:
+            affected = self._is_site((path, call.index))
+            affected = affected or any((path, t) in self.changed for t in call.inputs)
+            if call.nested_graph is not None:
+                found_before = len(self.found)
+                self._visit_nested(call, call.nested_graph, path, prefix)
+                affected = affected or len(self.found) > found_before
+            elif affected:
+                found = AffectedCall((path, call.index), prefix + call.path, call, graph)
+                self.found.append(found)
+            if affected:
+                self.changed.update((path, t) for t in call.outputs)
+
+    def _visit_nested(self, call: Call, nested: Graph, path: ScopePath, prefix: str) -> None:
+        inner_path = (*path, call.index)
+        for inner, outer in zip(nested.inputs, call.inputs, strict=False):
+            if (path, outer) in self.changed:
+                self.changed.add((inner_path, inner))
+        self.visit(nested, inner_path, f"{prefix}{call.path}/")
+
+    def _is_site(self, ref: CallRef) -> bool:
+        return ref in self.pairs.sites or ref in self.pairs.added
+
+
+def find_kernel_targets(new: Graph, pairs: Pairs) -> tuple[list[KernelTarget], dict[str, str]]:
+    """Find the layers whose kernel can be fitted: sites, and what their output reaches.
 
     Args:
         new: The new model.
         pairs: What in it stands for what in the old one.
 
     Returns:
-        The layers in the order in which they run, and for each site that is none of them the
-        reason.
+        The layers in the order of the graph, and for each site that is none of them the reason.
     """
     uses = new.uses()
-    found: list[Target] = []
+    found: list[KernelTarget] = []
     reasons: dict[str, str] = {}
-    for place, name, call, graph in affected(new, pairs):
+    for affected in affected_calls(new, pairs):
+        call, graph = affected.call, affected.graph
         if call.role is not Role.CONV and call.class_name != DENSE:
             continue
-        reason = obstacle(graph, call, call.uses(uses))
-        site = place in pairs.sites or place in pairs.added
-        end = None if reason else _end(graph, place[0], call, pairs)
-        if end is not None:
-            way, tensor = end, end.tensor
-            rank = len(graph.tensors[tensor].shape) - 2
-            beside = tuple((place[0], other) for other in way.beside)
-            ends = (place[0], tensor), pairs.tensors[place[0], tensor]
-            found.append(
-                Target(
-                    place, name, call, way.chain, way.joins, beside, *ends, rank, site, graph.scope
-                )
-            )
-        elif site:
-            reasons[name] = reason or _why_not(graph, call)
+        reason = fit_obstacle(graph, call, call.uses(uses))
+        is_site = affected.ref in pairs.sites or affected.ref in pairs.added
+        path = affected.ref[0]
+        route = None if reason else _route_to_goal(graph, path, call, pairs)
+        if route is not None:
+            found.append(_kernel_target(affected, route, pairs, is_site))
+        elif is_site:
+            reasons[affected.name] = reason or _why_not_compared(graph, call)
     return found, reasons
 
 
-def obstacle(graph: Graph, call: Call, uses: int) -> str:
-    """Say why a layer cannot be fitted by one of its calls; empty where it can."""
+def _kernel_target(
+    affected: AffectedCall, route: _Route, pairs: Pairs, is_site: bool
+) -> KernelTarget:
+    path = affected.ref[0]
+    end = (path, route.tensor)
+    return KernelTarget(
+        call_ref=affected.ref,
+        name=affected.name,
+        call=affected.call,
+        following=route.following,
+        end=end,
+        goal=pairs.tensors[end],
+        rank=len(affected.graph.tensors[route.tensor].shape) - 2,
+        scope=affected.graph.scope,
+        joins=route.joins,
+        side_tensors=tuple((path, tensor) for tensor in route.side_tensors),
+        site=is_site,
+    )
+
+
+def fit_obstacle(graph: Graph, call: Call, uses: int) -> str:
+    """Say why a layer cannot be fitted by one of its calls; empty where it can.
+
+    Args:
+        graph: The graph that holds the call.
+        call: The call.
+        uses: How often the layer is called in the whole model.
+    """
     if uses > 1:
         return f"{call.label} is called in {uses} places, and one kernel serves them all"
     if call.windows and len(call.windows) != len(graph.input_shape(call)) - 2:
@@ -145,99 +198,131 @@ def obstacle(graph: Graph, call: Call, uses: int) -> str:
     return ""
 
 
-def _why_not(graph: Graph, call: Call) -> str:
-    """Say what keeps a layer from being compared."""
-    way = _Way(call.outputs[0])
-    while (further := _further(graph, call, way, False)) is not None:
-        way = further
-    user = graph.sole_consumer(way.chain[-1] if way.chain else call)
-    if user is not None and user.role is Role.JOIN and not _known(graph, call, _others(user, way)):
-        return f"{call.label} meets branches in {user.label} that run later, and these take up what it gets wrong"
-    behind = "several layers, or none," if user is None else user.label
-    return (
-        f"{call.label} is followed by {behind} before anything stands for a tensor of the original"
-    )
+def _why_not_compared(graph: Graph, call: Call) -> str:
+    """Say what keeps the output of a layer from being compared with the old model."""
+    route = _Route(call.outputs[0])
+    while (further := _next_step(graph, call, route, compared=False)) is not None:
+        route = further
+    user = graph.sole_consumer(route.last_call(call))
+    if user is None:
+        return f"{call.label} is followed by several layers, or none, {_NOTHING_PAIRED}"
+    if user.role is Role.JOIN and not _run_before(graph, call, _other_inputs(user, route)):
+        return (
+            f"{call.label} meets branches in {user.label} that run later, "
+            "and these take up what it gets wrong"
+        )
+    return f"{call.label} is followed by {user.label} {_NOTHING_PAIRED}"
 
 
 @dataclass(frozen=True)
-class _Way:
-    """What leads from a layer to a tensor behind it: see `Target`."""
+class _Route:
+    """The calls that lead from a layer to a tensor after it: see `FitTarget` and `KernelTarget`."""
 
     tensor: int
-    chain: tuple[Call, ...] = ()
+    following: tuple[Call, ...] = ()
     joins: Mapping[int, Join] = field(default_factory=dict)
-    beside: tuple[int, ...] = ()
+    side_tensors: tuple[int, ...] = ()
 
-    def through(self, call: Call, join: Join | None = None, beside: tuple[int, ...] = ()) -> _Way:
-        """Return the way on through a call that takes the tensor."""
-        joins = self.joins if join is None else {**self.joins, call.index: join}
-        return _Way(call.outputs[0], (*self.chain, call), joins, (*self.beside, *beside))
+    def last_call(self, first: Call) -> Call:
+        """Return the call that makes the tensor; `first` is where the route begins."""
+        return self.following[-1] if self.following else first
+
+    def through(self, call: Call) -> _Route:
+        """Return the route that goes on through a call of the tensor alone."""
+        following = (*self.following, call)
+        return _Route(call.outputs[0], following, self.joins, self.side_tensors)
+
+    def through_join(self, call: Call, join: Join, others: tuple[int, ...] = ()) -> _Route:
+        """Return the route that goes on through a join with other tensors."""
+        following = (*self.following, call)
+        joins = {**self.joins, call.index: join}
+        return _Route(call.outputs[0], following, joins, (*self.side_tensors, *others))
 
 
-def _end(graph: Graph, trail: ScopePath, call: Call, pairs: Pairs) -> _Way | None:
-    """Return the way to the last paired tensor behind a call that elementwise calls and joins lead to.
+def _route_to_goal(graph: Graph, path: ScopePath, call: Call, pairs: Pairs) -> _Route | None:
+    """Return the route to the last paired tensor after a call, through elementwise calls and joins.
 
-    A map that mixes channels has no slope of its own for each of them: where something in front of
-    it can be compared, the way ends there. At a join it goes on where all other branches were run
-    before the call.
+    The last one, so that the fit sees the activation. But a map that mixes channels has no slope of
+    its own for each of them: where something before it can be compared, the route ends there. It
+    goes through a join only where all other branches have run before the call.
     """
-    best: _Way | None = None
-    way: _Way | None = _Way(call.outputs[0])
-    while way is not None:
-        if (trail, way.tensor) in pairs.tensors:
-            best = way
-        way = _further(graph, call, way, best is not None)
+    best: _Route | None = None
+    route: _Route | None = _Route(call.outputs[0])
+    while route is not None:
+        if (path, route.tensor) in pairs.tensors:
+            best = route
+        route = _next_step(graph, call, route, compared=best is not None)
     return best
 
 
-def _further(graph: Graph, call: Call, way: _Way, found: bool) -> _Way | None:
-    user = graph.sole_consumer(way.chain[-1] if way.chain else call)
+def _next_step(graph: Graph, call: Call, route: _Route, compared: bool) -> _Route | None:
+    """Return the route with one call more; None where it cannot go on.
+
+    Args:
+        graph: The graph.
+        call: Where the route begins.
+        route: The route so far.
+        compared: Whether a tensor on it can be compared.
+    """
+    user = graph.sole_consumer(route.last_call(call))
     if user is None or user.frozen_training:
         return None
     if user.role is Role.JOIN:
-        return _joined(graph, call, way, user)
-    alike = is_elementwise(graph, user, call.channels_last) and not (
-        mixes_channels(user) and (found or way.joins)
-    )
-    return way.through(user) if alike else None
-
-
-def _joined(graph: Graph, call: Call, way: _Way, join: Call) -> _Way | None:
-    """Return the way on through a join; None where it cannot be told what other branches bring."""
-    axis = len(graph.tensors[way.tensor].shape) - 1 if call.channels_last else 1
-    widths = [graph.tensors[t].shape[axis] for t in (*join.inputs, *join.outputs)]
-    if not is_position_wise(graph, join, call.channels_last) or None in widths:
+        return _step_through_join(graph, call, route, user)
+    if not is_elementwise(graph, user, call.channels_last):
         return None
-    position = join.inputs.index(way.tensor)
+    # After a join, the fit knows its own channels alone, and mixing needs all of them.
+    if mixes_channels(user) and (compared or route.joins):
+        return None
+    return route.through(user)
+
+
+def _step_through_join(graph: Graph, call: Call, route: _Route, join: Call) -> _Route | None:
+    """Return the route through a join; None where the values of other branches are not known."""
+    if not is_position_wise(graph, join, call.channels_last):
+        return None
+    channel_axis = len(graph.tensors[route.tensor].shape) - 1 if call.channels_last else 1
+    widths = [graph.tensors[t].shape[channel_axis] for t in join.inputs]
+    width_after = graph.tensors[join.outputs[0]].shape[channel_axis]
+    if None in widths or width_after is None:
+        return None
+    position = join.inputs.index(route.tensor)
     if join.class_name == "Concatenate":
-        before, after = (
-            sum(n or 0 for n in part) for part in (widths[:position], widths[position + 1 : -1])
-        )
-        return way.through(join, Join(position, 0, (before, after)))
-    others = _others(join, way)
-    alike = _known(graph, call, others) and widths[-1] == widths[position]
-    return way.through(join, Join(position, len(others)), others) if alike else None
+        before = sum(width or 0 for width in widths[:position])
+        after = sum(width or 0 for width in widths[position + 1 :])
+        return route.through_join(join, Join(position, 0, (before, after)))
+    # A join that spreads one channel over many (broadcasting) is no function of each channel.
+    if width_after != widths[position]:
+        return None
+    others = _other_inputs(join, route)
+    if not _run_before(graph, call, others):
+        return None
+    return route.through_join(join, Join(position, len(others)), others)
 
 
-def _others(join: Call, way: _Way) -> tuple[int, ...]:
-    return tuple(tensor for tensor in join.inputs if tensor != way.tensor)
+def _other_inputs(join: Call, route: _Route) -> tuple[int, ...]:
+    return tuple(tensor for tensor in join.inputs if tensor != route.tensor)
 
 
-def _known(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
-    """Tell whether a player has made tensors before it comes to a call."""
+def _run_before(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
+    """Tell whether an interpreter has computed tensors before it comes to a call."""
     order = {c.index: number for number, c in enumerate(graph.branch_by_branch)}
-    return all(order[graph.tensors[tensor].producer] < order[call.index] for tensor in tensors)
+    producers = [graph.tensors[tensor].producer for tensor in tensors]
+    return all(order[producer] < order[call.index] for producer in producers)
 
 
 def mixes_channels(call: Call) -> bool:
-    """Tell whether a call, or its activation, makes each channel of all channels, as a softmax does."""
-    along = call.role is Role.POINTWISE and "axis" in call.settings and call.class_name != "PReLU"
-    return along or call.settings.get("activation") in ALONG_LAST_AXIS
+    """Tell whether each output channel of a call depends on all input channels, as with a softmax."""
+    has_axis = call.role is Role.POINTWISE and "axis" in call.settings
+    # The axes of a PReLU say where its slopes are shared: it mixes nothing.
+    if has_axis and call.class_name != "PReLU":
+        return True
+    return call.settings.get("activation") in ALONG_LAST_AXIS
 
 
-def run_order(graph: Graph, trail: ScopePath = ()) -> Iterator[TensorRef]:
-    """Yield the place of every call in the order in which a player begins them."""
+def run_order(graph: Graph, path: ScopePath = ()) -> Iterator[CallRef]:
+    """Yield every call in the order in which an interpreter begins them."""
     for call in graph.branch_by_branch:
-        yield trail, call.index
+        yield path, call.index
         if call.nested_graph is not None and call.is_inlinable:
-            yield from run_order(call.nested_graph, (*trail, call.index))
+            yield from run_order(call.nested_graph, (*path, call.index))

@@ -1,4 +1,4 @@
-"""What a calibration may move, and which layers it fits: by scope, and by what is frozen."""
+"""What a calibration may change, and which layers it fits: by scope, and by what is frozen."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from keras_downswap.calibration.execution.interpreter import Interpreter, TensorRef
-from keras_downswap.calibration.execution.live_scale import takes_scale
-from keras_downswap.calibration.pairing.pairs import Pairs, paired
-from keras_downswap.calibration.pairing.pools import PoolTarget, pools_of
-from keras_downswap.calibration.pairing.targets import Target, affected, run_order, targets_of
+from keras_downswap.calibration.execution.interpreter import CallRef, Interpreter
+from keras_downswap.calibration.execution.variables import learnable_weights
+from keras_downswap.calibration.pairing.pairs import Pairs, pair_tensors
+from keras_downswap.calibration.pairing.pools import PoolTarget, find_pool_targets
+from keras_downswap.calibration.pairing.targets import (
+    KernelTarget,
+    affected_calls,
+    find_kernel_targets,
+    run_order,
+)
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.ir.graph import Call
+from keras_downswap.ir.graph import Call, Role
 
 
 @dataclass(frozen=True)
 class TrainableSet:
-    """A swapped model beside the original.
+    """A swapped model beside the original, and what of it may change.
 
     Attributes:
         old: The original.
         new: The swapped model.
         pairs: What in it stands for what in the original.
-        everything: Whether layers other than the sites may move, where they are trainable.
+        everything: Whether layers other than the sites may change, where they are trainable.
     """
 
     old: Reading
@@ -34,122 +39,150 @@ class TrainableSet:
 
     @classmethod
     def of(cls, old: Reading, new: Reading, everything: bool, batch: Sequence[Any]) -> TrainableSet:
-        """Compare two models; tensors that come out in different shapes for a batch stand for nothing."""
-        pairs = paired(old.graph, new.graph)
-        mine, theirs = (
-            Interpreter(model, places).run(batch)
-            for model, places in ((new, pairs.tensors.keys()), (old, set(pairs.tensors.values())))
-        )
-        for one, other in list(pairs.tensors.items()):
-            known = one in mine and other in theirs
-            if not known or new.dialect.static_shape(mine[one]) != old.dialect.static_shape(
-                theirs[other]
-            ):
-                del pairs.tensors[one]
+        """Compare two models.
+
+        Args:
+            old: The original.
+            new: The swapped model.
+            everything: Whether layers other than the sites may change.
+            batch: Inputs of both, as backend tensors: tensors whose shapes then differ are no pair.
+        """
+        pairs = pair_tensors(old.graph, new.graph)
+        # Where lengths are unknown, the graphs alone do not tell whether shapes agree.
+        values = Interpreter(new, pairs.tensors.keys()).run(batch)
+        old_values = Interpreter(old, set(pairs.tensors.values())).run(batch)
+        for ref, old_ref in list(pairs.tensors.items()):
+            is_known = ref in values and old_ref in old_values
+            if not is_known:
+                del pairs.tensors[ref]
+                continue
+            lengths = new.dialect.static_shape(values[ref])
+            if lengths != old.dialect.static_shape(old_values[old_ref]):
+                del pairs.tensors[ref]
         return cls(old, new, pairs, everything)
 
     @cached_property
-    def _found(self) -> tuple[list[Target], dict[str, str]]:
-        return targets_of(self.new.graph, self.pairs)
+    def _kernel_targets(self) -> tuple[list[KernelTarget], dict[str, str]]:
+        return find_kernel_targets(self.new.graph, self.pairs)
 
     @cached_property
-    def targets(self) -> list[Target]:
-        """The layers that a closed form may fit, in the order in which they run."""
-        return [
-            t
-            for t in self._found[0]
-            if self._is_own(t.place, t.call) or self._is_free(self._layer(t.call))
-        ]
+    def _pool_targets(self) -> tuple[list[PoolTarget], dict[str, str]]:
+        return find_pool_targets(self.new.graph, self.pairs, self._takes_scale)
+
+    @cached_property
+    def targets(self) -> list[KernelTarget]:
+        """The layers whose kernel a closed form may fit, in the order of the graph."""
+        found = []
+        for target in self._kernel_targets[0]:
+            is_own = self._is_own(target.call_ref, target.call)
+            if is_own or self._is_free(self._layer(target.call)):
+                found.append(target)
+        return found
 
     @property
-    def sites(self) -> list[Target]:
+    def sites(self) -> list[KernelTarget]:
         """Those of them that downsample otherwise than in the original."""
         return [target for target in self.targets if target.site]
 
-    @cached_property
-    def _pools(self) -> tuple[list[PoolTarget], dict[str, str]]:
-        return pools_of(
-            self.new.graph,
-            self.pairs,
-            lambda call: takes_scale(self.new.dialect, self._layer(call), call.role),
-        )
-
     @property
     def pools(self) -> list[PoolTarget]:
-        """The pools that are of another kind, and have a layer in front that takes a scale and an offset."""
-        return self._pools[0]
+        """The pools of another kind that have a layer before them that takes a scale and an offset."""
+        return self._pool_targets[0]
 
     @property
     def notes(self) -> list[str]:
-        """What a user must know: sites that no closed form fits, and frozen layers that a site makes move."""
-        found = [
-            f"{name}: {reason}; only distillation fits it"
-            for name, reason in self._found[1].items()
-        ]
-        found += [f"{name}: {reason}" for name, reason in self._pools[1].items()]
-        frozen = dict.fromkeys(str(layer.name) for layer in self._own_layers if not layer.trainable)
-        return found + [
-            f"{name} is frozen, and is fitted nevertheless: it is part of a site" for name in frozen
-        ]
+        """What a user must know: sites that no closed form fits, and frozen layers that are fitted."""
+        notes = []
+        for name, reason in self._kernel_targets[1].items():
+            notes.append(f"{name}: {reason}; only distillation fits it")
+        for name, reason in self._pool_targets[1].items():
+            notes.append(f"{name}: {reason}")
+        frozen = [str(layer.name) for layer in self._own_layers if not layer.trainable]
+        for name in dict.fromkeys(frozen):
+            notes.append(f"{name} is frozen, and is fitted nevertheless: it is part of a site")
+        return notes
 
-    def norms(self) -> list[tuple[TensorRef, str, Call]]:
-        """Return the calls of BatchNormalization layers whose statistics a site changes."""
-        found: dict[int, tuple[TensorRef, str, Call]] = {}
+    def batch_norms(self) -> list[tuple[CallRef, str, Call]]:
+        """Return the BatchNormalization layers whose statistics a site changes.
+
+        Returns:
+            For each its first call, its name as `outer/inner`, and the call.
+        """
+        found: dict[int, tuple[CallRef, str, Call]] = {}
+        # Inside a nested model that runs as a whole, no interpreter comes by.
         reached = set(run_order(self.new.graph))
-        for place, name, call, _ in affected(self.new.graph, self.pairs):
-            layer, seen = self._layer(call), place in reached and call.frozen_training is None
-            if seen and self._is_norm(layer) and self._trains(layer):
-                found.setdefault(id(layer), (place, name, call))
+        for affected in affected_calls(self.new.graph, self.pairs):
+            call = affected.call
+            if affected.ref not in reached or call.frozen_training is not None:
+                continue
+            layer = self._layer(call)
+            if self.runs_in_training(layer):
+                found.setdefault(id(layer), (affected.ref, affected.name, call))
         return list(found.values())
 
     def variables(self) -> dict[str, list[Any]]:
-        """Return the variables that may move end to end: `weights`, and `tables` of embeddings."""
-        found = list(self.new.model.trainable_variables) if self.everything else []
+        """Return the variables that may change end to end: `weights`, and `tables` of embeddings."""
+        found: list[Any] = []
+        if self.everything:
+            found += self.new.model.trainable_variables
         for layer in self._own_layers:
-            found += self.new.dialect.trained_weights(layer)
-        embeddings = [
-            layer for layer in self.new.layers if self.new.dialect.stock_class(layer) == "Embedding"
-        ]
-        tables = {id(variable) for layer in embeddings for variable in layer.trainable_variables}
-        once = {id(variable): variable for variable in found}
+            found += learnable_weights(self.new.dialect, layer)
+        tables: set[int] = set()
+        for layer in self.new.layers:
+            if self.new.dialect.stock_class(layer) == "Embedding":
+                tables.update(id(variable) for variable in layer.trainable_variables)
+        by_identity = {id(variable): variable for variable in found}
         return {
-            "weights": [variable for key, variable in once.items() if key not in tables],
-            "tables": [variable for key, variable in once.items() if key in tables],
+            "weights": [v for key, v in by_identity.items() if key not in tables],
+            "tables": [v for key, v in by_identity.items() if key in tables],
         }
 
     def runs_in_training(self, layer: Any) -> bool:
-        """Tell whether a layer runs in training mode end to end: BatchNormalization that may move does.
+        """Tell whether a layer runs in training mode end to end: BatchNormalization that may change does.
 
-        What a TimeDistributed layer wraps does not.
+        One that a TimeDistributed layer wraps does not: the layer given is the wrapper then.
         """
-        return self._is_norm(layer) and self._trains(layer)
+        is_norm = self.new.dialect.stock_class(layer) == "BatchNormalization"
+        if not is_norm:
+            return False
+        return any(layer is own for own in self._own_layers) or self._is_free(layer)
 
     @cached_property
     def _own_layers(self) -> list[Any]:
-        """The layers that sites are made of: what downsamples, and the BatchNormalization behind it."""
-        found = []
-        for place, _, call, _ in affected(self.new.graph, self.pairs):
-            if self._is_own(place, call):
-                found.append(self._layer(call))
-        own = [target for target in self._found[0] if self._is_own(target.place, target.call)]
-        norms = [target.kernel(self.new).norm for target in own]
-        in_front = [self._layer(pool.call) for pool in self.pools]
-        return [*found, *(norm for norm in norms if norm is not None), *in_front]
+        """The layers that sites consist of.
 
-    def _trains(self, layer: Any) -> bool:
-        return any(layer is own for own in self._own_layers) or self._is_free(layer)
+        What downsamples, the BatchNormalization after it, and what takes a pool's scale.
+        """
+        layers = []
+        for affected in affected_calls(self.new.graph, self.pairs):
+            if self._is_own(affected.ref, affected.call):
+                layers.append(self._layer(affected.call))
+        for target in self._kernel_targets[0]:
+            if self._is_own(target.call_ref, target.call):
+                norm = target.live_kernel(self.new).batch_norm
+                if norm is not None:
+                    layers.append(norm)
+        layers += [self._layer(pool.call) for pool in self.pools]
+        return layers
+
+    def _takes_scale(self, call: Call) -> bool:
+        """Tell whether the weights of a call's layer can take a scale for each channel, and may change."""
+        layer = self._layer(call)
+        can_take = call.role is Role.CONV
+        if self.new.dialect.stock_class(layer) == "BatchNormalization":
+            can_take = can_take or (layer.gamma is not None and layer.beta is not None)
+        return can_take and bool(layer.trainable)
 
     def _is_free(self, layer: Any) -> bool:
+        """Tell whether a layer may change that is no site's own."""
         return self.everything and bool(layer.trainable)
 
-    def _is_own(self, place: TensorRef, call: Call) -> bool:
+    def _is_own(self, call_ref: CallRef, call: Call) -> bool:
         """Tell whether a call is a site's own, or was added to be trained."""
-        return place in self.pairs.sites or (
-            place in self.pairs.added and bool(self._layer(call).trainable)
-        )
-
-    def _is_norm(self, layer: Any) -> bool:
-        return self.new.dialect.stock_class(layer) == "BatchNormalization"
+        if call_ref in self.pairs.sites:
+            return True
+        # A fixed kernel that a swap adds (a blur) is frozen, and stays what it is.
+        return call_ref in self.pairs.added and bool(self._layer(call).trainable)
 
     def _layer(self, call: Call) -> Any:
         return self.new.dialect.unwrapped(self.new.layers[call.layer])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keras_downswap.calibration.closed_form.kernel_fit import KernelFit
 from keras_downswap.calibration.closed_form.layerwise import LayerFitter
-from keras_downswap.calibration.closed_form.pool_scale_fit import PoolFit
+from keras_downswap.calibration.closed_form.pool_scale_fit import PoolScaleFit
 from keras_downswap.calibration.stage import Stage, StageContext, StageResult, StageSkipped
 
 
@@ -14,7 +14,7 @@ def run(context: StageContext) -> StageResult:
     for target in context.trainable.targets:
         fitters.append(KernelFit(context.new, target))
     for pool in context.trainable.pools:
-        fitters.append(PoolFit(context.new, pool))
+        fitters.append(PoolScaleFit(context.new, pool))
     if not fitters:
         raise StageSkipped("no site can be fitted in closed form")
     batches = context.closed_form_batches()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from keras_downswap.calibration.closed_form.batch_norm import BatchNormReestimation
 from keras_downswap.calibration.closed_form.kernel_fit import KernelFit
 from keras_downswap.calibration.closed_form.layerwise import LayerFitter
-from keras_downswap.calibration.closed_form.pool_scale_fit import PoolFit
+from keras_downswap.calibration.closed_form.pool_scale_fit import PoolScaleFit
 from keras_downswap.calibration.stage import Stage, StageContext, StageResult, StageSkipped
 
 
@@ -17,13 +17,13 @@ def run(context: StageContext) -> StageResult:
     """Measure the statistics of the new model's BatchNormalization layers."""
     trainable = context.trainable
     fitters: list[LayerFitter] = []
-    for ref, name, call in trainable.norms():
+    for ref, name, call in trainable.batch_norms():
         fitters.append(BatchNormReestimation(context.new, ref, name, call))
     for target in trainable.sites:
-        if target.kernel(context.new).norm is None:
+        if target.live_kernel(context.new).batch_norm is None:
             fitters.append(KernelFit(context.new, target, scale_only=True))
     for pool in trainable.pools:
-        fitters.append(PoolFit(context.new, pool))
+        fitters.append(PoolScaleFit(context.new, pool))
     if not fitters:
         raise StageSkipped(
             "there is neither a BatchNormalization after a site nor a site with a bias to shift"

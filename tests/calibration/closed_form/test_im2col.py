@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from support.graphs import convolved
 
 from keras_downswap.calibration.closed_form.im2col import (
-    at,
-    cells,
-    channels_behind,
-    chosen,
-    patches,
+    draw_positions,
+    extract_patches,
+    move_channels_last,
+    values_at,
+    window_cells,
 )
 from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.types import Array
 
-Array = np.ndarray[Any, Any]
 PLAIN = ("valid", "same", "causal")
 
 
@@ -57,15 +57,17 @@ def assert_patches_convolve(drawn: list[tuple[int, Window]]) -> None:
     wanted = np.stack([convolved(sample, kernel, slides, bias=0) for sample in laid])
     assert wanted.shape[1:-1] == tuple(w.law(n) for n, w in drawn)
     positions = at_all_positions(wanted.shape[1:-1], 2)
-    seen = patches(x, windows, positions)
+    seen = extract_patches(x, windows, positions)
     assert seen.shape == (2 * positions.shape[1], np.prod(kernel.shape[:-2]), 3)
     np.testing.assert_allclose(
-        seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), at(wanted, positions), atol=1e-10
+        seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2),
+        values_at(wanted, positions),
+        atol=1e-10,
     )
-    few = chosen(rng, 2, wanted.shape[1:-1], 5)
-    seen = patches(x, windows, few)
+    few = draw_positions(rng, 2, wanted.shape[1:-1], 5)
+    seen = extract_patches(x, windows, few)
     np.testing.assert_allclose(
-        seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), at(wanted, few), atol=1e-10
+        seen.reshape(len(seen), -1) @ kernel.reshape(-1, 2), values_at(wanted, few), atol=1e-10
     )
 
 
@@ -101,7 +103,7 @@ def test_patches_at_odd_and_even_lengths(
 
 def test_patches_hold_the_taps_in_the_order_of_a_kernel_and_zeros_outside() -> None:
     image = np.arange(1, 7, dtype=np.float32).reshape(1, 2, 3, 1)
-    found = patches(
+    found = extract_patches(
         image, (Window(2, padding="same"), Window(2, padding="same")), np.array([[[0, 1], [1, 2]]])
     )
     assert found[..., 0].tolist() == [[2, 3, 5, 6], [6, 0, 0, 0]]
@@ -110,7 +112,7 @@ def test_patches_hold_the_taps_in_the_order_of_a_kernel_and_zeros_outside() -> N
 
 def test_patches_without_axes_are_the_rows_themselves() -> None:
     value = np.arange(6.0).reshape(3, 2)
-    found = patches(value, (), chosen(np.random.default_rng(0), 3, (), 9))
+    found = extract_patches(value, (), draw_positions(np.random.default_rng(0), 3, (), 9))
     assert found.tolist() == [[[0, 1]], [[2, 3]], [[4, 5]]]
 
 
@@ -124,28 +126,30 @@ def test_chosen_positions_are_within_range_and_distinct(
     lengths: list[int], count: int, most: int, seed: int
 ) -> None:
     cells = int(np.prod(lengths))
-    found = chosen(np.random.default_rng(seed), count, lengths, most)
+    found = draw_positions(np.random.default_rng(seed), count, lengths, most)
     assert found.shape == (count, min(most, cells), len(lengths))
     assert ((found >= 0) & (found < np.array(lengths, int))).all()
     for sample in found.tolist():
         assert len({tuple(position) for position in sample}) == len(sample)
-    np.testing.assert_array_equal(found, chosen(np.random.default_rng(seed), count, lengths, most))
+    np.testing.assert_array_equal(
+        found, draw_positions(np.random.default_rng(seed), count, lengths, most)
+    )
 
 
 def test_chosen_positions_differ_between_samples_and_seeds_and_reach_every_cell() -> None:
-    found = chosen(np.random.default_rng(0), 200, (4, 5), 3)
+    found = draw_positions(np.random.default_rng(0), 200, (4, 5), 3)
     assert {tuple(position) for position in found.reshape(-1, 2).tolist()} == set(
         product(range(4), range(5))
     )
     assert len({str(sample) for sample in found.tolist()}) > 150
-    assert found.tolist() != chosen(np.random.default_rng(1), 200, (4, 5), 3).tolist()
+    assert found.tolist() != draw_positions(np.random.default_rng(1), 200, (4, 5), 3).tolist()
 
 
 def test_what_stands_at_positions_goes_sample_by_sample() -> None:
     value = np.arange(24).reshape(2, 3, 2, 2)
-    found = at(value, np.array([[[0, 1], [2, 0]], [[1, 1], [0, 0]]]))
+    found = values_at(value, np.array([[[0, 1], [2, 0]], [[1, 1], [0, 0]]]))
     assert found.tolist() == [[2, 3], [8, 9], [18, 19], [12, 13]]
-    assert at(np.arange(6).reshape(3, 2), np.zeros((3, 1, 0), int)).tolist() == [
+    assert values_at(np.arange(6).reshape(3, 2), np.zeros((3, 1, 0), int)).tolist() == [
         [0, 1],
         [2, 3],
         [4, 5],
@@ -155,8 +159,8 @@ def test_what_stands_at_positions_goes_sample_by_sample() -> None:
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6)])
 def test_channels_are_behind(shape: tuple[int, ...]) -> None:
     value = np.arange(np.prod(shape)).reshape(shape)
-    assert channels_behind(value, True) is value
-    found = channels_behind(value, False)
+    assert move_channels_last(value, True) is value
+    found = move_channels_last(value, False)
     assert found.shape == (shape[0], *shape[2:], shape[1])
     for channel in range(3):
         np.testing.assert_array_equal(found[..., channel], value[:, channel])
@@ -167,9 +171,9 @@ def test_cells_are_those_that_patches_see(drawn: list[tuple[int, Window]]) -> No
     lengths, windows = zip(*drawn, strict=True)
     positions = at_all_positions(tuple(w.law(n) for n, w in drawn), 2)
     x = np.random.default_rng(0).normal(size=(2, *lengths, 3)) + 9
-    found, inside = cells(windows, lengths, positions)
-    seen = at(x, found).reshape(*inside.shape, 3)
+    found, inside = window_cells(windows, lengths, positions)
+    seen = values_at(x, found).reshape(*inside.shape, 3)
     np.testing.assert_array_equal(
-        np.where(inside[..., None], seen, 0), patches(x, windows, positions)
+        np.where(inside[..., None], seen, 0), extract_patches(x, windows, positions)
     )
     assert inside.any(1).all()

@@ -10,11 +10,11 @@ import pytest
 from support.teacher import apart, images, network
 
 from keras_downswap import calibrate, swap_downsampling
-from keras_downswap.calibration.closed_form.pool_scale_fit import ScaleProblem
+from keras_downswap.calibration.closed_form.pool_scale_fit import PoolScaleProblem
+from keras_downswap.ir.types import Array
 
-Array = np.ndarray[Any, Any]
 SCALE, OFFSET = np.array([1.7, 0.4, 1.1]), np.array([0.3, -0.2, 0.0])
-HELD = 60
+HOLDOUT_ROWS = 60
 pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
 
 
@@ -26,21 +26,25 @@ def relu(z: Array) -> Array:
     return np.maximum(z, 0)
 
 
-def problem(through: Callable[[Array], Array], largest: bool, **changes: Any) -> ScaleProblem:
+def problem(
+    activation: Callable[[Array], Array], largest: bool, **changes: Any
+) -> PoolScaleProblem:
     rng = np.random.default_rng(0)
     made = rng.normal(size=(300, 4, 3)).astype(np.float32)
     inside = rng.random((300, 4)) < 0.8
     inside[:, 0] = True
-    given = {"intercept": True, "held": HELD, "step": 0.01} | changes
-    found = ScaleProblem(made, inside, np.zeros((300, 3)), through, largest, **given)
+    given = {"intercept": True, "holdout_rows": HOLDOUT_ROWS, "slope_step": 0.01} | changes
+    found = PoolScaleProblem(made, inside, np.zeros((300, 3)), activation, largest, **given)
     found.goal = found.pooled(SCALE, OFFSET)
     return found
 
 
 @pytest.mark.parametrize("largest", [False, True])
-@pytest.mark.parametrize("through", [identity, relu, np.tanh])
-def test_a_scale_and_an_offset_are_found(through: Callable[[Array], Array], largest: bool) -> None:
-    best = problem(through, largest).solve()
+@pytest.mark.parametrize("activation", [identity, relu, np.tanh])
+def test_a_scale_and_an_offset_are_found(
+    activation: Callable[[Array], Array], largest: bool
+) -> None:
+    best = problem(activation, largest).solve()
     np.testing.assert_allclose(best.scale, SCALE, atol=0.03)
     np.testing.assert_allclose(best.offset, OFFSET, atol=0.03)
     assert best.error < 1e-3 < best.start
@@ -49,29 +53,29 @@ def test_a_scale_and_an_offset_are_found(through: Callable[[Array], Array], larg
 def test_a_mean_is_over_what_is_inside() -> None:
     one = problem(identity, False)
     for row in (0, 7, 100):
-        taken = one.made[row][one.inside[row]]
+        taken = one.sums[row][one.inside[row]]
         np.testing.assert_allclose(
             one.pooled(np.ones(3), np.zeros(3))[row], taken.mean(0), rtol=1e-5
         )
     other = problem(identity, True)
     np.testing.assert_array_equal(
-        other.pooled(np.ones(3), np.zeros(3))[7], other.made[7][other.inside[7]].max(0)
+        other.pooled(np.ones(3), np.zeros(3))[7], other.sums[7][other.inside[7]].max(0)
     )
 
 
 def test_without_an_intercept_there_is_a_scale_alone() -> None:
     one = problem(identity, False, intercept=False)
-    best, means = one.solve(), one.pooled(np.ones(3), np.zeros(3))[:-HELD]
+    best, means = one.solve(), one.pooled(np.ones(3), np.zeros(3))[:-HOLDOUT_ROWS]
     np.testing.assert_array_equal(best.offset, 0)
     np.testing.assert_allclose(
-        best.scale, (means * one.goal[:-HELD]).sum(0) / (means**2).sum(0), rtol=0.01
+        best.scale, (means * one.goal[:-HOLDOUT_ROWS]).sum(0) / (means**2).sum(0), rtol=0.01
     )
 
 
 def test_what_held_out_rows_do_not_confirm_stays() -> None:
     one = problem(identity, False)
     start = one.pooled(np.ones(3), np.zeros(3))
-    one.goal[-HELD:, 1] = start[-HELD:, 1]
+    one.goal[-HOLDOUT_ROWS:, 1] = start[-HOLDOUT_ROWS:, 1]
     best = one.solve()
     assert (best.scale[1], best.offset[1]) == (1, 0)
     np.testing.assert_allclose(best.scale[[0, 2]], SCALE[[0, 2]], atol=0.03)
@@ -80,8 +84,8 @@ def test_what_held_out_rows_do_not_confirm_stays() -> None:
 @pytest.mark.parametrize("spoilt", [np.nan, np.inf])
 def test_what_is_not_finite_or_never_moves_stays(spoilt: float) -> None:
     one = problem(relu, False)
-    one.made[5, 0, 0] = spoilt
-    one.made[:, :, 2] = -50
+    one.sums[5, 0, 0] = spoilt
+    one.sums[:, :, 2] = -50
     with np.errstate(invalid="ignore"):
         best = one.solve()
     assert (best.scale[0], best.offset[0], best.scale[2]) == (1, 0, 1)

@@ -1,4 +1,4 @@
-"""A model played call by call computes what the model itself computes, whatever its graph."""
+"""A model run call by call computes what the model itself computes, whatever its graph."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DRAWS = {"seeds", "random_everywhere", "training_true_frozen_between", "nested_i
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if name not in DRAWS])
-def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
+def test_it_runs_every_model_of_the_zoo(K: Any, name: str) -> None:
     model = ZOO[name](K)
     dialect = dialect_of(model)
     reading = read_model(model)
@@ -28,11 +28,11 @@ def test_it_plays_every_model_of_the_zoo(K: Any, name: str) -> None:
     places = [((), tensor) for tensor in reading.graph.outputs]
     wanted = laws.values(model, x)
     with laws.at_rest(model):
-        played = Interpreter(reading, set(places)).run(
+        run_values = Interpreter(reading, set(places)).run(
             [tf.convert_to_tensor(v) for v in dialect.flatten(x)]
         )
     for place, value in zip(places, wanted, strict=True):
-        made = played[place]
+        made = run_values[place]
         array = made.numpy() if isinstance(made, tf.Tensor) else dialect.to_array(made)
         if value.dtype.kind == "f":
             np.testing.assert_allclose(

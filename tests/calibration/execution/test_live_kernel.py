@@ -13,13 +13,19 @@ import pytest
 import tensorflow as tf
 from support.graphs import convolved
 
-from keras_downswap.calibration.closed_form.im2col import at, channels_behind, chosen, patches
-from keras_downswap.calibration.closed_form.normal_equations import times
-from keras_downswap.calibration.execution.live_kernel import Kernel
+from keras_downswap.calibration.closed_form.im2col import (
+    draw_positions,
+    extract_patches,
+    move_channels_last,
+    values_at,
+)
+from keras_downswap.calibration.closed_form.normal_equations import grouped_product
+from keras_downswap.calibration.execution.calls import CallChain
+from keras_downswap.calibration.execution.live_kernel import LiveKernel, logits_of
 from keras_downswap.dialects import read_model
 from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.types import Array
 
-Array = np.ndarray[Any, Any]
 Maker = Callable[..., Any]
 
 LAYERS: dict[str, tuple[tuple[int, ...], Maker]] = {
@@ -86,7 +92,7 @@ class Seen:
     """A model that is one layer with a kernel and what stands behind it, with all weights drawn, and its kernel."""
 
     model: Any
-    kernel: Kernel
+    kernel: LiveKernel
     x: Array
 
     @property
@@ -95,21 +101,21 @@ class Seen:
 
     @property
     def norm(self) -> Any:
-        return next(
-            layer for layer in self.kernel.behind if type(layer).__name__ == "BatchNormalization"
-        )
+        calls = self.kernel.calls
+        layers = [calls.layer_of(call) for call in calls.following]
+        return next(x for x in layers if type(x).__name__ == "BatchNormalization")
 
     def sums(self, weights: Array, positions: Array) -> Array:
         """What kernels of this form make of what stands at the positions, without an offset."""
-        last = channels_behind(self.x, self.kernel.call.channels_last)
-        windows = self.kernel.call.windows or (Window(1),) * (last.ndim - 2)
-        rows = self.kernel.rows(patches(last, windows, positions))
+        last = move_channels_last(self.x, self.kernel.calls.call.channels_last)
+        windows = self.kernel.calls.call.windows or (Window(1),) * (last.ndim - 2)
+        rows = self.kernel.design_matrix(extract_patches(last, windows, positions))
         assert rows.shape == (
             self.kernel.groups,
             positions.shape[0] * positions.shape[1],
             self.kernel.unknowns,
         )
-        return times(rows, weights)
+        return grouped_product(rows, weights)
 
     def made(self, training: bool = False) -> Array:
         return np.asarray(self.model(self.x, training=training))
@@ -129,7 +135,7 @@ def seen(
     reading = read_model(model)
     call, *chain = reading.graph.calls[1:]
     assert reading.layers[call.layer] is layer
-    kernel = Kernel(reading, call, chain, len(y.shape) - 2)
+    kernel = LiveKernel.of(CallChain(reading, call, chain, len(y.shape) - 2))
     return Seen(model, kernel, rng.normal(0.2, 1, (samples, *shape)).astype(np.float32))
 
 
@@ -152,7 +158,7 @@ def everywhere(lengths: Sequence[int], samples: int) -> Array:
 
 
 def some(made: Array, most: int = 5) -> Array:
-    return chosen(np.random.default_rng(1), len(made), made.shape[1:-1], most)
+    return draw_positions(np.random.default_rng(1), len(made), made.shape[1:-1], most)
 
 
 def assert_near(found: Array, wanted: Array, tolerance: float) -> None:
@@ -186,7 +192,7 @@ def test_rows_times_weights_and_the_offset_are_what_the_layer_makes(
         (made.shape[-1],),
     )
     for positions in (some(made), everywhere(made.shape[1:-1], len(made))):
-        assert_near(one.sums(weights, positions) + offset, at(made, positions), 1e-5)
+        assert_near(one.sums(weights, positions) + offset, values_at(made, positions), 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -228,15 +234,17 @@ def test_channels_first_as_a_convolution_in_float64_has_it(
     """No processor runs it with every Keras, so it is computed by hand."""
     one = seen(K, make(K.layers), shape)
     kernel, bias = (np.asarray(w, np.float64) for w in one.layer.get_weights())
-    slides = [(w.stride, w.dilation, w.padding) for w in one.kernel.call.windows]
+    slides = [(w.stride, w.dilation, w.padding) for w in one.kernel.calls.call.windows]
     made = (
         np.stack([convolved(np.moveaxis(sample, 0, -1), kernel, slides, 0) for sample in one.x])
         + bias
     )
-    assert not one.kernel.call.channels_last
+    assert not one.kernel.calls.call.channels_last
     positions = some(made)
     assert_near(
-        one.sums(one.kernel.weights(), positions) + one.kernel.offset(), at(made, positions), 1e-5
+        one.sums(one.kernel.weights(), positions) + one.kernel.offset(),
+        values_at(made, positions),
+        1e-5,
     )
 
 
@@ -254,9 +262,9 @@ def test_through_is_what_the_layers_behind_make(K: Any, behind: str, activation:
     made = one.made()
     positions = some(made)
     sums = one.sums(one.kernel.weights(), positions) + one.kernel.offset()
-    found = one.kernel.through(sums)
+    found = one.kernel.apply_activation(sums)
     assert found.dtype == np.float32
-    assert_near(found, at(made, positions), 1e-5)
+    assert_near(found, values_at(made, positions), 1e-5)
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -267,7 +275,7 @@ def test_through_fits_every_rank(K: Any, name: str) -> None:
     made = one.made()
     positions = some(made)
     sums = one.sums(one.kernel.weights(), positions) + one.kernel.offset()
-    assert_near(one.kernel.through(sums), at(made, positions), 1e-5)
+    assert_near(one.kernel.apply_activation(sums), values_at(made, positions), 1e-5)
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -282,7 +290,9 @@ def test_through_with_channels_first(K: Any, rank: int) -> None:
     sums = np.random.default_rng(2).normal(size=(9, 4)).astype(np.float32)
     wanted = gamma * (np.maximum(sums, 0) - mean) / np.sqrt(variance + norm.epsilon) + beta
     slope = 0.3
-    assert_near(one.kernel.through(sums), np.where(wanted > 0, wanted, slope * wanted), 1e-5)
+    assert_near(
+        one.kernel.apply_activation(sums), np.where(wanted > 0, wanted, slope * wanted), 1e-5
+    )
 
 
 # Written back
@@ -302,7 +312,7 @@ def test_what_is_written_is_what_the_layer_has(K: Any, name: str, use_bias: bool
     one.kernel.write(weights, offset, sums)
     np.testing.assert_array_equal(one.kernel.weights(), weights)
     np.testing.assert_array_equal(one.kernel.offset(), offset)
-    assert_near(at(one.made(), positions), sums + offset, 1e-5)
+    assert_near(values_at(one.made(), positions), sums + offset, 1e-5)
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -348,13 +358,13 @@ def test_a_fit_is_met_by_the_norm_behind(K: Any, name: str, between: str, use_bi
     made = one.made()
     positions = everywhere(made.shape[1:-1], len(made))
     sums = one.sums(weights, positions)
-    wanted = one.kernel.through(sums + offset)
+    wanted = one.kernel.apply_activation(sums + offset)
     one.kernel.write(weights, offset, sums)
-    assert_near(at(one.made(), positions), wanted, 1e-4)
-    assert_near(one.kernel.through(sums + one.kernel.offset()), wanted, 1e-4)
-    assert not np.allclose(at(made, positions), wanted, atol=0.1)
+    assert_near(values_at(one.made(), positions), wanted, 1e-4)
+    assert_near(one.kernel.apply_activation(sums + one.kernel.offset()), wanted, 1e-4)
+    assert not np.allclose(values_at(made, positions), wanted, atol=0.1)
     if between == "nothing":
-        assert_near(at(one.made(training=True), positions), wanted, 1e-3)
+        assert_near(values_at(one.made(training=True), positions), wanted, 1e-3)
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -371,9 +381,9 @@ def test_a_norm_without_scale_or_centre_takes_an_offset_too(
     weights = 2 * one.kernel.weights()
     offset = np.linspace(-1, 1, one.kernel.filters, dtype=np.float32)
     sums = one.sums(weights, positions)
-    wanted = one.kernel.through(sums + offset)
+    wanted = one.kernel.apply_activation(sums + offset)
     one.kernel.write(weights, offset, sums)
-    assert_near(at(one.made(), positions), wanted, 1e-4)
+    assert_near(values_at(one.made(), positions), wanted, 1e-4)
 
 
 def test_channels_that_are_dead_stay_finite(K: Any) -> None:
@@ -384,10 +394,10 @@ def test_channels_that_are_dead_stay_finite(K: Any) -> None:
     weights = one.kernel.weights()
     weights[:, :, 1] = 0
     sums = one.sums(weights, positions)
-    wanted = one.kernel.through(sums + one.kernel.offset())
+    wanted = one.kernel.apply_activation(sums + one.kernel.offset())
     one.kernel.write(weights, one.kernel.offset(), sums)
-    assert_near(at(one.made(), positions), wanted, 1e-4)
-    assert_near(at(one.made(training=True), positions), wanted, 1e-3)
+    assert_near(values_at(one.made(), positions), wanted, 1e-4)
+    assert_near(values_at(one.made(training=True), positions), wanted, 1e-3)
 
 
 # Which norm, and which offset
@@ -419,13 +429,13 @@ def test_the_norm_whose_input_is_what_the_kernel_makes(K: Any, name: str, use_bi
         K, K.layers.Conv2D(4, 3, activation=activation, use_bias=use_bias), (7, 8, 3), layers
     )
     norms = [layer for layer in layers if type(layer).__name__ == "BatchNormalization"]
-    assert one.kernel.norm is (norms[0] if found else None)
+    assert one.kernel.batch_norm is (norms[0] if found else None)
     assert one.kernel.can_shift is (use_bias or found)
 
 
 def test_of_two_norms_the_first(K: Any) -> None:
     layers = [K.layers.BatchNormalization(), K.layers.BatchNormalization()]
-    assert seen(K, K.layers.Conv2D(4, 3), (7, 8, 3), layers).kernel.norm is layers[0]
+    assert seen(K, K.layers.Conv2D(4, 3), (7, 8, 3), layers).kernel.batch_norm is layers[0]
 
 
 @pytest.mark.parametrize("use_bias", [True, False])
@@ -441,8 +451,8 @@ def test_a_norm_that_is_called_in_two_places_is_left_alone(
     draw(np.random.default_rng(0), norm)
     reading = read_model(model)
     calls = {call.name: call for call in reading.graph.calls}
-    kernel = Kernel(reading, calls["one"], [calls["bn"]], 2)
-    assert kernel.norm is None
+    kernel = LiveKernel.of(CallChain(reading, calls["one"], [calls["bn"]], 2))
+    assert kernel.batch_norm is None
     assert kernel.can_shift is use_bias
     before = [np.asarray(w) for w in norm.get_weights()]
     kernel.write(kernel.weights() + 1, kernel.offset(), np.ones((9, 4), np.float32))
@@ -454,7 +464,7 @@ def test_a_norm_that_is_called_in_two_places_is_left_alone(
 def test_sums_in_front_of_a_softmax_are_told_from_probabilities(dtype: Any) -> None:
     sums = np.array([[1.0, -2.0, 0.5], [3.0, 3.0, -1.0], [0.0, 0.0, 900.0]])
     powers = np.exp(sums - sums.max(-1, keepdims=True))
-    found = Kernel.before_softmax((powers / powers.sum(-1, keepdims=True)).astype(dtype))
+    found = logits_of((powers / powers.sum(-1, keepdims=True)).astype(dtype))
     centred = sums - sums.mean(-1, keepdims=True)
     np.testing.assert_allclose(found[:2], centred[:2], atol=0.02)
     assert found.dtype == np.float32
@@ -469,7 +479,7 @@ def test_a_function_behind_keeps_what_else_it_is_given(K: Any) -> None:
     reading = read_model(model)
     call, *chain = reading.graph.calls[1:]
     sums = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
-    made = Kernel(reading, call, chain, 2).through(sums)
+    made = LiveKernel.of(CallChain(reading, call, chain, 2)).apply_activation(sums)
     np.testing.assert_allclose(made, np.where(sums > 0, sums, 0.7 * sums), rtol=1e-6)
 
 
@@ -480,4 +490,5 @@ def test_a_softmax_along_another_axis_than_the_channels_is_no_probability_of_the
             i, K.layers.Conv2D(4, 1, activation="softmax", data_format=where, name="conv")(i)
         )
         reading = read_model(model)
-        assert Kernel(reading, reading.graph.calls[-1], (), 2).makes_probabilities is along
+        calls = CallChain(reading, reading.graph.calls[-1], (), 2)
+        assert LiveKernel.of(calls).ends_in_softmax is along

@@ -13,12 +13,21 @@ import tensorflow as tf
 from support.graphs import Sketch
 
 from keras_downswap import swap_downsampling
-from keras_downswap.calibration.closed_form.im2col import at, channels_behind, patches
-from keras_downswap.calibration.closed_form.normal_equations import times
+from keras_downswap.calibration.closed_form.im2col import (
+    extract_patches,
+    move_channels_last,
+    values_at,
+)
+from keras_downswap.calibration.closed_form.normal_equations import grouped_product
 from keras_downswap.calibration.distillation.terms import distillation_terms
 from keras_downswap.calibration.execution.interpreter import Interpreter
-from keras_downswap.calibration.pairing.pairs import TensorRef, paired
-from keras_downswap.calibration.pairing.targets import Target, affected, run_order, targets_of
+from keras_downswap.calibration.pairing.pairs import TensorRef, pair_tensors
+from keras_downswap.calibration.pairing.targets import (
+    KernelTarget,
+    affected_calls,
+    find_kernel_targets,
+    run_order,
+)
 from keras_downswap.calibration.pairing.trainable import TrainableSet
 from keras_downswap.dialects import read_model
 from keras_downswap.dialects.reading import Reading
@@ -38,7 +47,7 @@ class Both:
 
     @cached_property
     def pairs(self) -> Any:
-        return paired(self.old.graph, self.new.graph)
+        return pair_tensors(self.old.graph, self.new.graph)
 
     def met(self) -> Both:
         """The same, without the pairs that come out in different shapes."""
@@ -61,26 +70,26 @@ class Both:
         return list(self.pairs.sites.values())
 
     @property
-    def targets(self) -> dict[str, Target]:
-        found, _ = targets_of(self.new.graph, self.pairs)
+    def targets(self) -> dict[str, KernelTarget]:
+        found, _ = find_kernel_targets(self.new.graph, self.pairs)
         names = [target.name for target in found]
         assert len(set(names)) == len(names)
-        places = [target.place for target in found]
+        places = [target.call_ref for target in found]
         assert places == [
-            place for place, *_ in affected(self.new.graph, self.pairs) if place in places
+            call.ref for call in affected_calls(self.new.graph, self.pairs) if call.ref in places
         ]
         return dict(zip(names, found, strict=True))
 
     @property
     def reasons(self) -> dict[str, str]:
-        return targets_of(self.new.graph, self.pairs)[1]
+        return find_kernel_targets(self.new.graph, self.pairs)[1]
 
     @property
     def goals(self) -> dict[str, tuple[list[str], str, str]]:
         """For each target what stands between, what is compared, and to what."""
         return {
             name: (
-                [c.name for c in t.chain],
+                [c.name for c in t.following],
                 name_of(self.new.graph, t.end),
                 name_of(self.old.graph, t.goal),
             )
@@ -125,39 +134,44 @@ class Both:
     def assert_targets_make_what_the_model_makes(self) -> None:
         """Sums of a target, and what other branches bring, give what stands at its end, at every position."""
         targets = self.targets.values()
-        keep = {place for t in targets for place in (t.end, *t.beside)}
+        keep = {place for t in targets for place in (t.end, *t.side_tensors)}
         kept: dict[TensorRef, Any] = {}
-        run = Interpreter(self.new, keep, {t.place for t in targets}).start(self.drawn, kept)
+        run = Interpreter(self.new, keep, {t.call_ref for t in targets}).start(self.drawn, kept)
         inputs = dict(run)
         assert targets
         for target in targets:
-            kernel, last = target.kernel(self.new), target.call.channels_last
+            kernel, last = target.live_kernel(self.new), target.call.channels_last
             result = self.new.dialect.to_array
             taken, end = (
-                channels_behind(result(v), last) for v in (inputs[target.place], kept[target.end])
+                move_channels_last(result(v), last)
+                for v in (inputs[target.call_ref], kept[target.end])
             )
             lengths = end.shape[1:-1]
             cells = np.array(list(np.ndindex(*lengths)), int).reshape(-1, len(lengths))
             positions = np.broadcast_to(cells, (len(end), *cells.shape))
             windows = target.call.windows or (Window(1),) * len(lengths)
             sums = (
-                times(kernel.rows(patches(taken, windows, positions)), kernel.weights())
+                grouped_product(
+                    kernel.design_matrix(extract_patches(taken, windows, positions)),
+                    kernel.weights(),
+                )
                 + kernel.offset()
             )
             others = [
-                at(channels_behind(result(kept[place]), last), positions) for place in target.beside
+                values_at(move_channels_last(result(kept[place]), last), positions)
+                for place in target.side_tensors
             ]
-            made = kernel.through(sums.astype(np.float32), *others)
+            made = kernel.apply_activation(sums.astype(np.float32), *others)
             np.testing.assert_allclose(
-                made, kernel.own(at(end, positions)), atol=1e-4, err_msg=target.name
+                made, kernel.own_channels(values_at(end, positions)), atol=1e-4, err_msg=target.name
             )
 
 
 def name_of(graph: Graph, place: TensorRef) -> str:
     """Return the name of the layer that makes a tensor, as `outer/inner`."""
-    trail, tensor = place
+    path, tensor = place
     prefix = ""
-    for index in trail:
+    for index in path:
         prefix += f"{graph.calls[index].name}/"
         inner = graph.calls[index].nested_graph
         assert inner is not None
@@ -413,7 +427,7 @@ def test_a_site_in_a_nested_model(K: Any, size: tuple[int | None, ...]) -> None:
         "inner/conv": (["bn", "relu"], "inner/relu", "inner/pool"),
         "head": ([], "head", "head"),
     }
-    assert [name for _, name, _, _ in affected(both.new.graph, both.pairs)] == [
+    assert [call.name for call in affected_calls(both.new.graph, both.pairs)] == [
         "inner/conv", "inner/bn", "inner/relu", "head",
     ]  # fmt: skip
     both.assert_shapes_agree()
@@ -457,7 +471,7 @@ def test_a_model_and_itself_have_every_tensor_and_no_site(K: Any) -> None:
     everything = {((), t) for t in range(len(reading.graph.tensors))}
     everything |= {((inside.index,), t) for t in range(len(inside.nested_graph.tensors))}
     assert both.pairs.tensors.keys() == everything
-    assert (both.targets, both.reasons, affected(reading.graph, both.pairs)) == ({}, {}, [])
+    assert (both.targets, both.reasons, affected_calls(reading.graph, both.pairs)) == ({}, {}, [])
 
 
 def test_a_swap_that_swaps_nothing_likewise(K: Any) -> None:
@@ -587,12 +601,12 @@ def drawing(stride: int, pool: bool, **pool_facts: Any) -> Graph:
 
 def test_pairs_need_no_framework() -> None:
     old, new = drawing(1, True), drawing(2, False)
-    pairs = paired(old, new)
+    pairs = pair_tensors(old, new)
     assert {name_of(new, a): name_of(old, b) for a, b in pairs.tensors.items()} == {
         "input": "input", "relu": "pool", "head": "head",
     }  # fmt: skip
     assert list(pairs.sites.values()) == ["conv"]
-    back = paired(new, old)
+    back = pair_tensors(new, old)
     assert {name_of(old, a): name_of(new, b) for a, b in back.tensors.items()} == {
         "input": "input", "pool": "relu", "head": "head",
     }  # fmt: skip
@@ -600,7 +614,7 @@ def test_pairs_need_no_framework() -> None:
 
 def test_tensors_of_different_shapes_are_not_paired() -> None:
     old, new = drawing(1, True), drawing(4, False)
-    pairs = paired(old, new)
+    pairs = pair_tensors(old, new)
     assert {name_of(new, a) for a in pairs.tensors} == {"input"}
 
 
@@ -614,7 +628,7 @@ def test_a_call_of_its_own_kind_is_no_target_and_is_told() -> None:
         return sketch.graph()
 
     new = graph(2)
-    found, reasons = targets_of(new, paired(graph(1), new))
+    found, reasons = find_kernel_targets(new, pair_tensors(graph(1), new))
     assert found == []
     assert list(reasons) == ["one"]
     assert "in a way of its own" in reasons["one"]
@@ -630,7 +644,7 @@ def test_a_layer_behind_whose_weight_another_holds_too_is_no_target() -> None:
         return sketch.graph()
 
     new = graph(2)
-    found, _ = targets_of(new, paired(graph(1), new))
+    found, _ = find_kernel_targets(new, pair_tensors(graph(1), new))
     assert [target.name for target in found] == ["one", "three"]
 
 
@@ -646,7 +660,7 @@ def test_a_model_called_twice_has_no_layer_to_itself(K: Any) -> None:
     old = K.Model([a, b], L.Concatenate()([inner(a), inner(b)]))
     new = swap_downsampling(old)
     graphs = [read_model(model).graph for model in (old, new)]
-    found, reasons = targets_of(graphs[1], paired(*graphs))
+    found, reasons = find_kernel_targets(graphs[1], pair_tensors(*graphs))
     assert found == []
     assert "called in 2 places" in reasons["inner/conv"]
 
@@ -685,7 +699,7 @@ def test_a_padded_pool_behind_is_not_taken_for_the_work_of_the_convolution_befor
         return sketch.graph()
 
     old, new = graph(True), graph(False)
-    ends = {name_of(new, a): name_of(old, b) for a, b in paired(old, new).tensors.items()}
+    ends = {name_of(new, a): name_of(old, b) for a, b in pair_tensors(old, new).tensors.items()}
     assert ends == {"input": "input", "conv": "conv", "relu": "relu", "head": "head"}
 
 
@@ -779,7 +793,7 @@ def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be
     old = K.Model(i, L.Activation("softmax", name="mix3")(L.Dense(3, name="dense")(x)))
     new = swap_downsampling(old)
     graphs = [read_model(model).graph for model in (old, new)]
-    found, _ = targets_of(graphs[1], paired(*graphs))
+    found, _ = find_kernel_targets(graphs[1], pair_tensors(*graphs))
     ends = {target.name: name_of(graphs[1], target.end) for target in found[1:]}
     assert ends == {"conv0": "conv0", "conv1": "conv1", "conv2": "conv2", "dense": "dense"}
     shared = K.Model(
@@ -787,11 +801,11 @@ def test_a_map_that_mixes_channels_ends_the_walk_where_something_in_front_can_be
         L.PReLU(shared_axes=[1, 2], name="mix")(L.Conv2D(4, 1, name="conv0")(old.layers[2].output)),
     )
     graphs = [read_model(model).graph for model in (shared, swap_downsampling(shared))]
-    found, _ = targets_of(graphs[1], paired(*graphs))
+    found, _ = find_kernel_targets(graphs[1], pair_tensors(*graphs))
     assert name_of(graphs[1], found[-1].end) == "mix", "a slope for each channel mixes nothing"
 
 
-def test_the_order_in_which_calls_run_is_that_of_the_player(K: Any) -> None:
+def test_the_order_in_which_calls_run_is_that_of_the_interpreter(K: Any) -> None:
     i, j = K.Input(SIZE), K.Input(SIZE)
     middle = K.Model(i, K.layers.Conv2D(5, 1)(nested(K)(K.layers.Conv2D(3, 1)(i))), name="middle")
     model = K.Model(j, K.layers.Dense(2)(middle(K.layers.ReLU()(j))))
@@ -812,7 +826,7 @@ def test_what_runs_in_training_mode_ends_the_walk(K: Any) -> None:
     old = K.Model(i, L.Conv2D(2, 1, name="head")(L.MaxPooling2D(2)(L.ReLU()(y))))
     new = swap_downsampling(old, method="copy")
     graphs = [read_model(model).graph for model in (old, new)]
-    found, _ = targets_of(graphs[1], paired(*graphs))
+    found, _ = find_kernel_targets(graphs[1], pair_tensors(*graphs))
     assert [target.name for target in found] == ["head"]
 
 
@@ -825,7 +839,7 @@ def test_padding_in_front_of_the_next_site_is_seen_through(K: Any) -> None:
     old = K.Model(i, L.Conv2D(2, 1, name="head")(y))
     new = swap_downsampling(old)
     graphs = [read_model(model).graph for model in (old, new)]
-    found, reasons = targets_of(graphs[1], paired(*graphs))
+    found, reasons = find_kernel_targets(graphs[1], pair_tensors(*graphs))
     assert [target.name for target in found] == ["conv1", "conv2", "head"]
     assert not reasons
 
