@@ -1,9 +1,10 @@
 """Every private name of a Keras or of TensorFlow that this package uses, and what for.
 
-A framework may move a private name in any version. Each is therefore listed here once:
-`compatibility.py` looks for all of them when a Keras is first used, and a test compares this table
-with what the package's syntax trees use. The public interface is used wherever it gives the same
-object.
+Private is what begins with an underscore, what only a path through `src` or `python` leads to, and
+what belongs to that. A framework may move such a name in any version. Each is therefore listed
+here once: `compatibility.py` looks for all of them when a Keras is first used, and a test compares
+this table with what the package's syntax trees use. The public interface is used wherever it gives
+the same object.
 """
 
 from __future__ import annotations
@@ -62,8 +63,16 @@ KERAS_2 = (
         "to reach the variable that casts by itself in mixed precision",
         "src.mixed_precision.autocast_variable.AutoCastVariable",
     ),
+    *_attributes_of(
+        "src.engine.node.Node",
+        layer="to read which layer a call calls",
+        call_args="to read the arguments of a call",
+        call_kwargs="to read the arguments of a call",
+        outputs="to read the tensors that a call produced",
+        _keras_history="to find the layer that produced a tensor",
+    ),
     PrivateName(
-        "_keras_history", "to find the layer that produced a tensor", "src.engine.node.Node"
+        "node", "to find the call that produced a tensor", "src.engine.keras_tensor.KerasTensor"
     ),
     *_attributes_of(
         "src.engine.functional.Functional",
