@@ -14,7 +14,7 @@ from keras_downswap.dialects.compatibility import check, find
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier, Uncopyable
 from keras_downswap.dialects.structure import producers_first
-from keras_downswap.dialects.tensors import Array
+from keras_downswap.ir.types import Array
 
 
 class Keras2(Dialect):

@@ -14,7 +14,7 @@ from keras_downswap.dialects.compatibility import check
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier
 from keras_downswap.dialects.structure import producers_first
-from keras_downswap.dialects.tensors import Array
+from keras_downswap.ir.types import Array
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
 """Class names of a backend's immutable values, recognised by name: the backend need not be imported."""

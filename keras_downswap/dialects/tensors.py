@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from keras_downswap.ir.types import Array
 
 SMALL = 1 << 16
 """Bytes up to which two arrays are compared as strings of bytes, which copies them both."""

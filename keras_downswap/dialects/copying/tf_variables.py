@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.compatibility import find
+from keras_downswap.ir.types import Array
 
 
 def copied(variable: Any) -> Any:
@@ -69,6 +70,6 @@ def is_mutable_table(value: Any) -> bool:
     return type(value) is find("tensorflow", "python.ops.lookup_ops.MutableHashTable")
 
 
-def array(variable: Any) -> np.ndarray[Any, Any]:
+def array(variable: Any) -> Array:
     """Return the value of a variable."""
     return np.asarray(variable.value())
