@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,66 +12,99 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_downswap.api import plan_swaps
-from keras_downswap.files import io as model_files
+from keras_downswap.files.io import load
 from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import site_cost
 from keras_downswap.planning.find import Method
 
-HERE = "keras_downswap.demo"
+DATA = files("keras_downswap.demo")
+BRIGHTEST = 16
+"""The value of a white pixel in the stored images."""
+METHODS: tuple[tuple[str, Method], ...] = (("exact swaps only", "exact"), ("all swaps", "auto"))
+"""Titles of rows, and the methods that they stand for."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Images of digits, of shape (images, 8, 8, 1) with values from 0 to 1.
+
+    Attributes:
+        unlabelled: Images to fit to.
+        images: Other images, to measure the accuracy with.
+        labels: The digits that they show.
+    """
+
+    unlabelled: NDArray[np.float32]
+    images: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @classmethod
+    def read(cls) -> Digits:
+        """Read the images that come with the package, every second one without its label."""
+        with as_file(DATA / "digits_test.npz") as path, np.load(path) as stored:
+            images = stored["images"].astype(np.float32) / BRIGHTEST
+            labels = stored["labels"].astype(np.int64)
+        return cls(unlabelled=images[::2], images=images[1::2], labels=labels[1::2])
+
+    def accuracy(self, model: Any) -> float:
+        """Return the share of images that a model classifies correctly."""
+        predicted = np.argmax(model.predict(self.images, verbose=0), axis=-1)
+        return float(np.mean(predicted == self.labels))
 
 
 def demonstrate(out: Console) -> None:
-    """Print the plan, swap the model both ways, verify, and show size, MACs and accuracy before and after."""
-    with as_file(files(HERE) / "digits_cnn.keras") as path:
-        model = model_files.load(path)
-    (unlabelled, images), labels = _digits()
+    """Print plans, swap and verify a model, and show size, MACs and accuracy before and after."""
+    with as_file(DATA / "digits_cnn.keras") as path:
+        model = load(path)
+    digits = Digits.read()
     out.print(
-        f"A network trained on 8x8 digits, {len(labels)} labelled test images.\n", markup=False
+        f"A network trained on 8x8 digits, {len(digits.labels)} labelled test images.\n",
+        markup=False,
     )
-    table = Table("model", "promises", "layers", "parameters", "MACs at the sites", "accuracy")
-    _row(table, "as trained", "", model, _macs(plan_swaps(model), after=False), images, labels)
-    wishes: tuple[tuple[str, Method], ...] = (("only exact swaps", "exact"), ("every swap", "auto"))
-    for title, method in wishes:
+    table = Table()
+    for heading in ("model", "promises", "layers", "parameters", "MACs at the sites", "accuracy"):
+        table.add_column(heading)
+    macs = _macs_at_sites(plan_swaps(model), after=False)
+    table.add_row(*_cells("as trained", "", model, macs, digits))
+
+    for title, method in METHODS:
         plan = plan_swaps(model, method=method)
         out.print(str(plan), markup=False, soft_wrap=True)
         new, report = plan.apply(return_report=True)
-        out.print(f"  {len(report.checks)} checks held\n", markup=False)
-        promises = ", ".join(str(site.promise) for site in plan.swaps)
-        _row(table, title, promises, new, _macs(plan, after=True), images, labels)
-    fitted = plan.apply(calibration_data=unlabelled)
-    _row(table, "every swap, fitted", promises, fitted, _macs(plan, after=True), images, labels)
+        out.print(f"  {len(report.checks)} checks passed\n", markup=False)
+        macs = _macs_at_sites(plan, after=True)
+        table.add_row(*_cells(title, _promises(plan), new, macs, digits))
+
+    # The last plan once more, now fitted to the original.
+    fitted = plan.apply(calibration_data=digits.unlabelled)
+    table.add_row(*_cells("all swaps, fitted", _promises(plan), fitted, macs, digits))
     out.print(table)
     out.print(
-        "An exact swap keeps every prediction. The article's swap (approximate: same kernel, larger stride) keeps\n"
-        "shapes and weights but costs accuracy, here and on any trained network; fitting it to the original brings\n"
-        f"that back, here from {len(unlabelled)} other images without labels.",
+        "An exact swap keeps every prediction. The approximate swap of a max pool (the same "
+        "kernel with a larger stride) keeps shapes and weights but costs accuracy, here and on "
+        "any trained network. Fitting the new model to the original recovers it, here from "
+        f"{len(digits.unlabelled)} other images without labels.",
         markup=False,
     )
 
 
-def _digits() -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], NDArray[np.int64]]:
-    """Return images to fit to, images to measure with, and the labels of these."""
-    with as_file(files(HERE) / "digits_test.npz") as path, np.load(Path(path)) as data:
-        images = data["images"].astype(np.float32) / 16
-        return (images[::2], images[1::2]), data["labels"][1::2].astype(np.int64)
+def _cells(title: str, promises: str, model: Any, macs: int, digits: Digits) -> tuple[str, ...]:
+    layers = len(model.layers)
+    parameters = model.count_params()
+    accuracy = 100 * digits.accuracy(model)
+    return title, promises, str(layers), f"{parameters:,}", f"{macs:,}", f"{accuracy:.1f} %"
 
 
-def _macs(plan: Plan, *, after: bool) -> int:
-    costs = [site_cost(plan.graph_of(site), site) for site in plan.sites]
-    return sum((cost.after if after else cost.before).macs or 0 for cost in costs)
+def _promises(plan: Plan) -> str:
+    return ", ".join(str(site.promise) for site in plan.swaps)
 
 
-def _row(
-    table: Table,
-    title: str,
-    promises: str,
-    model: Any,
-    macs: int,
-    images: NDArray[np.float32],
-    labels: NDArray[np.int64],
-) -> None:
-    right = np.argmax(model.predict(images, verbose=0), axis=-1) == labels
-    count = f"{model.count_params():,}"
-    table.add_row(
-        title, promises, str(len(model.layers)), count, f"{macs:,}", f"{100 * right.mean():.1f} %"
-    )
+def _macs_at_sites(plan: Plan, *, after: bool) -> int:
+    """Return the multiplications that the sites of a plan need, before the swap or after it."""
+    total = 0
+    for site in plan.sites:
+        cost = site_cost(plan.graph_of(site), site)
+        layers = cost.after if after else cost.before
+        # All sizes of this model are known, so every number is.
+        total += layers.macs or 0
+    return total
