@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -11,11 +12,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from keras_downswap import plan_swaps
 from keras_downswap.cli import main as cli
+from keras_downswap.cli.inspect import site_table
 from keras_downswap.errors import BrokenPromise
 from keras_downswap.files import io as files
+from keras_downswap.rules import TARGETS
 
 DEMO = Path(files.__file__).parents[1] / "demo" / "digits_cnn.keras"
 
@@ -29,7 +34,7 @@ def test_convert_writes_model_and_report(tmp_path: Path) -> None:
     done = run("convert", DEMO, target, "--report", report)
     assert done.exit_code == 0, done.output
     assert "1 exact and 1 approximate swaps, 1 kept" in done.stdout
-    assert "fit the model first" in done.stdout
+    assert "before use" in done.stdout
     account = json.loads(report.read_text("utf-8"))
     assert [site["status"] for site in account["sites"]] == ["swapped", "swapped", "kept"]
     assert files.load(target).get_layer("conv3").strides == (2, 2)
@@ -75,15 +80,23 @@ def test_inspect_shows_costs_before_and_after() -> None:
         (["convert", DEMO, "nowhere/out.keras"], "there is no folder"),
         (
             ["convert", DEMO, "out.keras", "--to", "magic"],
-            "unknown target to='magic': expected one of",
+            "unknown --to 'magic': expected one of average_pool",
         ),
         (
             ["convert", DEMO, "out.keras", "--method", "magic"],
-            "unknown method='magic': expected one of",
+            "unknown --method 'magic': expected one of auto, exact, copy",
         ),
         (["convert", DEMO, "out.keras", "--include", "("], "is not a regular expression"),
         (["convert", DEMO, "out.keras", "--report", "nowhere/report.json"], "there is no folder"),
-        (["inspect", DEMO, "--to", "magic"], "unknown target"),
+        (["inspect", DEMO, "--to", "magic"], "unknown --to 'magic': expected one of"),
+        (
+            ["inspect", DEMO, "--form", "magic"],
+            "unknown --form 'magic': expected one of same, cover",
+        ),
+        (
+            ["convert", DEMO, "out.keras", "--form", "same", "--kernel", "cover"],
+            "ask for different forms: give --form alone",
+        ),
     ],
 )
 def test_errors_are_one_line_and_leave_nothing(
@@ -172,7 +185,7 @@ def test_convert_fits_what_it_swaps(tmp_path: Path) -> None:
     options = (
         "--calibrate",
         tmp_path / "images.npy",
-        "--kernel",
+        "--form",
         "cover",
         "--report",
         tmp_path / "report.json",
@@ -180,7 +193,7 @@ def test_convert_fits_what_it_swaps(tmp_path: Path) -> None:
     done = run("convert", DEMO, tmp_path / "a.keras", *options)
     assert done.exit_code == 0, done.output
     assert "calibrated on 450 samples without labels, evaluated on 50 held out" in done.stdout
-    assert "fit the model first" not in done.stdout
+    assert "before use" not in done.stdout
     old, new = (
         files.load(path).predict(images, verbose=0).argmax(-1)
         for path in (DEMO, tmp_path / "a.keras")
@@ -252,3 +265,58 @@ def test_a_profile_stands_for_a_target(tmp_path: Path) -> None:
         assert (wrong.exit_code, wrong.stdout, (tmp_path / "b.keras").exists()) == (1, "", False)
         assert wrong.stderr.startswith("error: ")
         assert wrong.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (["--kernel", "cover"], "cover"),
+        (["--method", "wide"], "wide"),
+        (["--kernel", "same"], "same"),
+    ],
+)
+def test_older_spellings_work_and_say_what_to_write(older: list[str], newer: str) -> None:
+    before, after = run("inspect", DEMO, *older), run("inspect", DEMO, "--form", newer)
+    assert before.exit_code == after.exit_code == 0
+    assert before.stdout == after.stdout
+    words = f"warning: {' '.join(older)} is deprecated: write --form {newer} instead\n"
+    assert (before.stderr, after.stderr) == (words, "")
+
+
+def test_the_former_default_of_kernel_asks_for_nothing_beside_method_wide() -> None:
+    done = run("inspect", DEMO, "--method", "wide", "--kernel", "same")
+    assert "pool_into_wide" in done.stdout
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_form_changes_the_swap() -> None:
+    rules = {"same": "pool_into_stride", "cover": "pool_into_cover", "wide": "pool_into_wide"}
+    for form, rule in rules.items():
+        assert f"approximate: {rule}" in run("inspect", DEMO, "--form", form).stdout
+    assert "approximate" not in run("inspect", DEMO, "--form", "wide", "--method", "exact").stdout
+
+
+def test_choices_are_checked_before_a_file_is_opened() -> None:
+    for option in ("--to", "--method", "--form", "--kernel"):
+        done = run("convert", "missing.keras", "out.keras", option, "magic")
+        assert done.stderr.startswith(f"error: unknown {option} 'magic': expected one of ")
+        assert done.stderr.count("\n") == 1
+
+
+def test_tables_fit_a_terminal_of_80_columns_and_cut_nothing_off() -> None:
+
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(site_table(plan_swaps(files.load(DEMO)), 80))
+    text = console.export_text()
+    assert "…" not in text
+    for words in ("average_pool_into_kernel", "global_pool", "6,944 ->", "110,592 ->"):
+        assert words in text
+
+
+def test_help_lists_targets_formats_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run("convert", "--help").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    for words in (*TARGETS, ".keras", "SavedModel", "auto|exact|copy", "same|cover|wide"):
+        assert words in text
+    assert "--kernel" not in text

@@ -1,0 +1,14 @@
+"""The command `demo`."""
+
+from __future__ import annotations
+
+from keras_downswap.cli.messages import out
+from keras_downswap.dialects.quiet_import import import_quietly
+
+
+def demo() -> None:
+    """Swap a small trained model that comes with the package, and show what that changes."""
+    from keras_downswap.demo.run import demonstrate
+
+    import_quietly("keras")
+    demonstrate(out)
