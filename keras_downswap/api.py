@@ -7,28 +7,28 @@ from typing import Any, Literal, overload
 
 from keras_downswap.dialects import read_model
 from keras_downswap.plan import Plan, Request
-from keras_downswap.planning.find import KernelForm, Method
 from keras_downswap.planning.sites import Selector
+from keras_downswap.planning.targets import Target
 from keras_downswap.report import Report
 from keras_downswap.rulekit.rule import Rule
-from keras_downswap.rules import RULES, checked_rules
+from keras_downswap.rules import with_all_rules
 from keras_downswap.search.max_drop import search_forms
 
 
 def plan_swaps(
     model: Any,
-    to: str = "strided_conv",
-    method: Method = "auto",
+    to: str | Target = "strided_conv",
+    method: Any = "auto",
     include: Selector = None,
     exclude: Selector = None,
     rules: Sequence[Rule] = (),
-    kernel: KernelForm = "same",
+    kernel: Any = "same",
 ) -> Plan:
     """Decide what a swap would do to a model, and build nothing.
 
     Args:
         model: A functional or Sequential model of `tf_keras` or `keras`.
-        to: What downsamples afterwards, one of `keras_downswap.rules.TARGETS`, such as
+        to: What downsamples afterwards, one of `keras_downswap.planning.targets.TARGETS`, such as
             `strided_conv`, `max_pool` or `subsample`; or `profile:NAME` (`profile:FILE.toml`) for
             the cheapest exact forms within a device's limits.
         method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact`
@@ -52,20 +52,20 @@ def plan_swaps(
     reading = read_model(model)
     return Plan.of(
         reading,
-        Request(to, method, include, exclude, (*checked_rules(rules, RULES), *RULES), kernel),
+        Request(to, method, include, exclude, with_all_rules(rules), kernel),
     )
 
 
 @overload
 def swap_downsampling(
     model: Any,
-    to: str = ...,
-    method: Method = ...,
+    to: str | Target = ...,
+    method: Any = ...,
     include: Selector = ...,
     exclude: Selector = ...,
     return_report: Literal[False] = ...,
     rules: Sequence[Rule] = ...,
-    kernel: KernelForm = ...,
+    kernel: Any = ...,
     calibration_data: Any = ...,
     max_drop: float | None = ...,
     verbose: bool = ...,
@@ -73,27 +73,27 @@ def swap_downsampling(
 @overload
 def swap_downsampling(
     model: Any,
-    to: str = ...,
-    method: Method = ...,
+    to: str | Target = ...,
+    method: Any = ...,
     include: Selector = ...,
     exclude: Selector = ...,
     *,
     return_report: Literal[True],
     rules: Sequence[Rule] = ...,
-    kernel: KernelForm = ...,
+    kernel: Any = ...,
     calibration_data: Any = ...,
     max_drop: float | None = ...,
     verbose: bool = ...,
 ) -> tuple[Any, Report]: ...
 def swap_downsampling(
     model: Any,
-    to: str = "strided_conv",
-    method: Method = "auto",
+    to: str | Target = "strided_conv",
+    method: Any = "auto",
     include: Selector = None,
     exclude: Selector = None,
     return_report: bool = False,
     rules: Sequence[Rule] = (),
-    kernel: KernelForm = "same",
+    kernel: Any = "same",
     calibration_data: Any = None,
     max_drop: float | None = None,
     verbose: bool = True,
@@ -103,7 +103,7 @@ def swap_downsampling(
     Args:
         model: A functional or Sequential model of `tf_keras` or `keras`, any input sizes, fixed or
             unknown.
-        to: What downsamples afterwards, one of `keras_downswap.rules.TARGETS`, such as
+        to: What downsamples afterwards, one of `keras_downswap.planning.targets.TARGETS`, such as
             `strided_conv`, `max_pool` or `subsample`; or `profile:NAME` (`profile:FILE.toml`) for
             the cheapest exact forms within a device's limits.
         method: `auto` (exact where an identity exists, else the same kernel, approximate), `exact`

@@ -16,9 +16,10 @@ from keras_downswap.checks import Check
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import NothingSwapped, SomethingLost
 from keras_downswap.ir.graph import Graph
-from keras_downswap.planning.find import KernelForm, Method, find_sites
+from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Selector, Site
+from keras_downswap.planning.targets import Target
 from keras_downswap.rebuilding.restore import recompile
 from keras_downswap.rebuilding.rewrite import rewrite
 from keras_downswap.rebuilding.verify import traces, verify
@@ -50,17 +51,20 @@ class Built:
 class Request:
     """What was asked of a swap; the arguments of `plan_swaps`."""
 
-    to: str
-    method: Method
+    to: Any
+    method: Any
     include: Selector
     exclude: Selector
     rules: Sequence[Rule]
-    kernel: KernelForm
+    kernel: Any
 
     def sites(self, graph: Graph, forms: Mapping[CallRef, str]) -> tuple[Site, ...]:
         """Return what becomes of each downsampling call of a graph."""
+        wide = self.method == "wide"
+        form: Any = "wide" if wide else self.kernel
+        method: Any = "auto" if wide else self.method
         return find_sites(
-            graph, self.rules, self.to, self.method, self.include, self.exclude, self.kernel, forms
+            graph, self.rules, self.to, method, self.include, self.exclude, form, forms
         )
 
 
@@ -90,10 +94,11 @@ class Plan:
     @property
     def to(self) -> str:
         """What downsamples afterwards."""
-        return self.request.to
+        to = self.request.to
+        return to.name if isinstance(to, Target) else str(to)
 
     @property
-    def method(self) -> Method:
+    def method(self) -> Any:
         """How swaps are chosen."""
         return self.request.method
 

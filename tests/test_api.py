@@ -25,13 +25,13 @@ from keras_downswap import (
 )
 from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.limits import profiles
-from keras_downswap.rules import TARGETS as RULE_TARGETS
+from keras_downswap.planning.targets import names_of_targets
 from keras_downswap.rules import average_pool_into_kernel
 
 pytestmark = pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
 TARGETS = ("strided_conv", "max_pool", "average_pool", "subsample")
 TARGETS = TARGETS if laws.BACKEND == "tensorflow" else TARGETS[::3]
-FURTHER = sorted({*RULE_TARGETS, *(f"profile:{name}" for name in profiles())} - {*TARGETS})
+FURTHER = sorted({*names_of_targets(), *(f"profile:{name}" for name in profiles())} - {*TARGETS})
 HALF = ("half", "half_then_float", "mixed_float16", "a_dtype_per_layer", "pool_of_another_dtype")
 RTOL = {"double": 1e-12, "mixed_bfloat16": 6e-2, **dict.fromkeys(HALF, 1e-2)}
 GEOMETRY = ("kernel_size", "pool_size", "strides", "dilation_rate", "padding", "activation")
@@ -124,7 +124,9 @@ def test_no_exact_promise_is_given_where_keras_itself_adds_the_bias_along_the_wi
     site = swap(old, "strided_conv")[1].sites[0]
     assert site.rule == ("average_pool_into_depthwise" if astray else "average_pool_into_kernel")
     alone = find_sites(
-        plan_swaps(old).graph_of(site), [average_pool_into_kernel.RULE], "strided_conv"
+        plan_swaps(old).graph_of(site),
+        [average_pool_into_kernel.average_pool_into_kernel],
+        "strided_conv",
     )[0]
     assert ("adds the bias along the width" in alone.reason) == astray
     assert [site.rule for site in swap(old, "subsample")[1].sites if "pool" in site.layers[-1]] == [

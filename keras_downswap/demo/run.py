@@ -15,7 +15,7 @@ from keras_downswap.api import plan_swaps
 from keras_downswap.files.io import load
 from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import site_cost
-from keras_downswap.planning.find import Method
+from keras_downswap.planning.targets import Method
 
 DATA = files("keras_downswap.demo")
 BRIGHTEST = 16

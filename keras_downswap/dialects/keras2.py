@@ -14,6 +14,7 @@ from keras_downswap.dialects.compatibility import check, find
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier, Uncopyable
 from keras_downswap.dialects.structure import producers_first
+from keras_downswap.ir.facts import RESIZE_KINDS, LayerKind
 from keras_downswap.ir.types import Array
 
 
@@ -200,11 +201,8 @@ class Keras2(Dialect):
         by_position = dict(enumerate(node.call_args))
         return node.call_kwargs.get("strides", by_position.get(2))
 
-    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
-        exist = channels_last or rank > 1
-        return frozenset({"ZeroPadding", "Cropping"}) if exist else frozenset()
-
-    # Copying layers
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[LayerKind]:
+        return RESIZE_KINDS if channels_last or rank > 1 else frozenset()
 
     def copy_variable(self, variable: Any, copier: LayerCopier) -> Any:
         if isinstance(variable, self.AutoCastVariable):

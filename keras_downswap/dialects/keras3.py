@@ -14,6 +14,7 @@ from keras_downswap.dialects.compatibility import check
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier
 from keras_downswap.dialects.structure import producers_first
+from keras_downswap.ir.facts import RESIZE_KINDS, LayerKind
 from keras_downswap.ir.types import Array
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
@@ -196,10 +197,9 @@ class Keras3(Dialect):
     def function_strides(self, node: Any) -> Any:
         return getattr(node.operation, "strides", None)
 
-    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
-        if channels_last or rank > 1:
-            return frozenset({"ZeroPadding", "Cropping"})
-        return frozenset({"ZeroPadding"})
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[LayerKind]:
+        both = channels_last or rank > 1
+        return RESIZE_KINDS if both else frozenset({LayerKind.ZERO_PADDING})
 
     @cached_property
     def misplaces_channels_first_bias(self) -> bool:

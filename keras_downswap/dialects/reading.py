@@ -276,7 +276,7 @@ class _Reader:
             outputs=facts.outputs,
             windows=found.windows,
             channels_last=found.channels_last,
-            settings=found.settings,
+            facts=found.facts,
             obstacle=found.obstacle,
             frozen_training=frozen if isinstance(frozen, bool) else None,
             nested_graph=nested,
@@ -317,7 +317,7 @@ class _Reader:
         dialect = self.dialect
         name = dialect.function_name(facts.layer) or dialect.stock_class(facts.layer)
         found = describe_join(facts.layer, name, rank) if rank else OTHER
-        return replace(call, role=found.role, settings=found.settings)
+        return replace(call, role=found.role, facts=found.facts)
 
     def _is_inlinable(self, call: Call, inputs: list[Tensor], options: Mapping[str, Any]) -> bool:
         """Tell whether a nested model is given its inputs, of their ranks, and nothing else."""

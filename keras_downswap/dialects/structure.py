@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from keras_downswap.dialects.describe import Description, describe
+from keras_downswap.dialects.describe import Description, describe, has_channels_last
 from keras_downswap.dialects.tensors import TensorOperations
-from keras_downswap.ir.graph import Role
+from keras_downswap.ir.facts import ConvFacts, LayerKind
+from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.kernel_math import binomial
 
 BLUR_TOLERANCE = 1e-3
@@ -162,7 +164,7 @@ class ModelStructure(TensorOperations):
     # What a layer computes
 
     @abstractmethod
-    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[str]:
+    def resizing_layers(self, rank: int, channels_last: bool) -> frozenset[LayerKind]:
         """Return which of `ZeroPadding` and `Cropping` exist for a rank and data format."""
 
     @property
@@ -179,32 +181,34 @@ class ModelStructure(TensorOperations):
             class_name: The stock class as which it is described; its own if None.
         """
         layer = self.unwrapped(layer)
-        facts = self._describe(layer, rank, class_name)
-        if facts.role is not Role.CONV:
-            return facts
-        if layer.use_bias and not facts.channels_last and self.misplaces_channels_first_bias:
-            facts.settings["misplaces_channels_first_bias"] = True
-        if self._blurs(layer, facts):
-            facts.settings["blurs"] = True
-        return facts
+        found = self._describe(layer, rank, class_name)
+        if not isinstance(found.facts, ConvFacts):
+            return found
+        channels_first = not found.channels_last
+        misplaces = channels_first and layer.use_bias and self.misplaces_channels_first_bias
+        facts = replace(
+            found.facts,
+            misplaces_channels_first_bias=misplaces,
+            is_binomial_blur=self._is_binomial_blur(layer, found.facts, found.windows),
+        )
+        return replace(found, facts=facts)
 
     def _describe(self, layer: Any, rank: int, class_name: str | None) -> Description:
-        channels_last = getattr(layer, "data_format", "channels_last") == "channels_last"
+        channels_last = has_channels_last(layer)
         resizing = self.resizing_layers(rank - 2, channels_last)
         return describe(layer, class_name or self.stock_class(layer), rank, resizing)
 
-    def _blurs(self, layer: Any, facts: Description) -> bool:
+    def _is_binomial_blur(self, layer: Any, facts: ConvFacts, windows: Sequence[Window]) -> bool:
         """Tell whether a layer convolves each channel with a binomial kernel of 2s - 1 taps."""
-        strided = any(window.stride > 1 for window in facts.windows)
-        sized = all(window.size == 2 * window.stride - 1 for window in facts.windows)
+        strided = any(window.stride > 1 for window in windows)
+        sized = all(window.size == 2 * window.stride - 1 for window in windows)
         if not (strided and sized):
             return False
-        kind = facts.settings["kind"]
-        if layer.use_bias or not layer.built or kind == "SeparableConv":
+        if layer.use_bias or not layer.built or facts.kind is LayerKind.SEPARABLE_CONV:
             return False
         depthwise = getattr(layer, "depthwise_kernel", None)
         kernel = layer.kernel if depthwise is None else depthwise
-        per_channel = kernel.shape[-2] if kind == "Conv" else kernel.shape[-1]
+        per_channel = kernel.shape[-2] if facts.kind is LayerKind.CONV else kernel.shape[-1]
         if per_channel != 1:
             return False
         blur = binomial(tuple(kernel.shape))

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
-from typing import Any
 
+from keras_downswap.ir.facts import (
+    ConvFacts,
+    ElementwiseFacts,
+    Facts,
+    JoinFacts,
+    LayerKind,
+    PoolFacts,
+    ResizeFacts,
+)
 from keras_downswap.ir.geometry import Window
 
 Shape = tuple[int | None, ...]
@@ -36,7 +44,7 @@ POOLS = frozenset({Role.MAX_POOL, Role.AVERAGE_POOL})
 
 @dataclass(frozen=True)
 class Tensor:
-    """A symbolic tensor: its shape (batch first, None where unknown), dtype name, and producing call."""
+    """A symbolic tensor: its shape (batch first, None where unknown), dtype and producing call."""
 
     shape: Shape
     dtype: str
@@ -57,8 +65,7 @@ class Call:
         outputs: Tensors produced.
         windows: One `Window` per spatial axis, for convolutions and pools.
         channels_last: Whether the channel axis is the last one.
-        settings: Further facts by Keras' own argument names (`filters`, `groups`, `activation`,
-            `use_bias`); of a join whether it is `linear`, and its `axis`.
+        facts: What else is known of it, by its kind; None where nothing is.
         obstacle: Why this call must stay as it is, whatever a rule says; None where nothing stands
             in the way.
         frozen_training: The value of `training=` if the call froze it, else None.
@@ -82,7 +89,7 @@ class Call:
     outputs: tuple[int, ...]
     windows: tuple[Window, ...] = ()
     channels_last: bool = True
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    facts: Facts | None = None
     obstacle: str | None = None
     frozen_training: bool | None = None
     nested_graph: Graph | None = None
@@ -104,6 +111,57 @@ class Call:
     def uses(self, counts: Mapping[int, int]) -> int:
         """Return how often what it calls is called, given `Graph.uses` of the whole model."""
         return max(counts[layer] for layer in (self.layer, *self.inner_layers))
+
+    @property
+    def conv(self) -> ConvFacts:
+        """The facts of a convolution.
+
+        Raises:
+            TypeError: If the call is not an ordinary, depthwise or separable convolution.
+        """
+        if isinstance(self.facts, ConvFacts):
+            return self.facts
+        raise TypeError(f"{self.label} is not an ordinary, depthwise or separable convolution")
+
+    @property
+    def activation(self) -> str:
+        """The name of its activation; `linear` where it has none."""
+        facts = self.facts
+        if isinstance(facts, ConvFacts):
+            return facts.activation
+        if isinstance(facts, ElementwiseFacts) and facts.activation is not None:
+            return facts.activation
+        return "linear"
+
+    @property
+    def axis(self) -> int | None:
+        """The axis along which it concatenates, mixes values or differs; None for none."""
+        facts = self.facts
+        return facts.axis if isinstance(facts, JoinFacts | ElementwiseFacts) else None
+
+    @property
+    def cells(self) -> tuple[tuple[int, int], ...]:
+        """Cells that padding adds, or cropping cuts (negative), along each axis; else empty."""
+        return self.facts.cells if isinstance(self.facts, ResizeFacts) else ()
+
+    @property
+    def padding_layers(self) -> frozenset[LayerKind]:
+        """Which of ZeroPadding and Cropping this Keras has for its rank and data format."""
+        facts = self.facts
+        if isinstance(facts, ConvFacts | PoolFacts):
+            return facts.padding_layers
+        return frozenset()
+
+    @property
+    def is_linear_join(self) -> bool:
+        """Whether it joins several tensors by a linear map of them together."""
+        return isinstance(self.facts, JoinFacts) and self.facts.is_linear
+
+    @property
+    def keeps_sign(self) -> bool:
+        """Whether it has no negative output where no input is negative, as far as is known."""
+        facts = self.facts
+        return isinstance(facts, JoinFacts | ElementwiseFacts) and facts.keeps_sign
 
     @property
     def strided(self) -> bool:
@@ -150,27 +208,36 @@ class Graph:
         """Every call, producers first, and what leads to one argument of a call whole before what leads to the next."""
         ends = [self.calls[self.tensors[tensor].producer] for tensor in self.outputs]
         done: dict[int, Call] = {}
+        # A stack: the calls that lead to the outputs come off it first, then those that lead to none.
         todo = [*reversed(self.calls), *reversed(ends)]
         while todo:
             call = todo[-1]
-            sources = (self.calls[self.tensors[tensor].producer] for tensor in call.inputs)
-            first = (
-                None
-                if call.index in done
-                else next((s for s in sources if s.index not in done), None)
-            )
-            if first is not None:
-                todo.append(first)
-            else:
-                done.setdefault(call.index, todo.pop())
+            missing = None if call.index in done else self._first_source_outside(call, done)
+            if missing is not None:
+                todo.append(missing)
+                continue
+            todo.pop()
+            done.setdefault(call.index, call)
         return tuple(done.values())
+
+    def _first_source_outside(self, call: Call, done: Mapping[int, Call]) -> Call | None:
+        """Return the first call whose output `call` consumes and that is not done yet."""
+        for tensor in call.inputs:
+            source = self.calls[self.tensors[tensor].producer]
+            if source.index not in done:
+                return source
+        return None
 
     def producer(self, call: Call) -> Call:
         """Return the call that produced the (first) input of `call`."""
         return self.calls[self.tensors[call.inputs[0]].producer]
 
     def sole_consumer(self, call: Call) -> Call | None:
-        """Return the one call that consumes the output of `call`; None where it has several, none, or is an output."""
+        """Return the one call that consumes the output of `call`.
+
+        Returns:
+            None where it has several consumers or none, or is an output of the model.
+        """
         users = self.consumers.get(call.outputs[0], ())
         if len(users) != 1 or self.is_output(call):
             return None
@@ -181,19 +248,22 @@ class Graph:
         return any(tensor in self.outputs for tensor in call.outputs)
 
     def input_shape(self, call: Call) -> Shape:
-        """Return the shape of the first input of `call`, without the axis of time that a wrapper takes off."""
+        """Return the shape of the first input of `call`, without the time axis of a wrapper."""
         return self._seen(call.inputs[0], call)
 
     def output_shape(self, call: Call) -> Shape:
-        """Return the shape of the first output of `call`, without the axis of time that a wrapper takes off."""
+        """Return the shape of the first output of `call`, without the time axis of a wrapper."""
         return self._seen(call.outputs[0], call)
 
     def _seen(self, tensor: int, call: Call) -> Shape:
         shape = self.tensors[tensor].shape
-        return shape if call.wrapped is None else (*shape[:1], *shape[2:])
+        if call.wrapped is None:
+            return shape
+        batch, _time, *rest = shape
+        return (batch, *rest)
 
     def times(self, call: Call) -> int | None:
-        """Return how often `call` runs for one sample: the length of a wrapper's axis of time, else once."""
+        """Return how often `call` runs for one sample: once, or at each step of a wrapper."""
         return 1 if call.wrapped is None else self.tensors[call.inputs[0]].shape[1]
 
     def sizes(self, call: Call) -> Shape:
@@ -201,17 +271,24 @@ class Graph:
         return spatial(self.input_shape(call), call.channels_last)
 
     def channels_last(self, calls: Iterable[int]) -> bool:
-        """Tell where a site's channels are: as its convolutions and pools have it, which alone are told."""
-        sliding = [call for call in (self.calls[i] for i in calls) if call.windows]
-        return all(call.channels_last for call in sliding)
+        """Tell whether the channel axis of a site is the last one.
+
+        Only convolutions and pools are told their data format; other calls do not count.
+        """
+        for index in calls:
+            call = self.calls[index]
+            if call.windows and not call.channels_last:
+                return False
+        return True
 
     def uses(self) -> Counter[int]:
         """Count how often each layer is called, inside nested models once for each call of the model.
 
         A call of a layer that holds others counts as one of each of them.
         """
-        found = Counter(layer for call in self.calls for layer in {call.layer, *call.inner_layers})
+        found: Counter[int] = Counter()
         for call in self.calls:
+            found.update({call.layer, *call.inner_layers})
             if call.nested_graph is not None:
                 found += call.nested_graph.uses()
         return found
@@ -226,18 +303,20 @@ class Graph:
                 continue
             seen.add(graph.scope)
             yield prefix, graph
-            todo[:0] = [
-                (f"{prefix}{c.path}/", c.nested_graph)
-                for c in graph.calls
-                if c.nested_graph is not None
-            ]
+            nested = []
+            for call in graph.calls:
+                if call.nested_graph is not None:
+                    nested.append((f"{prefix}{call.path}/", call.nested_graph))
+            # Depth first: what is nested in a model comes before the models after it.
+            todo = [*nested, *todo]
 
     def __str__(self) -> str:
         """Draw the graph, a line a call."""
         lines = []
         for call in self.calls:
-            sources = ", ".join(self.calls[self.tensors[t].producer].name for t in call.inputs)
-            shapes = ", ".join(str(self.tensors[t].shape) for t in call.outputs)
+            producers = [self.calls[self.tensors[tensor].producer] for tensor in call.inputs]
+            sources = ", ".join(producer.name for producer in producers)
+            shapes = ", ".join(str(self.tensors[tensor].shape) for tensor in call.outputs)
             lines.append(f"{call.name}: {call.class_name}({sources}) -> {shapes}")
         return "\n".join(lines)
 

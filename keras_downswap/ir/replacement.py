@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Final
 
+from keras_downswap.ir.facts import ConvFacts, LayerKind
+from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.types import Array
+
+KernelTransform = Callable[[Array], Array]
+KernelMaker = Callable[[tuple[int, ...]], Array]
 
 
 class Keep(Enum):
@@ -22,42 +27,173 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True)
 class Make:
-    """A layer to be made.
+    """A layer to be made; each subclass is one kind of layer.
 
     Attributes:
-        kind: Its stock Keras class name without the rank, such as `Conv`, `MaxPooling`,
-            `ZeroPadding`.
-        rank: Number of spatial axes.
         name: Wanted name; made unique in its scope unless it replaces the layer of that name.
-        settings: Keras' constructor arguments, over those of `like`.
-        beside: The layer whose dtype policy it takes.
-        like: The layer whose other settings, flags and weights it takes.
-        kernel: Makes the new kernel from that of `like`; None moves it verbatim.
-        bias: Likewise the bias.
-        fixed: Makes the kernel of a layer that is like no other from its shape.
-        frozen: Whether the layer is made not to train.
+        beside: Number of the layer whose dtype policy it has.
+        kind: Its stock Keras class, without the rank.
     """
 
-    kind: str
-    rank: int
     name: str
-    settings: Mapping[str, Any]
     beside: int
+    kind: LayerKind
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """One window per spatial axis, for convolutions and pools."""
+        return ()
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes that its Keras class names; 0 for a class of any rank."""
+        return len(self.windows)
+
+
+@dataclass(frozen=True)
+class MakeConv(Make):
+    """A convolution to be made. What is None is taken from the layer `like`.
+
+    Attributes:
+        axes: One window per spatial axis, all of one padding.
+        channels_last: Whether the channel axis is the last one.
+        like: Number of the layer whose other settings, flags and weights it has.
+        filters: Output channels.
+        groups: Groups of channels.
+        depth_multiplier: Output channels per input channel of a depthwise kernel.
+        use_bias: Whether it has a bias.
+        activation: Name of its activation.
+        kernel: Computes the new kernel from that of `like`; None moves it verbatim.
+        bias: Likewise the bias.
+        fixed: Computes the kernel of a layer that is like no other from the kernel's shape.
+        frozen: Whether the layer does not train.
+    """
+
+    axes: tuple[Window, ...]
+    channels_last: bool = True
     like: int | None = None
-    kernel: Callable[[Array], Array] | None = None
-    bias: Callable[[Array], Array] | None = None
-    fixed: Callable[[tuple[int, ...]], Array] | None = None
+    filters: int | None = None
+    groups: int | None = None
+    depth_multiplier: int | None = None
+    use_bias: bool | None = None
+    activation: str | None = None
+    kernel: KernelTransform | None = None
+    bias: KernelTransform | None = None
+    fixed: KernelMaker | None = None
     frozen: bool = False
 
     @property
-    def convolves(self) -> bool:
-        """Whether it is a convolution."""
-        return self.kind.endswith("Conv")
+    def windows(self) -> tuple[Window, ...]:
+        """One window per spatial axis."""
+        return self.axes
 
     @property
-    def blurs(self) -> bool:
-        """Whether it is a convolution of each channel with a fixed binomial kernel."""
-        return self.fixed is binomial
+    def strided(self) -> bool:
+        """Whether some axis has a stride above 1."""
+        return any(window.stride > 1 for window in self.axes)
+
+    def facts(self, like: ConvFacts | None) -> ConvFacts:
+        """Return the facts of the layer once it is made.
+
+        Args:
+            like: The facts of the layer that it is made like; None where it is like no other.
+        """
+        taken = ConvFacts() if like is None or self.like is None else like
+        filters = taken.filters if self.filters is None else self.filters
+        groups = taken.groups if self.groups is None else self.groups
+        multiplier = self.depth_multiplier
+        if multiplier is None:
+            multiplier = taken.depth_multiplier
+        use_bias = taken.use_bias if self.use_bias is None else self.use_bias
+        activation = taken.activation if self.activation is None else self.activation
+        known = ConvFacts() if like is None else like
+        return ConvFacts(
+            kind=self.kind,
+            filters=filters,
+            groups=groups,
+            depth_multiplier=multiplier,
+            use_bias=use_bias,
+            activation=activation,
+            padding_layers=known.padding_layers,
+            misplaces_channels_first_bias=taken.misplaces_channels_first_bias,
+            is_binomial_blur=taken.is_binomial_blur or self.fixed is binomial,
+            has_fixed_kernel=taken.has_fixed_kernel or self.fixed is not None,
+        )
+
+
+@dataclass(frozen=True)
+class MakePool(Make):
+    """A max or average pool to be made.
+
+    Attributes:
+        axes: One window per spatial axis, all of one padding.
+        channels_last: Whether the channel axis is the last one.
+    """
+
+    axes: tuple[Window, ...]
+    channels_last: bool = True
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """One window per spatial axis."""
+        return self.axes
+
+
+@dataclass(frozen=True)
+class MakeResize(Make):
+    """A ZeroPadding or Cropping layer to be made.
+
+    Attributes:
+        amount: Cells (before, after) along each spatial axis, none negative.
+        channels_last: Whether the channel axis is the last one.
+    """
+
+    amount: tuple[tuple[int, int], ...]
+    channels_last: bool = True
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.amount)
+
+    @property
+    def cells(self) -> tuple[tuple[int, int], ...]:
+        """Cells added along each axis; those that are cut are negative."""
+        sign = 1 if self.kind is LayerKind.ZERO_PADDING else -1
+        return tuple((sign * before, sign * after) for before, after in self.amount)
+
+
+@dataclass(frozen=True)
+class MakeReshape(Make):
+    """A Reshape layer to be made.
+
+    Attributes:
+        target_shape: The new shape, without the batch axis.
+    """
+
+    target_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MakePermute(Make):
+    """A Permute layer to be made.
+
+    Attributes:
+        dims: The new order of the axes after the batch axis, counted from 1.
+    """
+
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MakeActivation(Make):
+    """An Activation layer to be made.
+
+    Attributes:
+        activation: Name of the activation.
+    """
+
+    activation: str
 
 
 Step = Make | Keep
@@ -80,9 +216,8 @@ class Replacement:
 
     @property
     def sized(self) -> bool:
-        """Whether a layer of it takes maps of one size only."""
-        return any(
-            isinstance(s, Make) and s.kind == "Reshape"
-            for steps in self.steps.values()
-            for s in steps
-        )
+        """Whether a layer of it accepts maps of one size only."""
+        for steps in self.steps.values():
+            if any(isinstance(step, MakeReshape) for step in steps):
+                return True
+        return False

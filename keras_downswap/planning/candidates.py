@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.replacement import MakeConv, Replacement
 from keras_downswap.rulekit.rule import NotApplicable, Refused, Rule
 
 
@@ -19,25 +19,26 @@ class Answer(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """What a rule said no with."""
+    """What a rule refused with."""
 
     rule: Rule
     reason: Refused
 
 
-def asked(
+def candidate_answers(
     graph: Graph, call: Call, rules: Sequence[Rule], to: str, refusals: list[Refusal]
 ) -> Iterator[Answer]:
-    """Yield the rules that take a call, with their answers, and note what the others say."""
+    """Yield the rules that fit a call, with their answers, and note what the others say."""
     for rule in rules:
-        if rule.anchors(call):
-            try:
-                answer = rule.apply(graph, call, to)
-            except Refused as reason:
-                refusals.append(Refusal(rule, reason))
-            else:
-                _check_verbatim(rule, call, answer)
-                yield Answer(rule, answer)
+        if not rule.anchors(call):
+            continue
+        try:
+            answer = rule.ask(graph, call, to)
+        except Refused as reason:
+            refusals.append(Refusal(rule, reason))
+            continue
+        _check_verbatim(rule, call, answer)
+        yield Answer(rule, answer)
 
 
 def _check_verbatim(rule: Rule, call: Call, answer: Replacement) -> None:
@@ -47,15 +48,30 @@ def _check_verbatim(rule: Rule, call: Call, answer: Replacement) -> None:
         BadRequest: If all weights were to move unchanged, and its answer has a function for a
             kernel or a bias.
     """
-    makes = [step for steps in answer.steps.values() for step in steps if isinstance(step, Make)]
-    if rule.verbatim and any(make.kernel or make.bias for make in makes):
-        raise BadRequest(
-            f"the rule {rule.name} says that all weights move verbatim, and answers with another kernel or bias at "
-            f"{call.label}: make it verbatim=False"
-        )
+    if not rule.verbatim:
+        return
+    for steps in answer.steps.values():
+        for step in steps:
+            changed = isinstance(step, MakeConv) and (step.kernel or step.bias)
+            if changed:
+                raise BadRequest(
+                    f"the rule {rule.name} says that all weights move verbatim, and answers with "
+                    f"another kernel or bias at {call.label}: make it verbatim=False"
+                )
 
 
 def reason_of(refusals: Sequence[Refusal]) -> str:
-    """Return the last reason of a rule that is for such calls; failing that, the last of any."""
-    ours = [refusal for refusal in refusals if not isinstance(refusal.reason, NotApplicable)]
-    return str((ours or refusals)[-1].reason) if refusals else ""
+    """Return the reason of the rule that got furthest.
+
+    A rule that is about such calls comes before one that is not; then the one with more conditions
+    that held; of equals the last one, which is the least demanding. So a further rule changes
+    nothing that is said of calls on which it fails early.
+    """
+    best: Refusal | None = None
+    best_rank = (False, -1)
+    for refusal in refusals:
+        about_it = not isinstance(refusal.reason, NotApplicable)
+        rank = (about_it, refusal.reason.passed)
+        if rank >= best_rank:
+            best, best_rank = refusal, rank
+    return "" if best is None else str(best.reason)

@@ -8,14 +8,16 @@ counted: they multiply nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 
+from keras_downswap.ir.facts import ConvFacts, LayerKind
+from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Graph, Role, Shape
 from keras_downswap.ir.replacement import KEEP, Make, Replacement
-from keras_downswap.planning.shapes import LayerShape, infer_shapes, settings_of
+from keras_downswap.planning.shapes import LayerShape, conv_facts_of, infer_shapes
 from keras_downswap.planning.sites import Site
-from keras_downswap.rulekit.layers import made_windows
 
 
 @dataclass(frozen=True)
@@ -49,59 +51,79 @@ def site_cost(graph: Graph, site: Site) -> SiteCost:
         graph: The graph that holds the site (`site.scope`).
         site: One site of a plan.
     """
-    calls = [graph.calls[i] for i in site.calls]
-    old = cost_of(graph, Replacement(site.calls, {}))
-    new = old if site.replacement is None else cost_of(graph, site.replacement)
-    return SiteCost(graph.input_shape(calls[0]), graph.output_shape(calls[-1]), old, new)
+    first = graph.calls[site.calls[0]]
+    last = graph.calls[site.calls[-1]]
+    before = cost_of(graph, Replacement(site.calls, {}))
+    after = before
+    if site.replacement is not None:
+        after = cost_of(graph, site.replacement)
+    return SiteCost(graph.input_shape(first), graph.output_shape(last), before, after)
 
 
 def cost_of(graph: Graph, replacement: Replacement) -> Cost:
-    """Return what the layers of a site cost that a replacement calls; without steps, what the old ones cost.
+    """Return what the layers cost that a replacement calls; without steps, the old layers.
 
     Args:
         graph: The graph that holds the site.
         replacement: The replacement.
     """
-    costs = [_layer(stage, graph.times(stage.call)) for stage in infer_shapes(graph, replacement)]
-    return Cost(_sum([cost.parameters for cost in costs]), _sum([cost.macs for cost in costs]))
+    parameters: list[int | None] = []
+    macs: list[int | None] = []
+    for shape in infer_shapes(graph, replacement):
+        cost = _layer_cost(shape, graph.times(shape.call))
+        parameters.append(cost.parameters)
+        macs.append(cost.macs)
+    return Cost(_sum(parameters), _sum(macs))
 
 
 def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[int, int]:
-    """Return what a site costs by the measure that ranks exact forms: its MACs, then the values that its layers write.
+    """Return a site's cost by the measure that ranks exact forms.
 
     Args:
         graph: The graph that holds the site.
         replacement: The replacement; without steps, the old layers are meant.
         unknown: The length to assume where none is known.
+
+    Returns:
+        Its MACs, then how many values its layers write.
     """
-    found = infer_shapes(graph, replacement, unknown)
-    macs = [_layer(stage, 1).macs or 0 for stage in found]
-    return sum(macs), sum(
-        prod(n or 1 for n in (*stage.after.lengths, stage.after.depth)) for stage in found
-    )
+    macs = 0
+    written = 0
+    for shape in infer_shapes(graph, replacement, unknown):
+        macs += _layer_cost(shape, 1).macs or 0
+        sizes = (*shape.after.lengths, shape.after.depth)
+        written += prod(size or 1 for size in sizes)
+    return macs, written
 
 
-def _layer(stage: LayerShape, times: int | None) -> Cost:
+def _layer_cost(shape: LayerShape, times: int | None) -> Cost:
     """Return what one layer costs that runs so many times for one sample."""
-    convolves = (
-        stage.step.convolves if isinstance(stage.step, Make) else stage.call.role is Role.CONV
-    )
-    if stage.step is KEEP and stage.call.role is Role.OTHER_CONV:
+    kept = shape.step is KEEP
+    if kept and shape.call.role is Role.OTHER_CONV:
         return Cost(None, None)
-    if not convolves or stage.before.depth is None:
+    facts = conv_facts_of(shape.call, shape.step)
+    if facts is None or shape.before.depth is None:
         return Cost(0, 0)
-    settings = settings_of(stage.call, stage.step)
-    windows = made_windows(stage.step) if isinstance(stage.step, Make) else stage.call.windows
-    taps, depth, filters = prod(w.size for w in windows), stage.before.depth, stage.after.depth or 0
-    if settings["kind"] == "Conv":
-        weights = taps * (depth // settings["groups"]) * filters
-    else:
-        deep = depth * settings["depth_multiplier"]
-        weights = taps * deep + (deep * filters if settings["kind"] == "SeparableConv" else 0)
-    every = (*stage.after.lengths, times)
-    positions = None if None in every else prod(n for n in every if n is not None)
-    bias = filters if settings["use_bias"] else 0
-    return Cost(weights + bias, None if positions is None else positions * weights)
+    windows = shape.step.windows if isinstance(shape.step, Make) else shape.call.windows
+    filters = shape.after.depth or 0
+    weights = _kernel_values(facts, windows, shape.before.depth, filters)
+    bias = filters if facts.use_bias else 0
+    sizes = (*shape.after.lengths, times)
+    known = [size for size in sizes if size is not None]
+    macs = prod(known) * weights if len(known) == len(sizes) else None
+    return Cost(weights + bias, macs)
+
+
+def _kernel_values(facts: ConvFacts, windows: Sequence[Window], depth: int, filters: int) -> int:
+    """Return how many values the kernels of a convolution have."""
+    taps = prod(window.size for window in windows)
+    if facts.kind is LayerKind.CONV:
+        return taps * (depth // facts.groups) * filters
+    depthwise_channels = depth * facts.depth_multiplier
+    values = taps * depthwise_channels
+    if facts.kind is LayerKind.SEPARABLE_CONV:
+        values += depthwise_channels * filters
+    return values
 
 
 def _sum(values: list[int | None]) -> int | None:

@@ -1,30 +1,56 @@
-"""A graph in the making: as it will be once swaps are made, so that the next rule is asked about what it will meet.
+"""A graph in the making: as it will be once swaps are made, so that rules see what they will meet.
 
-A pool that stands beside a swapped pool meets the convolution that took that pool's place. Its swap
-and the earlier one then become one, and a second run finds nothing to add.
+A pool beside a swapped pool meets the convolution that took that pool's place. Its swap and the
+earlier one then become one, and a second run finds nothing to add.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from typing import Any, NamedTuple
 
+from keras_downswap.ir.facts import CONV_KINDS, Facts, LayerKind, PoolFacts, ResizeFacts
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Tensor
 from keras_downswap.ir.kernel_math import fixed_then
-from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
+from keras_downswap.ir.replacement import (
+    KEEP,
+    KernelTransform,
+    Make,
+    MakeConv,
+    MakePool,
+    MakeResize,
+    Replacement,
+    Step,
+)
 from keras_downswap.ir.types import Array
-from keras_downswap.planning.shapes import MapShape, infer_shapes, settings_of
-from keras_downswap.rulekit.layers import cells, made_windows
+from keras_downswap.planning.shapes import MapShape, conv_facts_of, infer_shapes
 
-RESIZES = frozenset({"ZeroPadding", "Cropping"})
+Steps = tuple[Step, ...]
 ROLES = {
-    "MaxPooling": Role.MAX_POOL,
-    "AveragePooling": Role.AVERAGE_POOL,
-    "Activation": Role.LINEAR,
-    **dict.fromkeys(RESIZES, Role.RESIZE),
+    **dict.fromkeys(CONV_KINDS, Role.CONV),
+    LayerKind.MAX_POOLING: Role.MAX_POOL,
+    LayerKind.AVERAGE_POOLING: Role.AVERAGE_POOL,
+    LayerKind.ACTIVATION: Role.LINEAR,
+    LayerKind.ZERO_PADDING: Role.RESIZE,
+    LayerKind.CROPPING: Role.RESIZE,
 }
+"""What a made layer does, by its kind; any other kind is opaque to rules."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a call of a draft comes from.
+
+    Attributes:
+        index: The old call that it replaces, or is.
+        steps: Its layers: `KEEP`, none, or a made layer with the padding and cropping before it.
+    """
+
+    index: int
+    steps: Steps
 
 
 @dataclass(frozen=True)
@@ -33,202 +59,248 @@ class Draft:
 
     Attributes:
         graph: The graph as it will be; removed calls stay as inert ones.
-        origins: For each of its calls the index of the old call in whose place it stands, and its
-            layers: `KEEP`, none, or a made layer with the padding and cropping in front of it.
+        origins: For each of its calls, where it comes from.
     """
 
     graph: Graph
-    origins: tuple[tuple[int, tuple[Step, ...]], ...]
+    origins: tuple[Origin, ...]
 
     @classmethod
     def of(cls, graph: Graph) -> Draft:
         """Return the draft in which nothing is swapped yet."""
-        return cls(graph, tuple((call.index, (KEEP,)) for call in graph.calls))
+        return cls(graph, tuple(Origin(call.index, (KEEP,)) for call in graph.calls))
 
-    def steps(self, old: Sequence[int]) -> dict[int, tuple[Step, ...]]:
-        """Return what stands in the place of some old calls, for those of which something else than they does."""
-        found: dict[int, tuple[Step, ...]] = dict.fromkeys(old, ())
-        for home, steps in self.origins:
-            if home in found:
-                found[home] += steps
+    def steps(self, old: Sequence[int]) -> dict[int, Steps]:
+        """Return what replaces some old calls; those that stay are left out."""
+        found: dict[int, Steps] = dict.fromkeys(old, ())
+        for origin in self.origins:
+            if origin.index in found:
+                found[origin.index] += origin.steps
         return {index: steps for index, steps in found.items() if steps != (KEEP,)}
 
     def applied(self, answers: Sequence[Replacement]) -> Draft:
-        """Return the draft with some more swaps, of different calls, which rules answered on its graph."""
-        return _Redraw(self, answers).draft()
+        """Return the draft with some more swaps, of different calls, which rules answered on it."""
+        return _DraftBuilder(self, answers).draft()
 
 
-class _Redraw:
-    """Draws a draft anew, call by call, with an answer's steps in the place of the calls that it concerns."""
+class _DraftBuilder:
+    """Draws a draft anew, call by call, with the steps of answers instead of the calls they replace."""
 
     def __init__(self, draft: Draft, answers: Sequence[Replacement]) -> None:
         self.old = draft
-        self.steps = {index: steps for answer in answers for index, steps in answer.steps.items()}
         self.calls: list[Call] = []
-        self.origins: list[tuple[int, tuple[Step, ...]]] = []
+        self.origins: list[Origin] = []
         self.tensors: list[Tensor] = list(draft.graph.tensors)
+        self.steps: dict[int, Steps] = {}
+        # What to read instead of the output of a removed call: its input.
         self.instead: dict[int, int] = {}
+        # The maps after each layer of a swapped call, and where their channels are.
         self.maps: dict[int, list[MapShape]] = {}
-        self.last: dict[int, bool] = {}
+        self.channels_last: dict[int, bool] = {}
         for answer in answers:
-            self.last |= dict.fromkeys(answer.chain, draft.graph.channels_last(answer.chain))
-            for stage in infer_shapes(draft.graph, answer):
-                self.maps.setdefault(stage.call.index, []).append(stage.after)
+            self.steps.update(answer.steps)
+            channels_last = draft.graph.channels_last(answer.chain)
+            for index in answer.chain:
+                self.channels_last[index] = channels_last
+            for shape in infer_shapes(draft.graph, answer):
+                self.maps.setdefault(shape.call.index, []).append(shape.after)
 
     def draft(self) -> Draft:
+        """Return the new draft."""
         graph = self.old.graph
         for call in graph.calls:
             if call.index in self.maps or call.index in self.steps:
-                self._swapped(call)
+                self._add_swapped(call)
             else:
-                self._add(
-                    call, self._inputs(call), call.outputs, self.old.origins[call.index][1], call
-                )
-        outputs = tuple(self.instead.get(t, t) for t in graph.outputs)
-        parts = replace(
+                steps = self.old.origins[call.index].steps
+                self._add(call, self._inputs(call), call.outputs, steps, call)
+        outputs = tuple(self.instead.get(tensor, tensor) for tensor in graph.outputs)
+        drawn = replace(
             graph, calls=tuple(self.calls), tensors=tuple(self.tensors), outputs=outputs
         )
-        return Draft(parts, tuple(self.origins))
+        return Draft(drawn, tuple(self.origins))
 
     def _inputs(self, call: Call) -> tuple[int, ...]:
-        return tuple(self.instead.get(t, t) for t in call.inputs) if self.instead else call.inputs
+        if not self.instead:
+            return call.inputs
+        return tuple(self.instead.get(tensor, tensor) for tensor in call.inputs)
 
     def _add(
         self,
         call: Call,
         inputs: tuple[int, ...],
         outputs: tuple[int, ...],
-        steps: tuple[Step, ...],
+        steps: Steps,
         old: Call,
     ) -> None:
         index = len(self.calls)
-        if (index, inputs, outputs) != (call.index, call.inputs, call.outputs):
+        moved = (index, inputs, outputs) != (call.index, call.inputs, call.outputs)
+        if moved:
             call = replace(call, index=index, inputs=inputs, outputs=outputs)
         for tensor in outputs:
             if self.tensors[tensor].producer != index:
                 self.tensors[tensor] = replace(self.tensors[tensor], producer=index)
         self.calls.append(call)
-        self.origins.append((self.old.origins[old.index][0], steps))
+        self.origins.append(Origin(self.old.origins[old.index].index, steps))
 
-    def _swapped(self, call: Call) -> None:
+    def _add_swapped(self, call: Call) -> None:
         inputs = self._inputs(call)
         steps = self.steps.get(call.index, (KEEP,))
         if not steps:
-            self.instead[call.outputs[0]] = inputs[0]
-            self._add(replace(call, role=Role.OTHER, windows=()), (), call.outputs, (), call)
+            self._add_removed(call, inputs)
             return
-        maps, before = self.maps[call.index], self.old.origins[call.index][1]
-        done, heir = 0, _heir(steps)
-        for front, step in _bundles(steps):
-            done += len(front) + 1
-            last = done == len(steps)
-            outputs = call.outputs if last else (len(self.tensors),)
+        maps = self.maps[call.index]
+        before = self.old.origins[call.index].steps
+        successor = _successor(steps)
+        done = 0
+        for padding, step in _bundles(steps):
+            done += len(padding) + 1
+            is_last = done == len(steps)
+            outputs = call.outputs if is_last else (len(self.tensors),)
             for tensor in outputs:
-                self._shape(call, tensor, maps[done - 1], last)
+                self._set_shape(call, tensor, maps[done - 1], is_last)
             if isinstance(step, Make):
-                bundle = (*front, _both(before[-1], step) if step is heir and before else step)
-                self._add(_made(call, front, step), inputs, outputs, bundle, call)
+                layer = step
+                if step is successor and before:
+                    layer = _made_over(before[-1], step)
+                self._add(_made_call(call, padding, step), inputs, outputs, (*padding, layer), call)
             else:
                 self._add(call, inputs, outputs, before, call)
             inputs = outputs
 
-    def _shape(self, call: Call, tensor: int, now: MapShape, exists: bool) -> None:
+    def _add_removed(self, call: Call, inputs: tuple[int, ...]) -> None:
+        """Keep the place of a removed call, so that indices of tensors stay; nothing reads it."""
+        self.instead[call.outputs[0]] = inputs[0]
+        inert = replace(call, role=Role.OTHER, windows=(), facts=None)
+        self._add(inert, (), call.outputs, (), call)
+
+    def _set_shape(self, call: Call, tensor: int, now: MapShape, exists: bool) -> None:
         """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
         old = self.tensors[call.outputs[0]]
-        shape, first = list(old.shape), 1 + (call.wrapped is not None)
-        last = self.last[call.index]
-        start = first + (not last)
-        shape[start : start + len(now.lengths)] = now.lengths
-        shape[-1 if last else first] = now.depth
-        if exists:
-            self.tensors[tensor] = replace(self.tensors[tensor], shape=tuple(shape))
+        first_axis = 1 if call.wrapped is None else 2
+        before = old.shape[:first_axis]
+        if self.channels_last[call.index]:
+            shape = (*before, *now.lengths, now.depth)
         else:
-            self.tensors.append(replace(old, shape=tuple(shape)))
+            shape = (*before, now.depth, *now.lengths)
+        if exists:
+            self.tensors[tensor] = replace(self.tensors[tensor], shape=shape)
+        else:
+            self.tensors.append(replace(old, shape=shape))
 
 
-def _bundles(steps: tuple[Step, ...]) -> list[tuple[tuple[Make, ...], Step]]:
-    """Split steps into layers, each convolution with the padding and cropping right in front of it."""
-    found: list[tuple[tuple[Make, ...], Step]] = []
-    front: tuple[Make, ...] = ()
+class _Bundle(NamedTuple):
+    """A layer, and the padding and cropping right before it that belong to it."""
+
+    padding: tuple[MakeResize, ...]
+    step: Step
+
+
+def _bundles(steps: Steps) -> list[_Bundle]:
+    """Split steps into layers, each convolution with the padding and cropping right before it."""
+    found: list[_Bundle] = []
+    padding: tuple[MakeResize, ...] = ()
     for step in steps:
-        if isinstance(step, Make) and step.kind in RESIZES:
-            front = (*front, step)
+        if isinstance(step, MakeResize):
+            padding = (*padding, step)
             continue
-        if not isinstance(step, Make) or not step.convolves:
-            found += [((), layer) for layer in front]
-            front = ()
-        found.append((front, step))
-        front = ()
-    return found + [((), layer) for layer in front]
+        if not isinstance(step, MakeConv):
+            found += [_Bundle((), layer) for layer in padding]
+            padding = ()
+        found.append(_Bundle(padding, step))
+        padding = ()
+    return found + [_Bundle((), layer) for layer in padding]
 
 
-def _made(call: Call, front: tuple[Make, ...], step: Make) -> Call:
+def _made_call(call: Call, padding: Sequence[MakeResize], step: Make) -> Call:
     """Return the call of a made layer."""
-    new = replace(
+    layer = step.beside
+    channels_last = call.channels_last
+    if isinstance(step, MakeConv) and step.like is not None:
+        layer = step.like
+    if isinstance(step, MakeConv | MakePool | MakeResize):
+        channels_last = step.channels_last
+    rank = f"{step.rank}D" if step.rank else ""
+    return replace(
         call,
         name=step.name,
-        class_name=f"{step.kind}{step.rank or ''}{'D' if step.rank else ''}",
-        layer=step.beside if step.like is None else step.like,
-        role=Role.CONV if step.convolves else ROLES.get(step.kind, Role.OTHER),
-        windows=_windows(front, step),
-        channels_last=step.settings.get("data_format", _format(call)) == "channels_last",
-    )
-    kept = {key: call.settings[key] for key in ("layers_in_front",) if key in call.settings}
-    marks = {"blurs": step.blurs, "fixed": step.fixed is not None}
-    return replace(
-        new,
-        settings={
-            **kept,
-            **settings_of(call, step),
-            **{mark: True for mark, so in marks.items() if so},
-        }
-        if new.windows
-        else kept,
+        class_name=f"{step.kind.value}{rank}",
+        layer=layer,
+        role=ROLES.get(step.kind, Role.OTHER),
+        windows=_padded_windows(padding, step),
+        channels_last=channels_last,
+        facts=_made_facts(call, step),
     )
 
 
-def _format(call: Call) -> str:
-    return "channels_last" if call.channels_last else "channels_first"
+def _made_facts(call: Call, step: Make) -> Facts | None:
+    if isinstance(step, MakeConv):
+        facts = conv_facts_of(call, step)
+        assert facts is not None
+        # A convolution in the place of a pool is of a rank and data format that has them too.
+        return replace(facts, padding_layers=call.padding_layers)
+    if isinstance(step, MakePool):
+        return PoolFacts(call.padding_layers)
+    if isinstance(step, MakeResize):
+        return ResizeFacts(step.cells)
+    return None
 
 
-def _windows(front: tuple[Make, ...], layer: Make) -> tuple[Window, ...]:
-    """Return the windows of a made layer, with the layers in front of it as explicit padding."""
-    around = [(0, 0)] * layer.rank
-    for resize in front:
-        around = [(b + x, a + y) for (b, a), (x, y) in zip(around, cells(resize), strict=True)]
-    windows = made_windows(layer)
-    return (
-        tuple(replace(w, padding=p) for w, p in zip(windows, around, strict=True))
-        if front
-        else windows
-    )
+def _padded_windows(padding: Sequence[MakeResize], layer: Make) -> tuple[Window, ...]:
+    """Return the windows of a made layer, with the layers before it as explicit padding."""
+    if not padding:
+        return layer.windows
+    windows = []
+    for axis, window in enumerate(layer.windows):
+        before = sum(resize.cells[axis][0] for resize in padding)
+        after = sum(resize.cells[axis][1] for resize in padding)
+        windows.append(replace(window, padding=(before, after)))
+    return tuple(windows)
 
 
-def _heir(steps: tuple[Step, ...]) -> Step | None:
-    """Return the convolution that takes the place of the one before: the last that has its weights, else the last."""
-    made = [step for step in steps if isinstance(step, Make) and step.convolves]
-    theirs = [step for step in made if step.like is not None]
-    return next(reversed(theirs or made), None)
+def _successor(steps: Steps) -> Step | None:
+    """Return the convolution that succeeds the one that was replaced.
+
+    It is the last that has its weights, else the last.
+    """
+    convs = [step for step in steps if isinstance(step, MakeConv)]
+    with_weights = [step for step in convs if step.like is not None]
+    candidates = with_weights or convs
+    return candidates[-1] if candidates else None
 
 
-def _both(old: Step, new: Make) -> Make:
-    """Return a made convolution, made over by a second swap."""
-    if not isinstance(old, Make) or not old.convolves or new.fixed is not None:
+def _made_over(old: Step, new: Make) -> Make:
+    """Return a convolution that one swap made and a second one makes over."""
+    if not isinstance(old, MakeConv) or not isinstance(new, MakeConv):
         return new
-    settings = {**old.settings, **new.settings}
+    if new.fixed is not None:
+        return new
+    changed = _settings_given(new)
     if old.fixed is not None:
-        taps = tuple(old.settings["kernel_size"])
-        fixed = (
-            old.fixed if new.kernel is None else partial(fixed_then, old.fixed, taps, new.kernel)
-        )
-        return replace(old, settings=settings, fixed=fixed)
-    kernels = tuple(make.kernel for make in (old, new) if make.kernel)
-    biases = tuple(make.bias for make in (old, new) if make.bias)
-    kernel, bias = (partial(_in_turn, makes) if makes else None for makes in (kernels, biases))
-    return replace(old, settings=settings, kernel=kernel, bias=bias)
+        if new.kernel is None:
+            return replace(old, **changed)
+        taps = tuple(window.size for window in old.axes)
+        return replace(old, fixed=partial(fixed_then, old.fixed, taps, new.kernel), **changed)
+    kernel = _composed(old.kernel, new.kernel)
+    bias = _composed(old.bias, new.bias)
+    return replace(old, kernel=kernel, bias=bias, **changed)
 
 
-def _in_turn(makes: tuple[Callable[[Array], Array], ...], values: Array) -> Array:
-    for make in makes:
-        values = make(values)
-    return values
+def _settings_given(layer: MakeConv) -> dict[str, Any]:
+    """Return the settings that a layer does not take from the one that it is like."""
+    names = ("axes", "filters", "groups", "depth_multiplier", "use_bias", "activation")
+    assert {*names} <= {field.name for field in fields(MakeConv)}
+    values = {name: getattr(layer, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _composed(
+    first: KernelTransform | None, second: KernelTransform | None
+) -> KernelTransform | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return partial(_in_turn, first, second)
+
+
+def _in_turn(first: KernelTransform, second: KernelTransform, values: Array) -> Array:
+    return second(first(values))

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.replacement import KEEP, Replacement
 from keras_downswap.ir.walks import calls_deciding_on
-from keras_downswap.planning.choose import KERNELS, METHODS, Choice, KernelForm, Method
+from keras_downswap.planning.candidates import Answer
 from keras_downswap.planning.draft import Draft
 from keras_downswap.planning.shared_layers import CallRef, conflicts
-from keras_downswap.planning.sites import Selector, Site, selector_of
+from keras_downswap.planning.sites import Kept, PromiseName, Selector, Site, Swapped, selector_of
+from keras_downswap.planning.targets.request import Form, Method, Request
+from keras_downswap.planning.targets.target import Question, Target
 from keras_downswap.rulekit.rule import Promise, Rule
 
-__all__ = ["KERNELS", "METHODS", "KernelForm", "Method", "find_sites"]
+LEFT_OUT = "left out by include or exclude"
 
 
 def find_sites(
     graph: Graph,
     rules: Sequence[Rule],
-    to: str,
+    to: str | Target,
     method: Method = "auto",
     include: Selector = None,
     exclude: Selector = None,
-    kernel: KernelForm = "same",
+    form: Form = "same",
     forms: Mapping[CallRef, str] = MappingProxyType({}),
 ) -> tuple[Site, ...]:
     """Decide on every downsampling call of a model, nested models included.
@@ -35,206 +37,279 @@ def find_sites(
         rules: The rules in the order in which they are tried.
         to: What downsamples afterwards; `profile:NAME` for the cheapest exact forms within a
             profile's limits.
-        method: `auto`, `exact` (exact rules only), `copy` (rules that move all weights verbatim
-            only), or `wide`.
+        method: `auto`, `exact` (exact rules only), or `copy` (rules that move all weights verbatim
+            only).
         include: Sites to swap: a regular expression or a list of layer names, or a callable on the
             site; None for all.
         exclude: Sites to keep, likewise.
-        kernel: Of approximate swaps into convolutions: the `same` kernel, or one that `cover`s the
-            pair's field.
-        forms: The form of an approximate swap for calls of which it is to be another: a kernel,
-            `wide`, or `kept`.
+        form: What approximate swaps into convolutions put in place: the `same` kernel, one that
+            `cover`s the receptive field of the pair, or a `wide` convolution.
+        forms: The form of an approximate swap for calls of which it is to be another, or `kept`.
 
     Returns:
         One site per swap and one per kept call, in graph order.
 
     Raises:
-        BadRequest: If `to`, `method` or `kernel` is unknown, or a listed layer name is not in the
+        BadRequest: If `to`, `method` or `form` is unknown, or a listed layer name is not in the
             model.
     """
-    choice = Choice.of(rules, to, method, kernel)
-    wanted, unwanted = (
+    request = Request.of(rules, to, method, form)
+    choice = _Choice(
+        request,
         selector_of("include", include, graph),
         selector_of("exclude", exclude, graph),
+        forms,
+        {},
     )
-    barred: dict[CallRef, tuple[str, ...]] = {}
     while True:
-        scopes = (
-            _Scope(scope, prefix, choice, wanted, unwanted, barred, forms)
-            for prefix, scope in graph.scopes()
-        )
-        sites = [site for scope in scopes for site in scope.sites()]
+        sites: list[Site] = []
+        for prefix, scope in graph.scopes():
+            sites += _ScopePlanner(scope, prefix, choice).sites()
+        # A layer that is called in several places is swapped alike in all of them, or in none.
+        # What cannot be is barred, and everything is decided anew: other swaps may fit now. Each
+        # round bars a call more often than the one before, and barred calls are kept in the end.
         more = conflicts(graph, sites)
         if not more:
-            return _in_order(sites)
-        barred |= {where: (*barred.get(where, ()), reason) for where, reason in more.items()}
+            return _in_graph_order(sites)
+        choice = choice.with_barred(more)
 
 
-class _Scope:
+@dataclass(frozen=True)
+class _Choice:
+    """What a caller wants of a model's sites.
+
+    Attributes:
+        request: Target, method and form.
+        wanted: Whether a site is to be swapped.
+        unwanted: Whether it is to be kept.
+        forms: The form that single calls are to take.
+        barred: Why calls had to stay, once for each time that they were barred.
+    """
+
+    request: Request
+    wanted: Callable[[Site], bool]
+    unwanted: Callable[[Site], bool]
+    forms: Mapping[CallRef, str]
+    barred: Mapping[CallRef, tuple[str, ...]]
+
+    def admits(self, site: Site) -> bool:
+        return bool(self.wanted(site)) and not self.unwanted(site)
+
+    def with_barred(self, more: Mapping[CallRef, str]) -> _Choice:
+        barred = dict(self.barred)
+        for where, reason in more.items():
+            earlier = barred.get(where, ())
+            barred[where] = (*earlier, reason)
+        return replace(self, barred=barred)
+
+
+class _ScopePlanner:
     """One scope being decided on, until no swap makes another possible."""
 
-    def __init__(
-        self,
-        scope: Graph,
-        prefix: str,
-        choice: Choice,
-        wanted: Callable[[Site], bool],
-        unwanted: Callable[[Site], bool],
-        barred: Mapping[CallRef, tuple[str, ...]],
-        forms: Mapping[CallRef, str],
-    ) -> None:
-        self.old, self.prefix, self.choice, self.barred = scope, prefix, choice, barred
-        self.wanted, self.unwanted, self.forms = wanted, unwanted, forms
+    def __init__(self, scope: Graph, prefix: str, choice: _Choice) -> None:
+        self.old = scope
+        self.prefix = prefix
+        self.choice = choice
+        self.request = choice.request
         self.draft = Draft.of(scope)
         self.swaps: list[Site] = []
+        # Kept sites by the tensor of their call: indices change from draft to draft.
         self.kept: dict[int, Site] = {}
         self.done: set[int] = set()
+        # Swaps decided on since the draft was drawn, and the calls that they change.
         self.pending: list[Replacement] = []
         self.touched: set[int] = set()
 
     def sites(self) -> list[Site]:
         """Return one site per swap and one per kept call."""
-        levels = self.choice.levels()
-        at = 0
-        while at < len(levels):
+        self._decide_all()
+        made = [self._with_final_steps(site) for site in self.swaps]
+        return [*made, *self.kept.values(), *self._untouched(), *self._unreachable()]
+
+    def _decide_all(self) -> None:
+        """Ask about every call, again and again, until a round of all rules changes nothing."""
+        rounds = self.request.rounds()
+        number = 0
+        while number < len(rounds):
             seen = self.draft
-            for tensor in [
-                c.outputs[0] for c in seen.graph.calls if self.choice.anchors(seen.graph, c)
-            ]:
+            for tensor in self._tensors_concerned(seen.graph):
                 if tensor not in self.done:
-                    self._ask(tensor, levels[at])
+                    self._ask(tensor, rounds[number])
             self._draw()
-            at = at + 1 if seen is self.draft else 0
-        swapped = {index for site in self.swaps for index in site.calls}
-        made = [self._with_steps(site) for site in self.swaps]
-        anchored = {c.index for c in self.old.calls if self.choice.anchors(self.old, c)}
-        others = [c for c in self.old.calls if c.downsamples and c.index not in swapped | anchored]
-        hidden = [
-            _hidden(self.old, self.prefix, c, inside)
-            for c in self.old.calls
-            for inside in c.unreachable_sites
-        ]
-        untouched = [_site(self.old, self.prefix, [c]).kept(self.choice.why_not(c)) for c in others]
-        return [*made, *self.kept.values(), *untouched, *hidden]
+            # A swap may make others possible, for rules of the first round too.
+            number = number + 1 if seen is self.draft else 0
+
+    def _tensors_concerned(self, graph: Graph) -> list[int]:
+        calls = [call for call in graph.calls if self.request.concerns(graph, call)]
+        return [call.outputs[0] for call in calls]
+
+    def _untouched(self) -> list[Site]:
+        """Return the downsampling calls that the target is not about, each with the reason."""
+        swapped: set[int] = set()
+        for site in self.swaps:
+            swapped.update(site.calls)
+        found = []
+        for call in self.old.calls:
+            if not call.downsamples or call.index in swapped:
+                continue
+            if self.request.concerns(self.old, call):
+                continue
+            site = _kept_site(self.old, self.prefix, [call], self.request.why_not(call))
+            found.append(site)
+        return found
+
+    def _unreachable(self) -> list[Site]:
+        """Return the downsampling layers inside opaque layers, which no rule can reach."""
+        found = []
+        for call in self.old.calls:
+            for name, class_name in call.unreachable_sites:
+                inside = f"is inside {call.label}, which has no graph that could be rewritten"
+                reason = f"{class_name} '{name}' {inside}"
+                prefix = f"{self.prefix}{call.name}/"
+                found.append(_kept_site(self.old, prefix, [replace(call, name=name)], reason))
+        return found
 
     def _draw(self) -> None:
         """Make the pending swaps in the draft, all at once: each redraws the whole."""
         if self.pending:
             self.draft = self.draft.applied(self.pending)
-            self.pending, self.touched = [], set()
+            self.pending = []
+            self.touched = set()
+
+    def _call_of(self, tensor: int) -> Call:
+        graph = self.draft.graph
+        return graph.calls[graph.tensors[tensor].producer]
 
     def _ask(self, tensor: int, rules: Sequence[Rule]) -> None:
         """Decide on one call as it stands now."""
-        call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
+        call = self._call_of(tensor)
         if not self.touched.isdisjoint(calls_deciding_on(self.draft.graph, call)):
+            # A pending swap changes what the rules would see around this call.
             self._draw()
-            call = self.draft.graph.calls[self.draft.graph.tensors[tensor].producer]
-        if not self.choice.anchors(self.draft.graph, call):
+            call = self._call_of(tensor)
+        graph = self.draft.graph
+        if not self.request.concerns(graph, call):
             return
         self.kept.pop(tensor, None)
-        form = self.forms.get((self.old.scope, self.draft.origins[call.index][0]))
-        asked = self.choice.in_form(rules, form)
-        answer, reason = self.choice.best(self.draft.graph, call, asked, self._bar)
-        if answer is None:
-            if self.draft.origins[call.index][1] == (KEEP,):
-                spans = self.choice.spans(self.draft.graph, call)
-                self.kept[tensor] = self._site(c.index for c in spans).kept(reason)
+        form = self.choice.forms.get(self._ref(call.index))
+        in_form = self.request.in_form(rules, form)
+        question = Question(graph, call, in_form, self.request.to, self._bar)
+        decision = self.request.strategy.decide(question)
+        if decision.answer is None:
+            self._keep(tensor, call, decision.reason)
             return
-        rule, replacement = answer
-        if not self.touched.isdisjoint(replacement.chain):
+        if not self.touched.isdisjoint(decision.answer.replacement.chain):
             self._draw()
             self._ask(tensor, rules)
             return
-        site = replace(
-            self._site(replacement.chain),
-            status="swapped",
-            promise=rule.promise.value,
-            rule=rule.name,
-            reason="" if rule.promise is Promise.EXACT else reason,
-            replacement=replacement,
-        )
-        if not self.wanted(site) or self.unwanted(site):
-            self.kept[tensor] = site.kept("left out by include or exclude")
+        self._swap(tensor, decision.answer, decision.reason)
+
+    def _keep(self, tensor: int, call: Call, reason: str) -> None:
+        """Report a call as kept, unless it is one that a swap made."""
+        if self.draft.origins[call.index].steps == (KEEP,):
+            spanned = self.request.site_layers(self.draft.graph, call)
+            indices = [one.index for one in spanned]
+            self.kept[tensor] = self._site(indices).kept(reason)
+
+    def _swap(self, tensor: int, answer: Answer, reason: str) -> None:
+        rule, replacement = answer
+        exact = rule.promise is Promise.EXACT
+        why_not_exact = "" if exact else reason
+        outcome = Swapped(rule.name, rule.promise.value, replacement, why_not_exact)
+        site = replace(self._site(replacement.chain), outcome=outcome)
+        if not self.choice.admits(site):
+            self.kept[tensor] = site.kept(LEFT_OUT)
             return
         barred = self._bars(replacement)
-        if barred and self.choice.bounds is None:
+        if barred and not self.request.weighs_bars:
             self.kept[tensor] = site.kept(barred[0])
             return
         self.pending.append(replacement)
         self.touched.update(replacement.chain)
-        if not self.choice.adds_up:
+        if not self.request.strategy.is_repeatable:
             self.done.add(tensor)
         self.swaps = _joined(site, self.swaps)
 
+    def _ref(self, index: int) -> CallRef:
+        return (self.old.scope, self.draft.origins[index].index)
+
     def _bars(self, replacement: Replacement) -> tuple[str, ...]:
-        """Return why calls that a replacement changes had to stay so far, the most often barred one's reasons."""
-        changed = ((self.old.scope, self.draft.origins[index][0]) for index in replacement.steps)
-        return max((self.barred.get(where, ()) for where in changed), key=len, default=())
+        """Return why calls that a replacement changes had to stay, the most often barred one's."""
+        most: tuple[str, ...] = ()
+        for index in replacement.steps:
+            reasons = self.choice.barred.get(self._ref(index), ())
+            if len(reasons) > len(most):
+                most = reasons
+        return most
 
     def _bar(self, replacement: Replacement) -> str | None:
-        """Bar what did not go with its layer's other places; a swap of one call alone is tried once more."""
-        barred = self._bars(replacement)
-        return barred[0] if len(barred) > (len(replacement.chain) == 1) else None
+        """Return why an answer may not be chosen: its layer could not be swapped alike elsewhere.
+
+        A swap of one call alone is tried once more: it may be what fits in all places.
+        """
+        reasons = self._bars(replacement)
+        tries = 1 if len(replacement.chain) == 1 else 0
+        return reasons[0] if len(reasons) > tries else None
 
     def _site(self, calls: Iterable[int]) -> Site:
-        """Return the site of some calls of the draft, in terms of the old ones in whose place they stand."""
-        return _site(
-            self.old,
-            self.prefix,
-            [self.old.calls[i] for i in sorted({self.draft.origins[i][0] for i in calls})],
-        )
+        """Return the site of some calls of the draft, in terms of the old calls they replace."""
+        indices = {self.draft.origins[index].index for index in calls}
+        old = [self.old.calls[index] for index in sorted(indices)]
+        return _kept_site(self.old, self.prefix, old, "")
 
-    def _with_steps(self, site: Site) -> Site:
-        signed = site.replacement is None or site.replacement.signed
-        return replace(
-            site, replacement=Replacement(site.calls, self.draft.steps(site.calls), signed)
-        )
+    def _with_final_steps(self, site: Site) -> Site:
+        """Return a swapped site with all layers that replace its calls in the end."""
+        assert isinstance(site.outcome, Swapped)
+        steps = self.draft.steps(site.calls)
+        signed = site.outcome.replacement.signed
+        final = Replacement(site.calls, steps, signed)
+        return replace(site, outcome=replace(site.outcome, replacement=final))
 
 
 def _joined(site: Site, swaps: Sequence[Site]) -> list[Site]:
-    """Return the swaps with one more, which takes into itself those that it shares calls with."""
+    """Return the swaps with one more, which absorbs those that it shares calls with."""
     apart: list[Site] = []
     for earlier in swaps:
-        if (
-            earlier.replacement is None
-            or site.replacement is None
-            or set(earlier.calls).isdisjoint(site.calls)
-        ):
+        if set(earlier.calls).isdisjoint(site.calls):
             apart.append(earlier)
-            continue
-        calls = sorted(
-            {
-                *zip(earlier.calls, earlier.layers, strict=True),
-                *zip(site.calls, site.layers, strict=True),
-            }
-        )
-        site = replace(
-            site,
-            layers=tuple(name for _, name in calls),
-            promise="exact" if earlier.promise == site.promise == "exact" else "approximate",
-            rule=f"{earlier.rule} + {site.rule}",
-            reason="; ".join(filter(None, (earlier.reason, site.reason))),
-            calls=tuple(index for index, _ in calls),
-            replacement=replace(
-                site.replacement, signed=earlier.replacement.signed and site.replacement.signed
-            ),
-        )
+        else:
+            site = _both(earlier, site)
     return [*apart, site]
 
 
-def _site(graph: Graph, prefix: str, calls: Sequence[Call]) -> Site:
-    names = tuple(prefix + call.path for call in calls)
-    return Site(names, "kept", None, None, "", graph.scope, tuple(call.index for call in calls))
-
-
-def _hidden(graph: Graph, prefix: str, call: Call, hidden: tuple[str, str]) -> Site:
-    name, class_name = hidden
-    site = _site(graph, f"{prefix}{call.name}/", [replace(call, name=name)])
-    return site.kept(
-        f"{class_name} '{name}' is inside {call.label}, which has no graph that could be rewritten"
+def _both(earlier: Site, later: Site) -> Site:
+    """Return two swaps that share calls as one."""
+    first = earlier.outcome
+    second = later.outcome
+    assert isinstance(first, Swapped)
+    assert isinstance(second, Swapped)
+    names = dict(zip(earlier.calls, earlier.layers, strict=True))
+    names |= dict(zip(later.calls, later.layers, strict=True))
+    calls = tuple(sorted(names))
+    promise: PromiseName = "approximate"
+    if first.promise == second.promise == "exact":
+        promise = "exact"
+    reasons = [reason for reason in (first.reason, second.reason) if reason]
+    signed = first.replacement.signed and second.replacement.signed
+    outcome = Swapped(
+        rule=f"{first.rule} + {second.rule}",
+        promise=promise,
+        replacement=replace(second.replacement, signed=signed),
+        reason="; ".join(reasons),
     )
+    layers = tuple(names[index] for index in calls)
+    return replace(later, layers=layers, calls=calls, outcome=outcome)
 
 
-def _in_order(sites: list[Site]) -> tuple[Site, ...]:
-    scopes = list(dict.fromkeys(site.scope for site in sites))
-    return tuple(sorted(sites, key=lambda s: (scopes.index(s.scope), min(s.calls))))
+def _kept_site(graph: Graph, prefix: str, calls: Sequence[Call], reason: str) -> Site:
+    names = tuple(prefix + call.path for call in calls)
+    indices = tuple(call.index for call in calls)
+    return Site(names, graph.scope, indices, Kept(reason))
+
+
+def _in_graph_order(sites: list[Site]) -> tuple[Site, ...]:
+    """Sort sites by where they start; scopes stay in the order in which they were decided on."""
+    order: dict[int, int] = {}
+    for site in sites:
+        order.setdefault(site.scope, len(order))
+    return tuple(sorted(sites, key=lambda site: (order[site.scope], min(site.calls))))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from keras_downswap.errors import BadRequest
+from keras_downswap.ir.facts import ConvFacts, LayerKind
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import POOLS, Call, Role, Shape
-from keras_downswap.ir.replacement import Make
-from keras_downswap.rulekit.layers import made_windows
+from keras_downswap.ir.replacement import Make, MakeConv, MakePermute, MakePool, MakeReshape
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -83,20 +83,27 @@ class Limits:
             return self._pool(call.role is Role.MAX_POOL, call.windows, lengths)
         if call.role is not Role.CONV:
             return None
-        return self._conv(call.windows, call.settings["kind"], call.settings)
+        return self._conv(call.windows, call.conv)
 
-    def breach_by(self, layer: Make, lengths: Shape, settings: Mapping[str, Any]) -> str | None:
-        """Return what about a layer to be made, of some settings, goes beyond the limits; None where nothing does."""
-        if layer.fixed is not None and layer.settings.get("activation") == "relu" and not self.relu:
-            return "it takes no ReLUs besides those of the model"
-        if layer.kind in ("Reshape", "Permute") and not self.reshape:
+    def breach_by(self, layer: Make, lengths: Shape, facts: ConvFacts | None) -> str | None:
+        """Return what about a layer to be made exceeds the limits; None where nothing does.
+
+        Args:
+            layer: The layer.
+            lengths: The lengths of its input map.
+            facts: The facts of a convolution; None for any other layer.
+        """
+        if isinstance(layer, MakeReshape | MakePermute) and not self.reshape:
             return "it takes no Reshape and Permute layers"
-        if layer.convolves:
-            return self._conv(made_windows(layer), layer.kind, settings)
-        pools = layer.kind in ("MaxPooling", "AveragePooling")
-        return (
-            self._pool(layer.kind == "MaxPooling", made_windows(layer), lengths) if pools else None
-        )
+        if isinstance(layer, MakeConv) and facts is not None:
+            adds_relu = layer.fixed is not None and layer.activation == "relu"
+            if adds_relu and not self.relu:
+                return "it takes no ReLUs besides those of the model"
+            return self._conv(layer.axes, facts)
+        if isinstance(layer, MakePool):
+            maxima = layer.kind is LayerKind.MAX_POOLING
+            return self._pool(maxima, layer.axes, lengths)
+        return None
 
     def _pool(self, takes_maxima: bool, windows: Sequence[Window], lengths: Shape) -> str | None:
         kind = "max" if takes_maxima else "average"
@@ -112,18 +119,20 @@ class Limits:
             "pool strides", (w.stride for w in windows), self.pool_strides
         )
 
-    def _conv(
-        self, windows: Sequence[Window], kind: str, settings: Mapping[str, Any]
-    ) -> str | None:
-        if kind == "SeparableConv" and not self.separable_conv:
+    def _conv(self, windows: Sequence[Window], facts: ConvFacts) -> str | None:
+        separable = facts.kind is LayerKind.SEPARABLE_CONV
+        depthwise = facts.kind is LayerKind.DEPTHWISE_CONV
+        if separable and not self.separable_conv:
             return "it takes no separable convolutions"
-        if kind == "DepthwiseConv" and not self.depthwise_conv:
+        if depthwise and not self.depthwise_conv:
             return "it takes no depthwise convolutions"
-        if kind == "Conv" and settings.get("groups", 1) != 1 and not self.grouped_conv:
+        grouped = facts.kind is LayerKind.CONV and facts.groups != 1
+        if grouped and not self.grouped_conv:
             return "it takes no grouped convolutions"
-        if kind in ("DepthwiseConv", "SeparableConv"):
-            multiplier = settings.get("depth_multiplier", 1)
-            if breach := _outside("depth multipliers", [multiplier], self.depth_multipliers):
+        if separable or depthwise:
+            multipliers = [facts.depth_multiplier]
+            breach = _outside("depth multipliers", multipliers, self.depth_multipliers)
+            if breach:
                 return breach
         strided = any(w.stride > 1 for w in windows)
         if strided and not self.strided_conv:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from keras_downswap.ir.facts import ConvFacts
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Shape, channels, spatial
-from keras_downswap.ir.replacement import KEEP, Make, Replacement, Step
-from keras_downswap.rulekit.layers import cells, made_windows
+from keras_downswap.ir.replacement import (
+    KEEP,
+    Make,
+    MakeConv,
+    MakeReshape,
+    MakeResize,
+    Replacement,
+    Step,
+)
 
 
 class MapShape(NamedTuple):
@@ -19,7 +27,7 @@ class MapShape(NamedTuple):
 
 
 class LayerShape(NamedTuple):
-    """One layer that a swapped site calls: the old call in whose place it stands, and the maps that go in and out."""
+    """One layer that a swapped site calls: the old call that it replaces, and its maps."""
 
     call: Call
     step: Step
@@ -39,76 +47,80 @@ def infer_shapes(
     """
     found: list[LayerShape] = []
     maps: dict[int, MapShape] = {}
-    last = graph.channels_last(replacement.chain)
+    channels_last = graph.channels_last(replacement.chain)
     for index in replacement.chain:
         call = graph.calls[index]
-        now = _into(graph, call, maps, unknown, last)
+        before = _input_map(graph, call, maps, unknown, channels_last)
         for step in replacement.steps.get(index, (KEEP,)):
-            then = (
-                _through(step, call, now, last)
-                if isinstance(step, Make)
-                else _kept(graph, call, now)
-            )
-            found.append(LayerShape(call, step, now, then))
-            now = then
-        maps |= dict.fromkeys(call.outputs, now)
+            if isinstance(step, Make):
+                after = _map_after_made(step, call, before, channels_last)
+            else:
+                after = _map_after_kept(graph, call, before)
+            found.append(LayerShape(call, step, before, after))
+            before = after
+        for tensor in call.outputs:
+            maps[tensor] = before
     return found
 
 
-def settings_of(call: Call, step: Step) -> Mapping[str, Any]:
-    """Return the settings of a layer that is called in a call's place, those that it takes over included."""
-    if not isinstance(step, Make):
-        return call.settings
-    taken = call.settings if step.like is not None else {"depth_multiplier": 1, "groups": 1}
-    return {**taken, "kind": step.kind, **step.settings}
+def conv_facts_of(call: Call, step: Step) -> ConvFacts | None:
+    """Return the facts of a convolution that is called in a call's place; None of other layers."""
+    own = call.facts if isinstance(call.facts, ConvFacts) else None
+    if isinstance(step, MakeConv):
+        return step.facts(own)
+    return None if isinstance(step, Make) else own
 
 
-def _into(
-    graph: Graph, call: Call, maps: Mapping[int, MapShape], unknown: int | None, last: bool
+def _input_map(
+    graph: Graph,
+    call: Call,
+    maps: Mapping[int, MapShape],
+    unknown: int | None,
+    channels_last: bool,
 ) -> MapShape:
-    known = next((maps[t] for t in call.inputs if t in maps), None)
+    known = next((maps[tensor] for tensor in call.inputs if tensor in maps), None)
     if known is None:
         shape = graph.input_shape(call)
-        return MapShape(
-            tuple(unknown if n is None else n for n in spatial(shape, last)), channels(shape, last)
-        )
+        lengths = tuple(unknown if n is None else n for n in spatial(shape, channels_last))
+        return MapShape(lengths, channels(shape, channels_last))
     if call.role is Role.JOIN:
-        return MapShape(known.lengths, channels(graph.output_shape(call), last))
+        # Branches bring channels of their own; no swap changes how many there are together.
+        return MapShape(known.lengths, channels(graph.output_shape(call), channels_last))
     return known
 
 
-def _kept(graph: Graph, call: Call, given: MapShape) -> MapShape:
-    if call.role is Role.CONV:
-        return MapShape(_slid(call.windows, given.lengths), _filters(call.settings, given.depth))
+def _map_after_kept(graph: Graph, call: Call, before: MapShape) -> MapShape:
+    lengths = _window_lengths(call.windows, before.lengths)
+    if isinstance(call.facts, ConvFacts):
+        return MapShape(lengths, call.facts.output_channels(before.depth))
     if call.role is Role.OTHER_CONV:
-        return MapShape(
-            _slid(call.windows, given.lengths),
-            channels(graph.output_shape(call), call.channels_last),
-        )
-    return MapShape(_slid(call.windows, given.lengths), given.depth)
+        return MapShape(lengths, channels(graph.output_shape(call), call.channels_last))
+    return MapShape(lengths, before.depth)
 
 
-def _through(step: Make, call: Call, given: MapShape, last: bool) -> MapShape:
-    if step.kind in ("ZeroPadding", "Cropping"):
-        pairs = zip(given.lengths, cells(step), strict=True)
-        return MapShape(
-            tuple(None if n is None else n + sum(pair) for n, pair in pairs), given.depth
-        )
-    if step.kind == "Reshape":
-        shape = step.settings["target_shape"]
-        return MapShape(shape[:-1], shape[-1]) if last else MapShape(shape[1:], shape[0])
-    depth = _filters(settings_of(call, step), given.depth) if step.convolves else given.depth
-    return MapShape(_slid(made_windows(step), given.lengths), depth)
+def _map_after_made(step: Make, call: Call, before: MapShape, channels_last: bool) -> MapShape:
+    if isinstance(step, MakeResize):
+        lengths = []
+        for n, around in zip(before.lengths, step.cells, strict=True):
+            lengths.append(None if n is None else n + sum(around))
+        return MapShape(tuple(lengths), before.depth)
+    if isinstance(step, MakeReshape):
+        shape = step.target_shape
+        if channels_last:
+            return MapShape(shape[:-1], shape[-1])
+        return MapShape(shape[1:], shape[0])
+    depth = before.depth
+    facts = conv_facts_of(call, step)
+    if facts is not None:
+        depth = facts.output_channels(depth)
+    return MapShape(_window_lengths(step.windows, before.lengths), depth)
 
 
-def _slid(windows: Sequence[Window], lengths: Shape) -> Shape:
+def _window_lengths(windows: Sequence[Window], lengths: Shape) -> Shape:
+    """Return the lengths after windows slide over some, or the same where none slides."""
     if not windows:
         return lengths
-    return tuple(None if n is None else w.law(n) for n, w in zip(lengths, windows, strict=True))
-
-
-def _filters(settings: Mapping[str, Any], depth: int | None) -> int | None:
-    if settings["kind"] == "DepthwiseConv":
-        return None if depth is None else depth * int(settings["depth_multiplier"])
-    filters = settings.get("filters")
-    return None if filters is None else int(filters)
+    after = []
+    for n, window in zip(lengths, windows, strict=True):
+        after.append(None if n is None else window.law(n))
+    return tuple(after)

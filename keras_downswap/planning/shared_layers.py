@@ -1,80 +1,133 @@
-"""Which swaps can stand together: a layer used in several places is swapped alike in all of them, or in none."""
+"""Which swaps can stand together: a layer called in several places is swapped alike in all or none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
-from keras_downswap.ir.graph import Graph, channels
-from keras_downswap.ir.replacement import Make
+from keras_downswap.ir.graph import Call, Graph, channels
+from keras_downswap.ir.replacement import Make, MakeConv
 from keras_downswap.planning.sites import Site
 
 CallRef = tuple[int, int]
 """A call: the number of its scope, and its index there."""
 
 
+@dataclass(frozen=True)
+class _Model:
+    """All scopes of a model, and where each of its layers is called.
+
+    Attributes:
+        graphs: Every scope by number.
+        places: Every call of each layer, by the layer's number.
+    """
+
+    graphs: Mapping[int, Graph]
+    places: Mapping[int, tuple[CallRef, ...]]
+
+    def call(self, where: CallRef) -> Call:
+        scope, index = where
+        return self.graphs[scope].calls[index]
+
+
 def conflicts(graph: Graph, sites: Iterable[Site]) -> dict[CallRef, str]:
-    """Return the calls whose shared layer is not swapped alike in all its places, and why: it would be untied."""
+    """Return the calls whose shared layer is not swapped alike in all its places, and why.
+
+    Such a layer would come apart: each place would train weights of its own.
+    """
+    model = _read(graph)
+    sites = list(sites)
+    made = _made_from_old_layers(sites, model)
+    removed = _removed(sites)
+    found: dict[CallRef, str] = {}
+    for where in made:
+        reason = _why_untied(where, model, made, removed)
+        if reason is not None:
+            found[where] = reason
+    return found
+
+
+def _read(graph: Graph) -> _Model:
     graphs = {scope.scope: scope for _, scope in graph.scopes()}
-    places: dict[int, list[CallRef]] = {}
+    places: dict[int, tuple[CallRef, ...]] = {}
     for scope in graphs.values():
         for call in scope.calls:
+            # A layer inside another is called wherever the outer one is.
             for layer in (call.layer, *call.inner_layers):
-                places.setdefault(layer, []).append((scope.scope, call.index))
-    sites = list(sites)
-    made, removed = _made(sites, graphs), _removed(sites)
-    return {
-        where: reason for where in made for reason in _untied(where, graphs, places, made, removed)
-    }
+                earlier = places.get(layer, ())
+                places[layer] = (*earlier, (scope.scope, call.index))
+    return _Model(graphs, places)
 
 
-def _made(sites: Iterable[Site], graphs: Mapping[int, Graph]) -> Mapping[CallRef, Make]:
-    """Return, for each call whose layer lends a new one its weights or the name of an output, what it is made into."""
-    naming = {
-        call.layer
-        for call in graphs[0].calls
-        if graphs[0].is_output(call) and len(graphs[0].outputs) > 1
-    }
-    return {
-        (site.scope, index): step
-        for site in sites
-        if site.replacement is not None
-        for index, steps in site.replacement.steps.items()
-        for step in steps
-        if isinstance(step, Make)
-        for call in (graphs[site.scope].calls[index],)
-        if step.like is not None or (step.name == call.name and call.layer in naming)
-    }
+def _made_from_old_layers(sites: Iterable[Site], model: _Model) -> dict[CallRef, Make]:
+    """Return what each call is made into that hands on something which must stay one.
+
+    That is the weights of its layer, or the name of an output of the model.
+    """
+    top = model.graphs[0]
+    naming: set[int] = set()
+    if len(top.outputs) > 1:
+        naming.update(call.layer for call in top.calls if top.is_output(call))
+    found: dict[CallRef, Make] = {}
+    for site in sites:
+        steps_by_call = site.replacement.steps if site.replacement else {}
+        for index, steps in steps_by_call.items():
+            where = (site.scope, index)
+            call = model.call(where)
+            for step in steps:
+                if not isinstance(step, Make):
+                    continue
+                lends_weights = isinstance(step, MakeConv) and step.like is not None
+                names_output = step.name == call.name and call.layer in naming
+                if lends_weights or names_output:
+                    found[where] = step
+    return found
 
 
 def _removed(sites: Iterable[Site]) -> frozenset[CallRef]:
-    """Return the calls that nothing takes the place of: they leave the name of their layer to others."""
-    swaps = [(site.scope, site.replacement.steps) for site in sites if site.replacement is not None]
-    return frozenset(
-        (scope, index) for scope, steps in swaps for index, made in steps.items() if not made
-    )
+    """Return the calls that nothing replaces: they leave the name of their layer to others."""
+    found: set[CallRef] = set()
+    for site in sites:
+        if site.replacement is None:
+            continue
+        for index, steps in site.replacement.steps.items():
+            if not steps:
+                found.add((site.scope, index))
+    return frozenset(found)
 
 
-def _untied(
+def _why_untied(
     where: CallRef,
-    graphs: Mapping[int, Graph],
-    places: Mapping[int, list[CallRef]],
+    model: _Model,
     made: Mapping[CallRef, Make],
     removed: frozenset[CallRef],
-) -> Iterator[str]:
-    call, mine = graphs[where[0]].calls[where[1]], made[where]
-    leaves = removed if mine.like is None else frozenset()
-    uses = dict.fromkeys(
-        place for layer in (call.layer, *call.inner_layers) for place in places[layer]
-    )
-    wheres = [place for place in uses if place not in leaves]
-    if any(place not in made for place in wheres):
-        yield f"{call.label} is used in {len(wheres)} places, and not each of them can be swapped"
-    elif len({_form(made[scope, index], graphs[scope], index) for scope, index in wheres}) > 1:
-        yield f"{call.label} is used in {len(wheres)} places, which would need different swaps"
+) -> str | None:
+    """Return why a layer would come apart if this call of it was swapped; None where it would not."""
+    call = model.call(where)
+    mine = made[where]
+    lends_weights = isinstance(mine, MakeConv) and mine.like is not None
+    # A name may be handed on by one place and left by another; weights may not.
+    leaves = frozenset() if lends_weights else removed
+    uses: dict[CallRef, None] = {}
+    for layer in (call.layer, *call.inner_layers):
+        uses.update(dict.fromkeys(model.places[layer]))
+    places = [place for place in uses if place not in leaves]
+    if any(place not in made for place in places):
+        return f"{call.label} is used in {len(places)} places, and not each of them can be swapped"
+    forms = {_form(made[place], model, place) for place in places}
+    if len(forms) > 1:
+        return f"{call.label} is used in {len(places)} places, which would need different swaps"
+    return None
 
 
-def _form(make: Make, graph: Graph, index: int) -> tuple[str, str]:
-    call = graph.calls[index]
-    depth = None if make.fixed is None else channels(graph.input_shape(call), call.channels_last)
-    functions = make.kernel, make.bias, make.fixed
-    return make.kind, repr((sorted(make.settings.items()), functions, make.like, depth))
+def _form(made: Make, model: _Model, where: CallRef) -> str:
+    """Return what must agree between all places of a layer, as text: functions compare by name."""
+    depth = None
+    if isinstance(made, MakeConv) and made.fixed is not None:
+        # The shape of a fixed kernel follows from the channels that come in.
+        scope, _ = where
+        call = model.call(where)
+        shape = model.graphs[scope].input_shape(call)
+        depth = channels(shape, call.channels_last)
+    anonymous = replace(made, name="", beside=0)
+    return repr((anonymous, depth))

@@ -1,4 +1,4 @@
-"""Makes the layers that a rule asked for, out of the settings and weights of the layers that they stand for."""
+"""Makes the layers that a rule asked for, from the settings and weights of those they replace."""
 
 from __future__ import annotations
 
@@ -7,85 +7,110 @@ from typing import Any
 
 from keras_downswap.dialects.copying.deep_copy import LayerCopier
 from keras_downswap.dialects.describe import activation_name
+from keras_downswap.dialects.layer_arguments import class_name_of, constructor_arguments
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.ir.replacement import Make
+from keras_downswap.ir.replacement import Make, MakeConv
+
+NOT_TAKEN = frozenset({"dtype", "name"})
+"""Settings of a layer that one made like it does not take."""
+POINTWISE_KERNEL = "pointwise_kernel"
+"""The kernel of a separable convolution that no swap changes."""
 
 
 def make(step: Make, name: str, reading: Reading, copier: LayerCopier) -> Any:
-    """Make the layer that a rule asked for, wrapped as that beside it; weights follow with `fill` once it is built."""
+    """Make the layer that a rule asked for, wrapped as the one beside it.
+
+    Its weights follow with `fill` once it is built.
+    """
     dialect = reading.dialect
     beside = reading.layers[step.beside]
     inner = dialect.unwrapped(beside)
     if inner is beside:
         return _bare(step, name, inner, reading, copier)
-    own = name if step.name != beside.name else inner.name
-    if step.like is not None:
-        own = dialect.unwrapped(reading.layers[step.like]).name
-    flags = {"dtype": dialect.policy(beside), "trainable": beside.trainable and not step.frozen}
-    return type(beside)(_bare(step, str(own), inner, reading, copier), name=name, **flags)
+    inner_name = name if step.name != beside.name else inner.name
+    frozen = False
+    if isinstance(step, MakeConv):
+        frozen = step.frozen
+        if step.like is not None:
+            inner_name = dialect.unwrapped(reading.layers[step.like]).name
+    made = _bare(step, str(inner_name), inner, reading, copier)
+    trainable = beside.trainable and not frozen
+    return type(beside)(made, name=name, dtype=dialect.policy(beside), trainable=trainable)
 
 
 def _bare(step: Make, name: str, beside: Any, reading: Reading, copier: LayerCopier) -> Any:
+    """Make a layer without a wrapper."""
     dialect = reading.dialect
-    kind = f"{step.kind}{step.rank}D" if step.rank else step.kind
-    settings: dict[str, Any] = {"name": name, "dtype": dialect.policy(beside)}
-    if step.frozen:
-        settings["trainable"] = False
-    if step.like is not None:
-        settings |= _settings_of(dialect.unwrapped(reading.layers[step.like]), copier)
-    settings |= step.settings
-    own = getattr(beside, "activation", None)
-    if own is not None and settings.get("activation") == activation_name(own):
-        settings["activation"] = copier.copy(own)
-    if kind in dialect.without_data_format:
-        settings.pop("data_format", None)
-    return dialect.layer_class(kind)(**settings)
+    class_name = class_name_of(step)
+    arguments: dict[str, Any] = {"name": name, "dtype": dialect.policy(beside)}
+    if isinstance(step, MakeConv):
+        if step.frozen:
+            arguments["trainable"] = False
+        if step.like is not None:
+            like = dialect.unwrapped(reading.layers[step.like])
+            arguments |= _live_arguments(like, copier)
+    arguments |= constructor_arguments(step)
+    activation = getattr(beside, "activation", None)
+    if activation is not None and arguments.get("activation") == activation_name(activation):
+        # The function itself: a name would not find one that the user wrote.
+        arguments["activation"] = copier.copy(activation)
+    if class_name in dialect.without_data_format:
+        arguments.pop("data_format", None)
+    return dialect.layer_class(class_name)(**arguments)
 
 
-def _settings_of(layer: Any, copier: LayerCopier) -> dict[str, Any]:
-    """Return the constructor arguments of a layer as live copies, so that closures and objects survive."""
+def _live_arguments(layer: Any, copier: LayerCopier) -> dict[str, Any]:
+    """Return the constructor arguments of a layer as live copies: closures and objects survive."""
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # of what serialization would lose: nothing is serialized here
-        config = {
-            key: value for key, value in layer.get_config().items() if key not in ("dtype", "name")
-        }
-    for key in config:
+        # Keras warns of what serialization would lose: nothing is serialized here.
+        warnings.simplefilter("ignore")
+        config = layer.get_config()
+    arguments = {}
+    for key, value in config.items():
+        if key in NOT_TAKEN:
+            continue
         if key.endswith(("_regularizer", "_constraint")) or key == "activation":
-            config[key] = copier.copy(getattr(layer, key))
+            arguments[key] = copier.copy(getattr(layer, key))
         elif key.endswith("_initializer"):
-            config[key] = "zeros"
-    return config
+            # The weights are set later; drawing them would cost time and move seeds.
+            arguments[key] = "zeros"
+        else:
+            arguments[key] = value
+    return arguments
 
 
 def kernels(layer: Any) -> dict[str, Any]:
     """Return the kernels of a convolution by their names; the first is the one that slides."""
-    names = [
-        name
-        for name in ("depthwise_kernel", "pointwise_kernel")
-        if getattr(layer, name, None) is not None
-    ]
-    return {name: getattr(layer, name) for name in names or ["kernel"]}
+    found = {}
+    for name in ("depthwise_kernel", POINTWISE_KERNEL):
+        kernel = getattr(layer, name, None)
+        if kernel is not None:
+            found[name] = kernel
+    return found or {"kernel": layer.kernel}
 
 
 def fill(made: Any, step: Make, reading: Reading, copier: LayerCopier) -> None:
-    """Move the weights of the layer that a new one stands for, and its initializers; or set its fixed kernel."""
+    """Move the weights of the layer that a new one succeeds, or set its fixed kernel."""
+    if not isinstance(step, MakeConv):
+        return
     dialect = reading.dialect
+    new = dialect.unwrapped(made)
     if step.fixed is not None:
-        (kernel,) = kernels(dialect.unwrapped(made)).values()
+        (kernel,) = kernels(new).values()
         dialect.assign(kernel, step.fixed(tuple(kernel.shape)))
     if step.like is None:
         return
-    old, new = dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
-    for key in [key for key in vars(old) if key.endswith("_initializer")]:
-        setattr(new, key, copier.copy(getattr(old, key)))
+    old = dialect.unwrapped(reading.layers[step.like])
+    for key, value in vars(old).items():
+        if key.endswith("_initializer"):
+            setattr(new, key, copier.copy(value))
     for (key, before), after in zip(kernels(old).items(), kernels(new).values(), strict=True):
-        verbatim = step.kernel is None or key == "pointwise_kernel"
-        dialect.assign(
-            after, before if verbatim or step.kernel is None else step.kernel(dialect.array(before))
-        )
+        if step.kernel is None or key == POINTWISE_KERNEL:
+            dialect.assign(after, before)
+        else:
+            dialect.assign(after, step.kernel(dialect.array(before)))
     if old.use_bias:
-        dialect.assign(
-            new.bias, old.bias if step.bias is None else step.bias(dialect.array(old.bias))
-        )
+        bias = old.bias
+        if step.bias is not None:
+            bias = step.bias(dialect.array(bias))
+        dialect.assign(new.bias, bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -14,7 +14,7 @@ from keras_downswap.dialects.base import NewGraph
 from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
 from keras_downswap.dialects.reading import LiveScope, Reading
 from keras_downswap.ir.graph import Call, Graph, channels
-from keras_downswap.ir.replacement import KEEP, Make, Step
+from keras_downswap.ir.replacement import KEEP, Make, MakeConv, Step
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.make_layers import fill, kernels, make
 from keras_downswap.rebuilding.restore import restore_class_and_attributes
@@ -92,7 +92,7 @@ class _Replay:
         self.result = Rewritten()
         self.grafted: dict[tuple[int, tuple[int, ...]], Any] = {}
         self.grafted_nodes: set[int] = set()
-        self.remade: dict[tuple[int, str, str, int | None], Any] = {}
+        self.remade: dict[tuple[int, str, int | None], Any] = {}
         self.recomposed: list[tuple[str, Any]] = []
         self.successors: list[tuple[Any, Any]] = []
         self.surviving = {
@@ -189,7 +189,7 @@ class _Replay:
 
     def _register_successor(self, made: Any, step: Make) -> None:
         """Let the weights of a made layer stand for the old ones, whoever refers to them."""
-        if step.like is None:
+        if not isinstance(step, MakeConv) or step.like is None:
             return
         old = self.reading.layers[step.like]
         one, two = self.dialect.unwrapped(old), self.dialect.unwrapped(made)
@@ -272,9 +272,12 @@ class _Replay:
         """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
         stands_for = step.name == call.name
         depth = (
-            None if step.fixed is None else channels(graph.input_shape(call), call.channels_last)
+            None
+            if not isinstance(step, MakeConv) or step.fixed is None
+            else channels(graph.input_shape(call), call.channels_last)
         )
-        key = (call.layer, step.kind, repr((sorted(step.settings.items()), step.fixed)), depth)
+        alike = repr(replace(step, name="", beside=0))
+        key = (call.layer, alike, depth)
         if stands_for and key in self.remade:
             return self.remade[key]
         bears_the_name = stands_for and call.layer not in self.surviving

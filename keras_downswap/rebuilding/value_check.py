@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_downswap.checks import Check, check_or_break
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.facts import ConvFacts
 from keras_downswap.ir.geometry import SizeMap, Window
 from keras_downswap.ir.graph import Call, Graph, Role, Shape, spatial
 from keras_downswap.planning.sites import Site
@@ -101,7 +102,7 @@ def _samples(
     for first, *rest in paths:
         avoid = (
             graph.output_shape(first)[1]
-            if first.settings.get("misplaces_channels_first_bias")
+            if isinstance(first.facts, ConvFacts) and first.facts.misplaces_channels_first_bias
             else None
         )
         windows = [call.windows for call in (first, *rest)]

@@ -8,9 +8,10 @@ from typing import Any
 from keras_downswap.checks import Check, check_or_break
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import BrokenPromise
+from keras_downswap.ir.facts import ResizeFacts
 from keras_downswap.ir.geometry import IDENTITY, SizeMap, resized
-from keras_downswap.ir.graph import Call, Graph, Role, spatial
-from keras_downswap.ir.replacement import KEEP, Make
+from keras_downswap.ir.graph import Call, Graph, spatial
+from keras_downswap.ir.replacement import KEEP, Make, MakeConv
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.make_layers import kernels
 from keras_downswap.rebuilding.rewrite import Rewritten
@@ -153,10 +154,7 @@ def _compose(parts: Iterable[Sequence[SizeMap]], rank: int) -> list[SizeMap]:
 
 
 def _laws(calls: Sequence[Call]) -> list[SizeMap]:
-    parts = (
-        [resized(*pair) for pair in c.settings["cells"]] if c.role is Role.RESIZE else c.windows
-        for c in calls
-    )
+    parts = ([resized(*pair) for pair in c.cells] if c.cells else c.windows for c in calls)
     laws = ([part if isinstance(part, SizeMap) else part.law for part in axes] for axes in parts)
     return _compose(laws, max(len(c.windows) for c in calls))
 
@@ -166,7 +164,7 @@ def _new_laws(reading: Reading, layers: Sequence[Any], rank: int) -> list[SizeMa
     parts: list[Sequence[SizeMap]] = []
     for layer in layers:
         facts = reading.dialect.describe(layer, rank)
-        cells = facts.settings.get("cells", ()) if facts.role is Role.RESIZE else ()
+        cells = facts.facts.cells if isinstance(facts.facts, ResizeFacts) else ()
         parts.append([resized(*pair) for pair in cells] or [w.law for w in facts.windows])
     return _compose(parts, rank - 2)
 
@@ -214,13 +212,13 @@ def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
     )
 
 
-def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[Make, Any, Any]]:
+def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[MakeConv, Any, Any]]:
     """Yield each step of a site that made a layer from another, the layer that lent its weights, and the made one."""
     dialect = reading.dialect
     for index, steps in site.replacement.steps.items() if site.replacement else ():
         makes = [step for step in steps if isinstance(step, Make)]
         for step, made in zip(makes, new.made.get((site.scope, index), ()), strict=True):
-            if step.like is not None:
+            if isinstance(step, MakeConv) and step.like is not None:
                 yield step, dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
 
 

@@ -1,74 +1,97 @@
-"""A small kernel in a larger one, among zeros: for devices that take kernels of some sizes only."""
+"""A small kernel among zeros in a larger one, where only kernels of some sizes are accepted."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
+from keras_downswap.ir.geometry import FittedPadding, Padding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Shape
 from keras_downswap.ir.kernel_math import fixed_then, placed
-from keras_downswap.ir.replacement import Make
+from keras_downswap.ir.replacement import KernelTransform, Make, MakeConv
 from keras_downswap.ir.types import Array
-from keras_downswap.rulekit.layers import made_windows, padding_layers
+from keras_downswap.rulekit.layers import padded_alike, padding_layers
 from keras_downswap.rulekit.rule import require
 
 
 def with_larger_kernel(
-    conv: Call, step: Make, lengths: Shape, sizes: frozenset[int] | None
+    conv: Call, step: MakeConv, lengths: Shape, sizes: frozenset[int] | None
 ) -> tuple[Make, ...]:
-    """Return a made convolution whose kernel is embedded, among zeros, in one of a size that is taken.
+    """Return a convolution whose kernel stands among zeros in one of an accepted size.
 
     Args:
-        conv: The call in whose place it stands.
+        conv: The call that it replaces.
         step: The convolution.
-        lengths: The lengths of the map that it takes.
-        sizes: The kernel sizes that are taken; None for all.
+        lengths: The lengths of its input map.
+        sizes: The accepted kernel sizes; None for all.
 
     Returns:
-        The convolution as it is, or a larger one, with the padding and cropping layers that it
-        needs in front.
+        The convolution as it is, or a larger one, after the padding and cropping layers that it
+        needs.
 
     Raises:
-        Refused: If no size that is taken is as large, or where the first tap lies depends on an
-            unknown length.
+        Refused: If no accepted size is as large, or where the first tap lies depends on an unknown
+            length.
     """
-    windows = made_windows(step)
-    if sizes is None or all(w.size in sizes for w in windows):
+    windows = step.windows
+    if sizes is None or all(window.size in sizes for window in windows):
         return (step,)
-    larger = [min((k for k in sizes if k >= w.size), default=0) for w in windows]
-    require(
-        all(larger),
-        f"{conv.label} has the kernel size {[w.size for w in windows]}, and none as large is taken",
-    )
-    leads = [w.lead(n) for w, n in zip(windows, lengths, strict=True)]
-    require(None not in leads, f"{conv.label} has a first tap that depends on an unknown length")
-    ways: list[tuple[frozenset[str], list[int], list[FittedPadding]]] = []
-    for share in range(max(k - w.size for k, w in zip(larger, windows, strict=True)) + 1):
-        front = [min(share, k - w.size) for k, w in zip(larger, windows, strict=True)]
-        axes = zip(windows, larger, front, lengths, leads, strict=True)
-        fits = [
-            fit_padding(Window(k, w.stride, w.dilation), w.law, n, (lead or 0) + o * w.dilation)
-            for w, k, o, n, lead in axes
-        ]
-        ways.append((frozenset[str].intersection(*(f.plain for f in fits)), front, fits))
-    plains, front, fits = max(ways, key=lambda way: bool(way[0]))
-    settings = {
-        **step.settings,
-        "kernel_size": tuple(larger),
-        "padding": min(plains, default="valid"),
-    }
-    place = partial(placed, front=tuple(front), taps=tuple(larger))
+    taps = tuple(_next_size(window.size, sizes) for window in windows)
+    own = [window.size for window in windows]
+    require(all(taps), f"{conv.label} has the kernel size {own}, and no accepted size is as large")
+    leads = [window.lead(n) for window, n in zip(windows, lengths, strict=True)]
+    known = None not in leads
+    require(known, f"{conv.label} has a first tap that depends on an unknown length")
+
+    zeros_before, fits = _best_place(windows, taps, lengths, leads)
+    plain = _common_plain(fits)
+    padding: Padding = min(plain, default="valid")
+    larger = [replace(w, size=size) for w, size in zip(windows, taps, strict=True)]
+    axes = padded_alike(larger, padding)
+    place = partial(placed, front=zeros_before, taps=taps)
     if step.fixed is not None:
-        taps = tuple(w.size for w in windows)
-        new = replace(step, settings=settings, fixed=partial(fixed_then, step.fixed, taps, place))
+        fixed = partial(fixed_then, step.fixed, tuple(own), place)
+        new = replace(step, axes=axes, fixed=fixed)
     else:
-        new = replace(step, settings=settings, kernel=partial(_embedded_kernel, step.kernel, place))
-    return (new,) if plains else (*padding_layers(conv, fits), new)
+        new = replace(step, axes=axes, kernel=partial(_placed_kernel, step.kernel, place))
+    if plain:
+        return (new,)
+    return (*padding_layers(conv, fits), new)
 
 
-def _embedded_kernel(
-    kernel: Callable[[Array], Array] | None, place: Callable[[Array], Array], old: Array
-) -> Array:
+def _next_size(size: int, sizes: frozenset[int]) -> int:
+    """Return the smallest accepted size that is as large; 0 where there is none."""
+    return min((accepted for accepted in sizes if accepted >= size), default=0)
+
+
+def _best_place(
+    windows: Sequence[Window], taps: Sequence[int], lengths: Shape, leads: Sequence[int | None]
+) -> tuple[tuple[int, ...], list[FittedPadding]]:
+    """Return how many zeros come before the first tap, axis by axis, and the padding that follows.
+
+    Any number of zeros computes the same. The first one is taken with which the convolution's own
+    padding does, without a layer before it; where there is none, no zeros come before.
+    """
+    spare = [size - window.size for size, window in zip(taps, windows, strict=True)]
+    found: list[tuple[tuple[int, ...], list[FittedPadding]]] = []
+    for count in range(max(spare) + 1):
+        zeros = tuple(min(count, most) for most in spare)
+        fits = []
+        for window, size, before, n, lead in zip(windows, taps, zeros, lengths, leads, strict=True):
+            larger = Window(size, window.stride, window.dilation)
+            moved = (lead or 0) + before * window.dilation
+            fits.append(fit_padding(larger, window.law, n, moved))
+        if _common_plain(fits):
+            return zeros, fits
+        found.append((zeros, fits))
+    return found[0]
+
+
+def _common_plain(fits: Sequence[FittedPadding]) -> frozenset[Padding]:
+    """Return the plain paddings that serve all axes."""
+    return frozenset[Padding].intersection(*(fit.plain for fit in fits))
+
+
+def _placed_kernel(kernel: KernelTransform | None, place: KernelTransform, old: Array) -> Array:
     return place(old if kernel is None else kernel(old))

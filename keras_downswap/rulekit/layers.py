@@ -1,108 +1,159 @@
-"""From fitted windows to steps: the convolution's own padding where that will do, else layers in front of it."""
+"""From fitted windows to layers: the convolution's own padding where that will do, else layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
+from keras_downswap.ir.facts import LayerKind
+from keras_downswap.ir.geometry import FittedPadding, Padding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.replacement import Make, Replacement, Step
+from keras_downswap.ir.replacement import (
+    KernelTransform,
+    Make,
+    MakeActivation,
+    MakeConv,
+    MakePool,
+    MakeResize,
+    Replacement,
+    Step,
+)
 from keras_downswap.ir.types import Array
 from keras_downswap.ir.walks import in_graph_order
 from keras_downswap.rulekit.matching import branches_upstream
+from keras_downswap.rulekit.preconditions import require_window
 from keras_downswap.rulekit.rule import require
 
+POOL_KINDS = {Role.MAX_POOL: LayerKind.MAX_POOLING, Role.AVERAGE_POOL: LayerKind.AVERAGE_POOLING}
+"""The kind of layer that a pool of a role is."""
 
-def conv_with_padding(
-    conv: Call,
-    windows: Sequence[Window],
-    fits: Sequence[FittedPadding],
-    kernel: Callable[[Array], Array] | None = None,
-) -> tuple[Make, ...]:
-    """Return the convolution with other windows, preceded by the padding and cropping layers that it needs.
+POOL_TARGETS = {"max_pool": LayerKind.MAX_POOLING, "average_pool": LayerKind.AVERAGE_POOLING}
+"""The targets that name a kind of pool, and the kind."""
 
-    Args:
-        conv: The convolution that gives its name, weights and other settings.
-        windows: Its new windows, one per axis; their own padding is ignored.
-        fits: Their fitted padding, one per axis.
-        kernel: Makes the new kernel from the old one; None moves it verbatim.
-
-    Raises:
-        Refused: If a layer in front is needed and this Keras has none for the data format.
-    """
-    plain = frozenset[str].intersection(*(f.plain for f in fits))
-    own = conv.windows[0].padding
-    chosen = next((p for p in (own, "valid", "same", "causal") if p in plain), None)
-    new = conv_layer(conv, windows, chosen or "valid", kernel)
-    return (new,) if chosen else (*padding_layers(conv, fits), new)
+Fuse = Callable[[Graph, Call, tuple[Call, ...], Call], tuple[Make, ...]]
 
 
 def conv_layer(
     conv: Call,
     windows: Sequence[Window],
-    padding: str | tuple[int, int],
-    kernel: Callable[[Array], Array] | None = None,
-) -> Make:
+    padding: Padding,
+    kernel: KernelTransform | None = None,
+) -> MakeConv:
     """Return a convolution of the same kind with other windows.
 
     Args:
         conv: The convolution that gives its kind, name, weights and other settings.
         windows: Its new windows, one per axis; their own padding is ignored.
         padding: Its padding.
-        kernel: Makes the new (of a separable convolution: depthwise) kernel from the old one; None
-            moves it verbatim.
+        kernel: Computes the new (of a separable convolution: depthwise) kernel from the old one;
+            None moves it verbatim.
 
     Raises:
         Refused: If it is depthwise, and the strides would differ between the axes.
     """
-    kind, strides = conv.settings["kind"], tuple(w.stride for w in windows)
-    equal = f"{conv.label} would need the strides {strides}, and a {kind} takes the same stride along all axes only"
-    require(kind == "Conv" or len(set(strides)) == 1, equal)
-    return Make(
-        kind,
-        len(windows),
+    kind = conv.conv.kind
+    strides = tuple(window.stride for window in windows)
+    any_strides = kind is LayerKind.CONV or len(set(strides)) == 1
+    alike = f"a {kind.value} has the same stride along all axes only"
+    require(any_strides, f"{conv.label} would need the strides {strides}, and {alike}")
+    return MakeConv(
         conv.name,
-        conv_settings(windows, padding),
         conv.layer,
-        conv.layer,
-        kernel,
+        kind,
+        axes=padded_alike(windows, padding),
+        channels_last=conv.channels_last,
+        like=conv.layer,
+        kernel=kernel,
     )
 
 
+def conv_with_own_padding(conv: Call, windows: Sequence[Window]) -> tuple[Make, ...]:
+    """Return a convolution with other strides, padded as it is now.
+
+    Args:
+        conv: The convolution.
+        windows: Its new windows, of the same sizes and dilations.
+
+    Raises:
+        Refused: If a layer before it is needed and this Keras has none for the data format.
+    """
+    plain: Padding = "valid"
+    fits = []
+    for window in conv.windows:
+        if isinstance(window.padding, tuple):
+            # An earlier swap padded it by a layer, which this replacement must bring along.
+            before, after = window.padding
+            fits.append(FittedPadding(before, after, frozenset()))
+        else:
+            plain = window.padding
+    return (*padding_layers(conv, fits), conv_layer(conv, windows, plain))
+
+
+def padded_alike(windows: Sequence[Window], padding: Padding) -> tuple[Window, ...]:
+    """Return windows with one padding instead of their own."""
+    return tuple(Window(w.size, w.stride, w.dilation, padding) for w in windows)
+
+
+def conv_with_padding(
+    conv: Call,
+    windows: Sequence[Window],
+    fits: Sequence[FittedPadding],
+    kernel: KernelTransform | None = None,
+) -> tuple[Make, ...]:
+    """Return the convolution with other windows, after the padding and cropping that it needs.
+
+    Args:
+        conv: The convolution that gives its name, weights and other settings.
+        windows: Its new windows, one per axis; their own padding is ignored.
+        fits: Their fitted padding, one per axis.
+        kernel: Computes the new kernel from the old one; None moves it verbatim.
+
+    Raises:
+        Refused: If a layer before it is needed and this Keras has none for the data format.
+    """
+    plain = frozenset[str].intersection(*(fit.plain for fit in fits))
+    own = conv.windows[0].padding
+    # The old padding first: then the new layer differs from the old one in as little as possible.
+    wishes: list[Padding] = ["valid", "same", "causal"]
+    if not isinstance(own, tuple):
+        wishes.insert(0, own)
+    for padding in wishes:
+        if padding in plain:
+            return (conv_layer(conv, windows, padding, kernel),)
+    new = conv_layer(conv, windows, "valid", kernel)
+    return (*padding_layers(conv, fits), new)
+
+
 def may_be_causal(conv: Call) -> bool:
-    """Tell whether a convolution of this kind and rank may have padding='causal' in both Kerases."""
-    return conv.settings["kind"] == "Conv" and len(conv.windows) == 1
+    """Tell whether such a convolution may have padding='causal' in both Kerases."""
+    return conv.conv.kind is LayerKind.CONV and len(conv.windows) == 1
 
 
-def in_each_branch(
-    graph: Graph,
-    pool: Call,
-    fuse: Callable[[Graph, Call, tuple[Call, ...], Call], tuple[Make, ...]],
-    padded: bool = False,
-) -> Replacement:
+def in_each_branch(graph: Graph, pool: Call, fuse: Fuse, padded: bool = False) -> Replacement:
     """Return a pool's work done by the convolutions of all branches that lead to it.
 
     Args:
         graph: The graph.
-        pool: The pool, which goes.
-        fuse: Returns what takes the place of one branch's convolution, given the graph, the
+        pool: The pool, which is removed.
+        fuse: Returns the layers that replace one branch's convolution, given the graph, the
             convolution, the calls between, and the pool; refuses through `require`.
-        padded: Whether the pool may take a ZeroPadding layer right in front of it with it, as its
-            own padding: then where the windows lie agrees, not what they see.
+        padded: Whether the pool may take a ZeroPadding layer right before it with it, as its own
+            padding: then where the windows lie agrees, not their values.
 
     Raises:
         Refused: If some branch cannot take it: then none does.
     """
     branches = branches_upstream(graph, pool, padded)
-    steps: dict[int, tuple[Step, ...]] = {
-        conv.index: fuse(graph, conv, tuple(b), p) for conv, *b, p in branches
-    }
-    steps |= {
-        call.index: () for path in branches for call in path[1:-1] if call.role is Role.RESIZE
-    }
+    steps: dict[int, tuple[Step, ...]] = {}
+    for path in branches:
+        # The last call is the pool with the padding that this branch leads through.
+        conv, *between, padded_pool = path
+        steps[conv.index] = fuse(graph, conv, tuple(between), padded_pool)
+        for call in between:
+            if call.role is Role.RESIZE:
+                steps[call.index] = ()
     steps[pool.index] = placeholder_for(graph, pool)
-    return Replacement(tuple(call.index for call in in_graph_order(branches)), steps)
+    chain = tuple(call.index for call in in_graph_order(branches))
+    return Replacement(chain, steps)
 
 
 def fused_conv(
@@ -113,36 +164,27 @@ def fused_conv(
     leads: Sequence[int | tuple[int, ...]],
     kernel: Callable[[Array], Array] | None = None,
 ) -> tuple[Make, ...]:
-    """Return one convolution, and the layers in front of it, that does a pool's work too.
+    """Return one convolution, and the layers before it, that does a pool's work too.
 
     Args:
         graph: The graph.
         conv: The convolution.
-        pool: The pool behind it.
+        pool: The pool after it.
         windows: The convolution's new windows, one per axis.
         leads: Its lead, or wishes for it, one per axis; see `geometry.fit_padding`.
-        kernel: Makes the new kernel from the old one; None moves it verbatim.
+        kernel: Computes the new kernel from the old one; None moves it verbatim.
 
     Raises:
-        Refused: If a layer in front is needed and this Keras has none for the data format.
+        Refused: If a layer before it is needed and this Keras has none for the data format.
     """
-    fits = [
-        fit_padding(window, c.law.then(p.law), n, lead, causal=may_be_causal(conv))
-        for window, c, p, n, lead in zip(
-            windows, conv.windows, pool.windows, graph.sizes(conv), leads, strict=True
-        )
-    ]
+    causal = may_be_causal(conv)
+    sizes = graph.sizes(conv)
+    fits = []
+    pairs = zip(conv.windows, pool.windows, strict=True)
+    laws = [c.law.then(p.law) for c, p in pairs]
+    for window, law, n, lead in zip(windows, laws, sizes, leads, strict=True):
+        fits.append(fit_padding(window, law, n, lead, causal=causal))
     return conv_with_padding(conv, windows, fits, kernel)
-
-
-def conv_settings(windows: Sequence[Window], padding: str | tuple[int, int]) -> dict[str, Any]:
-    """Return the constructor arguments that hold a convolution's geometry."""
-    return {
-        "kernel_size": tuple(w.size for w in windows),
-        "strides": tuple(w.stride for w in windows),
-        "dilation_rate": tuple(w.dilation for w in windows),
-        "padding": padding,
-    }
 
 
 def padding_layers(conv: Call, fits: Sequence[FittedPadding]) -> tuple[Make, ...]:
@@ -151,80 +193,75 @@ def padding_layers(conv: Call, fits: Sequence[FittedPadding]) -> tuple[Make, ...
     Raises:
         Refused: If this Keras has none for the data format.
     """
-    pads = tuple((max(f.before, 0), max(f.after, 0)) for f in fits)
-    crops = tuple((max(-f.before, 0), max(-f.after, 0)) for f in fits)
-    made = []
-    for kind, argument, suffix, around in (
-        ("ZeroPadding", "padding", "pad", pads),
-        ("Cropping", "cropping", "crop", crops),
-    ):
-        if any(any(pair) for pair in around):
-            missing = f"{conv.label} would need {kind}{len(around)}D, which this Keras has not for channels_first"
-            require(kind in conv.settings["layers_in_front"], missing)
-            amount = around if len(around) > 1 else around[0]
-            settings = {argument: amount, **data_format(conv)}
-            made.append(Make(kind, len(around), f"{conv.name}_{suffix}", settings, conv.layer))
-    return tuple(made)
+    pads = []
+    crops = []
+    for fit in fits:
+        pads.append((max(fit.before, 0), max(fit.after, 0)))
+        crops.append((max(-fit.before, 0), max(-fit.after, 0)))
+    padding = _resize(conv, LayerKind.ZERO_PADDING, f"{conv.name}_pad", pads)
+    cropping = _resize(conv, LayerKind.CROPPING, f"{conv.name}_crop", crops)
+    return (*padding, *cropping)
 
 
 def cropped(pool: Call, cells: Sequence[tuple[int, int]]) -> tuple[Make, ...]:
-    """Return the layer that cuts cells (before, after) off each axis, in a removed pool's place; none if it cuts none.
+    """Return the layer that crops cells (before, after) of each axis; none if it crops none.
 
     Raises:
         Refused: If this Keras has no such layer for the data format.
     """
-    if not any(any(pair) for pair in cells):
+    return _resize(pool, LayerKind.CROPPING, f"{pool.name}_crop", cells)
+
+
+def _resize(
+    call: Call, kind: LayerKind, name: str, amount: Sequence[tuple[int, int]]
+) -> tuple[Make, ...]:
+    """Return a padding or cropping layer beside a call; none where it would do nothing."""
+    if not any(before or after for before, after in amount):
         return ()
-    missing = f"{pool.label} would leave Cropping{len(cells)}D, which this Keras has not for channels_first"
-    require("Cropping" in pool.settings.get("layers_in_front", ()), missing)
-    settings = {"cropping": tuple(cells) if len(cells) > 1 else cells[0], **data_format(pool)}
-    return (Make("Cropping", len(cells), f"{pool.name}_crop", settings, pool.layer),)
+    layer = f"{kind.value}{len(amount)}D"
+    missing = f"{layer}, which this Keras does not provide for channels_first"
+    require(kind in call.padding_layers, f"{call.label} would need {missing}")
+    return (MakeResize(name, call.layer, kind, tuple(amount), call.channels_last),)
 
 
-def cells(step: Make) -> list[tuple[int, int]]:
-    """Return how many cells a padding layer adds (a cropping layer: cuts, negative) on each side of each axis."""
-    sign, argument = (1, "padding") if step.kind == "ZeroPadding" else (-1, "cropping")
-    amount = step.settings[argument]
-    return [
-        (sign * before, sign * after) for before, after in ([amount] if step.rank == 1 else amount)
-    ]
-
-
-def made_windows(step: Make) -> tuple[Window, ...]:
-    """Return the windows of a convolution or pool to be made; none for a layer of another kind."""
-    s = step.settings
-    sizes = s.get("kernel_size", s.get("pool_size", ()))
-    dilation = s.get("dilation_rate", (1,) * len(sizes))
-    axes = zip(sizes, s.get("strides", ()), dilation, strict=True)
-    return tuple(Window(size, stride, rate, s["padding"]) for size, stride, rate in axes)
-
-
-def data_format(call: Call) -> Mapping[str, str]:
-    """Return the `data_format` argument for a layer that stands beside `call`."""
-    return {"data_format": "channels_last" if call.channels_last else "channels_first"}
-
-
-def pool_layer(kind: str, name: str, windows: Sequence[Window], like: Call, beside: Call) -> Make:
-    """Return a pool of one kind (`MaxPooling` or `AveragePooling`) with the given windows.
+def pool_layer(
+    kind: LayerKind, name: str, windows: Sequence[Window], like: Call, beside: Call
+) -> MakePool:
+    """Return a pool of one kind with the given windows.
 
     Args:
-        kind: The kind.
+        kind: Max or average pooling.
         name: Its wanted name.
         windows: Its windows, one per axis.
-        like: The convolution or pool whose data format it takes.
-        beside: The call whose dtype policy it takes.
+        like: The convolution or pool whose data format it has.
+        beside: The call whose dtype policy it has.
     """
-    settings = {
-        "pool_size": tuple(w.size for w in windows),
-        "strides": tuple(w.stride for w in windows),
-        "padding": windows[0].padding,
-        **data_format(like),
-    }
-    return Make(kind, len(windows), name, settings, beside.layer)
+    return MakePool(name, beside.layer, kind, tuple(windows), like.channels_last)
+
+
+def other_pool(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Return a pool of the kind that a target names, over the same windows, as the replacement.
+
+    Raises:
+        Refused: If the pool is of that kind already, or pools integers.
+    """
+    kind = POOL_TARGETS[to]
+    other = POOL_KINDS.get(pool.role) is not kind
+    require(other, f"{pool.label} already is what to='{to}' asks for")
+    require_window(graph, pool)
+    dtype = graph.tensors[pool.inputs[0]].dtype
+    floats = "averages are computed of floating-point numbers only"
+    require("float" in dtype, f"{pool.label} pools {dtype}, and {floats}")
+    new = pool_layer(kind, pool.name, pool.windows, pool, pool)
+    return Replacement((pool.index,), {pool.index: (new,)})
 
 
 def placeholder_for(graph: Graph, pool: Call) -> tuple[Step, ...]:
-    """Return what stays in a removed pool's place: an identity of its name where that names one of several outputs."""
-    if graph.scope == 0 and graph.is_output(pool) and len(graph.outputs) > 1:
-        return (Make("Activation", 0, pool.name, {"activation": "linear"}, pool.layer),)
+    """Return the replacement of a removed pool: nothing, as a rule.
+
+    Where the pool names one of several outputs of the model, an identity of its name stays.
+    """
+    several = graph.scope == 0 and len(graph.outputs) > 1
+    if several and graph.is_output(pool):
+        return (MakeActivation(pool.name, pool.layer, LayerKind.ACTIVATION, "linear"),)
     return ()

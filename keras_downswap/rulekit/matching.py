@@ -1,4 +1,4 @@
-"""The walks through a graph that rules share, and their refusals."""
+"""Walks through a graph that refuse: what a rule finds upstream or downstream of its call."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from keras_downswap.rulekit.rule import require, skip_unless
 
 
 def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
-    """Find the convolutions behind a pool, one for each branch that leads to it.
+    """Find the convolutions upstream of a pool, one for each branch that leads to it.
 
     Args:
         graph: The graph.
         pool: The pool.
-        padded: Whether the pool may take a ZeroPadding layer right in front of it with it.
+        padded: Whether the pool may take a ZeroPadding layer right before it with it.
 
     Returns:
         For each branch the convolution, the calls between, and the pool.
@@ -31,42 +31,42 @@ def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tu
     for path in paths:
         conv = path[0]
         which = "" if len(paths) == 1 else f" along one of {len(paths)} branches"
-        require(
-            conv.role in (Role.CONV, Role.OTHER_CONV),
-            f"no convolution stands behind {pool.label}: upstream{which} is {conv.label}{_and_what_it_does(conv)}",
-        )
+        upsamples = ", which upsamples" if "Transpose" in conv.class_name else ""
+        found = f"upstream{which} is {conv.label}{upsamples}"
+        is_conv = conv.role in (Role.CONV, Role.OTHER_CONV)
+        require(is_conv, f"no convolution is upstream of {pool.label}: {found}")
         require_conv(conv)
         for call, after in pairwise(path):
             _require_sole_consumer(graph, call, after)
-        require(
-            (conv.wrapped is None) == (pool.wrapped is None)
-            and len(conv.windows) == len(pool.windows),
-            f"{conv.label} and {pool.label} slide over different axes",
-        )
-        require(
-            conv.channels_last == pool.channels_last,
-            f"{conv.label} and {pool.label} differ in data_format",
-        )
-        given, wanted = (graph.tensors[c.outputs[0]].dtype for c in path[-2:])
-        require(
-            given == wanted, f"{pool.label} turns {given} into {wanted}, which a swap would lose"
-        )
+        _require_same_axes(conv, pool)
+        formats = conv.channels_last == pool.channels_last
+        require(formats, f"{conv.label} and {pool.label} differ in data_format")
+        given = graph.tensors[path[-2].outputs[0]].dtype
+        wanted = graph.tensors[path[-1].outputs[0]].dtype
+        reason = f"{pool.label} turns {given} into {wanted}, which a swap would lose"
+        require(given == wanted, reason)
     return paths
 
 
-def _and_what_it_does(call: Call) -> str:
-    return ", which upsamples" if "Transpose" in call.class_name else ""
+def _require_same_axes(conv: Call, pool: Call) -> None:
+    """Refuse a pair of which only one runs at each step of time, or of different ranks."""
+    both_in_time = (conv.wrapped is None) == (pool.wrapped is None)
+    same = both_in_time and len(conv.windows) == len(pool.windows)
+    require(same, f"{conv.label} and {pool.label} slide over different axes")
 
 
 def _require_sole_consumer(graph: Graph, call: Call, after: Call) -> None:
     users = graph.consumers[call.outputs[0]]
-    others = [graph.calls[u].label for u in users if u != after.index] or ["itself a second time"]
-    require(len(users) == 1, f"the output of {call.label} has a second consumer, {others[0]}")
-    require(not graph.is_output(call), f"the output of {call.label} is also an output of the model")
+    others = [graph.calls[user].label for user in users if user != after.index]
+    second = others[0] if others else "itself a second time"
+    alone = len(users) == 1
+    require(alone, f"the output of {call.label} has a second consumer, {second}")
+    inner = not graph.is_output(call)
+    require(inner, f"the output of {call.label} is also an output of the model")
 
 
 def conv_downstream(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call, ...]:
-    """Find the convolution that alone consumes what a pool makes.
+    """Find the convolution that alone consumes the output of a pool.
 
     Args:
         graph: The graph.
@@ -77,52 +77,54 @@ def conv_downstream(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call
         The pool, the calls between, and the convolution.
 
     Raises:
-        Refused: If the pool is no downsampling site, or the convolution is none that could take it.
-        NotApplicable: If something else consumes or changes what it makes.
+        Refused: If the pool is no downsampling site, or the convolution cannot replace it.
+        NotApplicable: If something else consumes or changes what the pool computes.
     """
     require_window(graph, pool)
     run = [pool]
-    while run[-1].role is not Role.CONV or run[-1] is pool:
-        users = graph.consumers.get(run[-1].outputs[0], ())
-        nexts = " and ".join(graph.calls[u].label for u in users) or "nothing"
-        alone = len(users) == 1 and not graph.is_output(run[-1])
-        skip_unless(
-            alone,
-            f"no convolution alone takes what {pool.label} makes: {run[-1].label} feeds {nexts}",
-        )
-        call = graph.calls[users[0]]
-        elementwise = (
-            is_elementwise(graph, call, pool.channels_last) and call.wrapped == pool.wrapped is None
-        )
-        through = elementwise and not (linear and call.role is not Role.LINEAR)
-        skip_unless(
-            through or call.role is Role.CONV,
-            f"{call.label}, not a convolution, takes what {pool.label} makes",
-        )
+    conv: Call | None = None
+    while conv is None:
+        call = _sole_consumer_of_output(graph, pool, run[-1])
         run.append(call)
-    conv = run[-1]
+        if call.role is Role.CONV:
+            conv = call
+            continue
+        passes = is_elementwise(graph, call, pool.channels_last)
+        if linear:
+            passes = passes and call.role is Role.LINEAR
+        in_time = call.wrapped is not None or pool.wrapped is not None
+        reason = f"{call.label}, not a convolution, consumes the output of {pool.label}"
+        skip_unless(passes and not in_time, reason)
     require_conv(conv)
-    same = (conv.wrapped is None) == (pool.wrapped is None) and len(conv.windows) == len(
-        pool.windows
-    )
-    require(
-        same and conv.channels_last == pool.channels_last,
-        f"{conv.label} and {pool.label} slide over other axes",
-    )
-    given, wanted = (graph.tensors[t].dtype for t in (pool.inputs[0], conv.inputs[0]))
-    require(
-        given == wanted,
-        f"{pool.label} takes {given} and {conv.label} {wanted}: a swap would lose that",
-    )
-    require(
-        "float" in given,
-        f"{pool.label} pools {given}, and the swap computes with floating-point numbers only",
-    )
+    _require_same_axes(conv, pool)
+    formats = conv.channels_last == pool.channels_last
+    require(formats, f"{conv.label} and {pool.label} differ in data_format")
+    given = graph.tensors[pool.inputs[0]].dtype
+    wanted = graph.tensors[conv.inputs[0]].dtype
+    differ = f"{pool.label} gets {given} and {conv.label} {wanted}: a swap would lose that"
+    require(given == wanted, differ)
+    floats = "floating-point numbers only"
+    require("float" in given, f"{pool.label} pools {given}, and the swap computes with {floats}")
     return tuple(run)
 
 
+def _sole_consumer_of_output(graph: Graph, pool: Call, call: Call) -> Call:
+    """Return the one consumer of what a call computes.
+
+    Raises:
+        NotApplicable: If there are several or none, or the model outputs it.
+    """
+    users = graph.consumers.get(call.outputs[0], ())
+    labels = [graph.calls[user].label for user in users]
+    consumers = " and ".join(labels) or "nothing"
+    alone = len(users) == 1 and not graph.is_output(call)
+    reason = f"no convolution alone consumes the output of {pool.label}"
+    skip_unless(alone, f"{reason}: {call.label} feeds {consumers}")
+    return graph.calls[users[0]]
+
+
 def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
-    """Walk from a convolution downstream through elementwise calls that are the sole consumers of each other.
+    """Walk from a convolution downstream through elementwise calls, each alone in what it consumes.
 
     Returns:
         The convolution and its followers. Stops before a call that names one of several outputs of
@@ -132,6 +134,7 @@ def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
         Refused: If the convolution itself names one of several outputs.
     """
     require_free_name(graph, conv)
+    several_outputs = graph.scope == 0 and len(graph.outputs) > 1
     run = [conv]
     while True:
         call = graph.sole_consumer(run[-1])
@@ -139,6 +142,6 @@ def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
             return tuple(run)
         if (call.wrapped is None) != (conv.wrapped is None):
             return tuple(run)
-        if graph.scope == 0 and len(graph.outputs) > 1 and graph.is_output(call):
+        if several_outputs and graph.is_output(call):
             return tuple(run)
         run.append(call)

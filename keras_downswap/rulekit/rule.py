@@ -1,27 +1,44 @@
-"""What a rule is, and what it answers."""
+"""What a rule is: its file, its promise, and how it says no."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import partial
+from typing import Any
 
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.replacement import Replacement
+from keras_downswap.rulekit.examples import Example, Refusal
 
 LAST_RESORT = 3
 """Rank from which on an exact rule waits until no other exact rule changes anything more."""
 
 
 class Promise(Enum):
-    """What a swap keeps: EXACT the values at inference (to rounding) and the shapes, APPROXIMATE the shapes."""
+    """What a swap keeps: EXACT the values at inference (to rounding) and the shapes.
+
+    APPROXIMATE keeps the shapes only.
+    """
 
     EXACT = "exact"
     APPROXIMATE = "approximate"
 
 
 class Refused(Exception):
-    """Raised by `require`: this rule does not fit this call, with the reason as one sentence."""
+    """Raised by `require`: this rule does not fit this call, with the reason as one sentence.
+
+    Attributes:
+        passed: How many conditions of the rule held before this one.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.passed = _conditions_passed.get()
 
 
 class NotApplicable(Refused):
@@ -29,6 +46,9 @@ class NotApplicable(Refused):
 
     Its reason counts only where no other is given.
     """
+
+
+_conditions_passed: ContextVar[int] = ContextVar("conditions_passed", default=0)
 
 
 def skip_unless(condition: bool, reason: str) -> None:
@@ -43,10 +63,11 @@ def skip_unless(condition: bool, reason: str) -> None:
     """
     if not condition:
         raise NotApplicable(reason)
+    _conditions_passed.set(_conditions_passed.get() + 1)
 
 
 def require(condition: bool, reason: str) -> None:
-    """Refuse the site unless `condition` holds; the only way in which a rule says no.
+    """Refuse the site unless `condition` holds.
 
     Args:
         condition: What the rule's law needs.
@@ -57,10 +78,11 @@ def require(condition: bool, reason: str) -> None:
     """
     if not condition:
         raise Refused(reason)
+    _conditions_passed.set(_conditions_passed.get() + 1)
 
 
-def _alone(graph: Graph, anchor: Call) -> tuple[Call, ...]:
-    return (anchor,)
+Anchor = Callable[[Call], bool]
+Answer = Callable[[Graph, Call, str], Replacement]
 
 
 @dataclass(frozen=True)
@@ -68,29 +90,125 @@ class Rule:
     """One identity or one approximate swap.
 
     Attributes:
-        name: The rule's name, as its file.
+        name: The rule's name, as its file and its function.
         targets: The values of `to` that it serves.
         promise: What it keeps.
         verbatim: Whether all weights move unchanged, kernel included.
-        anchors: Whether it may start at this call; a call that no rule of a target anchors at is
-            what `to` asks for.
-        apply: Pure function from the graph and the anchor to the replacement; refuses through
-            `require`.
+        anchors: Whether it may start at this call.
+        apply: Pure function from the graph, the anchor and the target's name to the replacement;
+            refuses through `require` and `skip_unless`.
         summary: One line for people.
-        spans: The calls that a refused site is reported with; by default the anchor alone.
         rank: Rules of one promise are tried by rank, the lowest first; exact ones from
             `LAST_RESORT` on wait.
-        form: The value of `kernel` or `method` that asks for it; empty for a rule that is asked
-            whatever the kernels.
+        form: The `form` that asks for it; empty for a rule that is asked whatever the form.
+        enlarge: For profiles: returns a replacement by the same layer, whose kernel may then be
+            enlarged to a size within the limits; None for a rule that has none.
+        examples: Models that it swaps; the first is drawn in the documentation.
+        refusals: Models that it does not swap, with the words that it says so in.
     """
 
     name: str
     targets: frozenset[str]
     promise: Promise
     verbatim: bool
-    anchors: Callable[[Call], bool]
-    apply: Callable[[Graph, Call, str], Replacement]
+    anchors: Anchor
+    apply: Answer
     summary: str
-    spans: Callable[[Graph, Call], tuple[Call, ...]] = _alone
     rank: int = 0
     form: str = ""
+    enlarge: Callable[[Graph, Call], Replacement] | None = None
+    examples: tuple[Example, ...] = field(default=(), repr=False)
+    refusals: tuple[Refusal, ...] = field(default=(), repr=False)
+
+    def ask(self, graph: Graph, call: Call, to: str) -> Replacement:
+        """Return the rule's answer about a call.
+
+        Raises:
+            Refused: If it does not fit, with the number of conditions that held.
+        """
+        token = _conditions_passed.set(0)
+        try:
+            return self.apply(graph, call, to)
+        finally:
+            _conditions_passed.reset(token)
+
+    def __call__(self, graph: Graph, call: Call, to: str = "") -> Replacement:
+        """Return the rule's answer about a call, as `ask` does."""
+        return self.ask(graph, call, to)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the function by the name of the rule that the decorator put in its place."""
+        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "apply"}
+        function = getattr(self.apply, "function", self.apply)
+        place = (function.__module__, function.__qualname__)
+        return _restored, (place, others)
+
+
+def _restored(place: tuple[str, str], others: dict[str, Any]) -> Rule:
+    module, name = place
+    __import__(module)
+    found = getattr(sys.modules[module], name)
+    apply = found.apply if isinstance(found, Rule) else found
+    return Rule(apply=apply, **others)
+
+
+class _WithoutTarget:
+    """Lets a rule's function be called with the name of the target, which it does not need."""
+
+    def __init__(self, function: Callable[[Graph, Call], Replacement]) -> None:
+        self.function = function
+        self.__module__ = function.__module__
+        self.__name__ = self.__qualname__ = function.__name__
+
+    def __call__(self, graph: Graph, call: Call, to: str) -> Replacement:
+        return self.function(graph, call)
+
+
+def rule(
+    *,
+    targets: Iterable[str],
+    promise: Promise,
+    anchors: Anchor,
+    verbatim: bool = False,
+    rank: int = 0,
+    form: str = "",
+    enlarge: Callable[[Graph, Call], Replacement] | None = None,
+    examples: Sequence[Example] = (),
+    refusals: Sequence[Refusal] = (),
+) -> Callable[[Callable[..., Replacement]], Rule]:
+    """Make a rule of a function of (graph, call), or of (graph, call, to).
+
+    The rule's name is the function's; its summary is the first line of the docstring, without the
+    full stop. The other arguments are the fields of `Rule`.
+
+    Args:
+        targets: The values of `to` that the rule serves.
+        promise: What it keeps.
+        anchors: Whether it may start at a call.
+        verbatim: Whether all weights move unchanged.
+        rank: Its rank among rules of one promise, the lowest first.
+        form: The `form` that asks for it.
+        enlarge: Returns the same layer, to be enlarged within a profile's limits.
+        examples: Models that it swaps.
+        refusals: Models that it refuses, and in which words.
+    """
+    options = partial(
+        Rule,
+        targets=frozenset(targets),
+        promise=promise,
+        verbatim=verbatim,
+        anchors=anchors,
+        rank=rank,
+        form=form,
+        enlarge=enlarge,
+        examples=tuple(examples),
+        refusals=tuple(refusals),
+    )
+
+    def decorate(function: Callable[..., Replacement]) -> Rule:
+        needs_target = len(inspect.signature(function).parameters) > 2
+        apply: Answer = function if needs_target else _WithoutTarget(function)
+        first_line = (inspect.getdoc(function) or "").partition("\n")[0]
+        return options(name=function.__name__, apply=apply, summary=first_line.rstrip("."))
+
+    return decorate

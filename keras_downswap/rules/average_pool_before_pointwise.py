@@ -1,57 +1,74 @@
-"""An average pool moves in front of the 1x1 convolution behind which it stands, as it is.
+"""An average pool moves before the 1x1 convolution that precedes it, as it is.
 
-    mean_{i<p} conv(x; w)[j*q + i] = conv(mean_{i<p} x[j*q + i]; w)        for a kernel of one tap
-    and stride 1
+    mean_{i<p} conv(x; w)[j*q + i] = conv(mean_{i<p} x[j*q + i]; w)    (one tap, stride 1)
 
 whatever the pool pads: its weights sum to one in every window, so the bias stays too. Per-channel
 affine maps commute with the mean, so they may stand between.
 """
 
-from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import convs_upstream
-from keras_downswap.rulekit.layers import conv_layer, in_each_branch, pool_layer
-from keras_downswap.rulekit.preconditions import (
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    LayerKind,
+    Make,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    average_pool,
+    batch_norm,
+    conv,
+    conv_layer,
+    in_each_branch,
+    is_pool,
+    pool_layer,
+    require,
     require_bias_in_place,
     require_linear,
     require_pointwise,
+    rule,
+    skip_unless,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
 
 
-def average_pool_before_pointwise(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap 1x1 convolutions, affine calls and average pool for the pool and the same convolutions."""
-    return in_each_branch(graph, pool, _before)
+@rule(
+    targets=["cheapest"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    verbatim=True,
+    rank=-1,
+    examples=[
+        Example(MAP, conv(size=1), average_pool()),
+        Example(ODD, conv(size=1), batch_norm(), average_pool(padding="same")),
+    ],
+    refusals=[
+        Refusal(MAP, conv(), average_pool(), reason="has more than one tap"),
+        Refusal(
+            MAP,
+            conv(size=1, activation="relu"),
+            average_pool(),
+            reason="only linear maps commute with means",
+        ),
+    ],
+)
+def average_pool_before_pointwise(graph: Graph, pool: Call) -> Replacement:
+    """1x1 convolution, average pool -> average pool, the same convolution."""
+    return in_each_branch(graph, pool, _pool_first)
 
 
-def _before(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
-    skip_unless(
-        pool.role is Role.AVERAGE_POOL,
-        f"{pool.label} takes maxima, which no convolution commutes with",
-    )
+def _pool_first(
+    graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call
+) -> tuple[Make, ...]:
+    means = pool.role is Role.AVERAGE_POOL
+    skip_unless(means, f"{pool.label} computes maxima, which no convolution commutes with")
     require_pointwise(conv)
-    require(
-        not conv.strided,
-        f"{conv.label} has a stride, over which no pool of neighbours commutes with it",
-    )
-    require(
-        pool.strided, f"{pool.label} has a stride of 1: it saves nothing in front of {conv.label}"
-    )
+    neighbours = "over which no pool of neighbours commutes with it"
+    require(not conv.strided, f"{conv.label} has a stride, {neighbours}")
+    require(pool.strided, f"{pool.label} has a stride of 1: it saves nothing before {conv.label}")
     require_linear(conv, between)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], graph.output_shape(pool)[-1])
-    first = pool_layer("AveragePooling", pool.name, pool.windows, conv, conv)
+    first = pool_layer(LayerKind.AVERAGE_POOLING, pool.name, pool.windows, conv, conv)
     return (first, conv_layer(conv, conv.windows, "valid"))
-
-
-RULE = Rule(
-    name="average_pool_before_pointwise",
-    targets=frozenset({"cheapest"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_pool,
-    apply=average_pool_before_pointwise,
-    summary="1x1 convolution, average pool -> average pool, the same convolution",
-    spans=convs_upstream,
-    rank=-1,
-)

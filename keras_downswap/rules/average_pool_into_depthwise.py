@@ -6,35 +6,52 @@ axis by axis, without a bias. Where the pool pads, its divisor changes from wind
 no single kernel does. The kernel is frozen, as a pool has nothing to train.
 """
 
-from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import mean
-from keras_downswap.ir.predicates import is_pool, takes_means
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.fixed_kernels import fixed_depthwise
-from keras_downswap.rulekit.preconditions import require_floats, require_never_pads, require_window
-from keras_downswap.rulekit.rule import LAST_RESORT, Promise, Rule, skip_unless
+from keras_downswap.rulekit import (
+    LAST_RESORT,
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    average_pool,
+    depth_of,
+    fixed_depthwise,
+    is_pool,
+    max_pool,
+    relu,
+    require_floats,
+    require_means,
+    require_never_pads,
+    require_window,
+    rule,
+)
 
 
-def average_pool_into_depthwise(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap an average pool for a strided depthwise convolution under the same name."""
-    skip_unless(
-        takes_means(pool), f"{pool.label} takes maxima, which no single convolution computes"
-    )
+@rule(
+    targets=["strided_conv", "conv_relu"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    rank=LAST_RESORT,
+    examples=[
+        Example(MAP, relu(), average_pool()),
+        Example(ODD, relu(), average_pool(3, 2)),
+        Example(ODD, relu(), average_pool((2, 3), (1, 2))),
+    ],
+    refusals=[
+        Refusal(MAP, relu(), max_pool(), reason="computes maxima"),
+        Refusal(ODD, relu(), average_pool(padding="same"), reason="its divisor changes"),
+    ],
+)
+def average_pool_into_depthwise(graph: Graph, pool: Call) -> Replacement:
+    """Average pool -> strided depthwise convolution with a fixed kernel."""
+    require_means(pool)
     require_window(graph, pool)
     require_never_pads(graph, pool)
     require_floats(graph, pool)
-    return Replacement(
-        (pool.index,), {pool.index: (fixed_depthwise(graph, pool, pool.name, pool.windows, mean),)}
-    )
-
-
-RULE = Rule(
-    name="average_pool_into_depthwise",
-    targets=frozenset({"strided_conv", "conv_relu"}),
-    promise=Promise.EXACT,
-    verbatim=False,
-    anchors=is_pool,
-    apply=average_pool_into_depthwise,
-    summary="average pool -> strided depthwise convolution with a fixed kernel",
-    rank=LAST_RESORT,
-)
+    depth = depth_of(graph, pool)
+    new = fixed_depthwise(pool, pool.name, pool.windows, mean, depth=depth)
+    return Replacement((pool.index,), {pool.index: (new,)})

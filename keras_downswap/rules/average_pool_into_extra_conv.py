@@ -1,4 +1,4 @@
-"""An average pool is a strided convolution with as many filters as channels, none of which looks at another channel.
+"""An average pool is a strided convolution with a filter per channel, which sees that channel only.
 
     mean_{i<p} x[j*q + i] = conv_q(x; w)[j],    w[t, c, c'] = (c = c') / p
 
@@ -6,30 +6,45 @@ axis by axis. Where the pool pads, its divisor changes from window to window: no
 that. The kernel is open to training: the All-CNN form of Springenberg et al. 2014.
 """
 
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_pool, takes_means
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.preconditions import require_never_pads, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
-from keras_downswap.rules.pool_into_extra_conv import pool_into_extra_conv
+from keras_downswap.ir.kernel_math import dense_mean
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    average_pool,
+    depth_of,
+    fixed_conv,
+    is_pool,
+    max_pool,
+    require_floats,
+    require_means,
+    require_never_pads,
+    require_window,
+    rule,
+)
 
 
-def average_pool_into_extra_conv(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap an average pool for a strided convolution under the same name."""
-    skip_unless(
-        takes_means(pool), f"{pool.label} takes maxima, which no single convolution computes"
-    )
+@rule(
+    targets=["extra_conv"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    examples=[Example(MAP, average_pool()), Example(ODD, average_pool(3, 2))],
+    refusals=[
+        Refusal(MAP, max_pool(), reason="computes maxima"),
+        Refusal(ODD, average_pool(padding="same"), reason="its divisor changes"),
+    ],
+)
+def average_pool_into_extra_conv(graph: Graph, pool: Call) -> Replacement:
+    """Average pool -> strided convolution that starts at the mean."""
+    require_means(pool)
     require_window(graph, pool)
     require_never_pads(graph, pool)
-    return pool_into_extra_conv(graph, pool, to)
-
-
-RULE = Rule(
-    name="average_pool_into_extra_conv",
-    targets=frozenset({"extra_conv"}),
-    promise=Promise.EXACT,
-    verbatim=False,
-    anchors=is_pool,
-    apply=average_pool_into_extra_conv,
-    summary="average pool -> strided convolution that starts at the mean",
-)
+    require_floats(graph, pool)
+    depth = depth_of(graph, pool)
+    new = fixed_conv(pool, pool.name, pool.windows, dense_mean, depth, frozen=False)
+    return Replacement((pool.index,), {pool.index: (new,)})

@@ -1,86 +1,125 @@
-"""An average pool behind a non-linear elementwise map: every cell of the window gets filters of its own.
+"""An average pool after a non-linear elementwise map: every cell of the window gets its own filters.
 
-    mean_{i<p} f(conv_s(x; w)[j*q + i]) = (1/p) * sum_{i<p} f(conv_{s*q}(x; w_i)[j]),    w_i[t] =
-    w[t - i*s]
+    mean_{i<p} f(conv_s(x; w)[j*q + i]) = (1/p) * sum_{i<p} f(conv_{s*q}(x; w_i)[j])
 
-One strided convolution computes all cells of a window as channels side by side, f treats them
-alike, and a fixed 1x1 convolution takes their mean. The kernels are the old one among zeros, the
-bias is repeated.
+with w_i[t] = w[t - i*s]. One strided convolution computes all cells of a window as channels side by
+side, f treats them alike, and a fixed 1x1 convolution computes their mean. The kernels are the old
+one among zeros, the bias is repeated.
 """
 
 from dataclasses import replace
 from functools import partial
 from math import prod
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import dilated, group_mean, phases, repeated
-from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_pool
-from keras_downswap.ir.replacement import Replacement, Step
+from keras_downswap.ir.predicates import ALONG_LAST_AXIS
+from keras_downswap.ir.replacement import Step
 from keras_downswap.ir.types import Array
-from keras_downswap.ir.walks import convs_upstream
-from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
-from keras_downswap.rulekit.layers import fused_conv
-from keras_downswap.rulekit.matching import branches_upstream
-from keras_downswap.rulekit.preconditions import require_never_pads, require_position_free
-from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
-from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_after
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    LayerKind,
+    Make,
+    MakeConv,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    Window,
+    average_pool,
+    branches_upstream,
+    composed_span,
+    composing,
+    conv,
+    depth_of,
+    fixed_conv,
+    fused_conv,
+    is_pool,
+    known_leads,
+    lengths_after,
+    max_pool,
+    relu,
+    require,
+    require_never_pads,
+    require_position_free,
+    rule,
+    separable_conv,
+    skip_unless,
+)
 
 
-def average_pool_into_polyphase(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap convolution, elementwise calls and average pool for a strided convolution, the same calls, and a 1x1 one."""
-    skip_unless(pool.role is Role.AVERAGE_POOL, f"{pool.label} takes maxima")
+@rule(
+    targets=["conv_relu"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    rank=2,
+    examples=[
+        Example(MAP, conv(), relu(), average_pool()),
+        Example(ODD, conv(activation="gelu"), average_pool(3)),
+        Example(ODD, conv(size=2, strides=2, activation="tanh"), average_pool()),
+    ],
+    refusals=[
+        Refusal(MAP, conv(), relu(), max_pool(), reason="computes maxima"),
+        Refusal(MAP, conv(activation="softmax"), average_pool(), reason="which mixes channels"),
+        Refusal(MAP, separable_conv(), relu(), average_pool(), reason="its pointwise kernel"),
+    ],
+)
+def average_pool_into_polyphase(graph: Graph, pool: Call) -> Replacement:
+    """Convolution, map, average pool -> wide strided convolution, map, fixed 1x1 convolution."""
+    skip_unless(pool.role is Role.AVERAGE_POOL, f"{pool.label} computes maxima")
     branches = branches_upstream(graph, pool)
-    skip_unless(len(branches) == 1, f"{pool.label} stands behind several convolutions")
-    (conv, *between, _), cells = branches[0], prod(w.size for w in pool.windows)
-    kind = conv.settings["kind"]
-    require(
-        kind != "SeparableConv",
-        f"{conv.label} would need its pointwise kernel once for each cell of a window",
-    )
+    skip_unless(len(branches) == 1, f"{pool.label} has several convolutions upstream")
+    conv, *between, _ = branches[0]
+    cells = prod(window.size for window in pool.windows)
+    _require_channels_alike(conv, between, cells)
+    require_never_pads(graph, pool, lengths_after(graph, conv))
+
+    *padding, strided = _wide_conv(graph, conv, pool, cells)
+    depth = depth_of(graph, pool)
+    point = [Window(1)] * len(pool.windows)
+    total = fixed_conv(pool, pool.name, point, group_mean, depth, groups=depth)
+    steps: dict[int, tuple[Step, ...]] = {
+        conv.index: (*padding, strided),
+        pool.index: (total,),
+    }
+    return Replacement(tuple(call.index for call in branches[0]), steps)
+
+
+def _require_channels_alike(conv: Call, between: list[Call], cells: int) -> None:
+    """Refuse what tells channels apart: there are `cells` times as many between the layers."""
+    separable = conv.conv.kind is LayerKind.SEPARABLE_CONV
+    once_each = "its pointwise kernel once for each cell of a window"
+    require(not separable, f"{conv.label} would need {once_each}")
     require_position_free(conv, tuple(between))
     for call in between:
-        alike = "axis" not in call.settings and call.role is not Role.JOIN
-        require(
-            alike,
-            f"{call.label} stands between and tells channels apart, of which there are {cells} times as many",
-        )
-    activation = conv.settings["activation"]
-    require(
-        activation not in ALONG_LAST_AXIS,
-        f"{conv.label} has the activation {activation}, which mixes channels",
-    )
-    require(
-        not conv.settings.get("misplaces_channels_first_bias"),
-        f"{conv.label} is channels_first, where the bias may go astray",
-    )
-    require_never_pads(graph, pool, lengths_after(graph, conv))
+        alike = call.axis is None and call.role is not Role.JOIN
+        apart = f"tells channels apart, of which there are {cells} times as many"
+        require(alike, f"{call.label} stands between and {apart}")
+    activation = conv.activation
+    mixes = f"{conv.label} has the activation {activation}, which mixes channels"
+    require(activation not in ALONG_LAST_AXIS, mixes)
+    in_place = not conv.conv.misplaces_channels_first_bias
+    require(in_place, f"{conv.label} is channels_first, where this Keras may misplace the bias")
+
+
+def _wide_conv(graph: Graph, conv: Call, pool: Call, cells: int) -> tuple[Make, ...]:
+    """Return the convolution that computes each cell of a window as a channel of its own."""
     windows = composed_span(conv, pool)
     kernel = composing(_phases, conv, pool)
-    *front, new = fused_conv(graph, conv, pool, windows, known_leads(graph, conv), kernel)
-    wider = "filters" if kind == "Conv" else "depth_multiplier"
-    settings = {**new.settings, wider: conv.settings[wider] * cells}
-    depth = depth_of(graph, pool)
-    total = fixed_conv(pool, pool.name, [Window(1)] * len(windows), group_mean, depth, depth)
-    strided = replace(new, settings=settings, bias=partial(repeated, times=cells))
-    steps: dict[int, tuple[Step, ...]] = {conv.index: (*front, strided), pool.index: (total,)}
-    return Replacement(tuple(call.index for call in branches[0]), steps)
+    leads = known_leads(graph, conv)
+    *padding, new = fused_conv(graph, conv, pool, windows, leads, kernel)
+    assert isinstance(new, MakeConv)
+    new = replace(new, bias=partial(repeated, times=cells))
+    facts = conv.conv
+    if facts.filters is not None and facts.kind is LayerKind.CONV:
+        return (*padding, replace(new, filters=facts.filters * cells))
+    return (*padding, replace(new, depth_multiplier=facts.depth_multiplier * cells))
 
 
 def _phases(
     kernel: Array, dilation: tuple[int, ...], pool: tuple[int, ...], stride: tuple[int, ...]
 ) -> Array:
     return phases(dilated(kernel, dilation), pool, stride)
-
-
-RULE = Rule(
-    name="average_pool_into_polyphase",
-    targets=frozenset({"conv_relu"}),
-    promise=Promise.EXACT,
-    verbatim=False,
-    anchors=is_pool,
-    apply=average_pool_into_polyphase,
-    summary="convolution, elementwise map, average pool -> wide strided convolution, the map, fixed 1x1 convolution",
-    spans=convs_upstream,
-    rank=2,
-)

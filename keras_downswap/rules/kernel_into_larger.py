@@ -1,42 +1,69 @@
 """A kernel is a larger one with zeros around it.
 
-    conv(x; w) = conv(x; w'),    w' = w with zeros before and behind it
+    conv(x; w) = conv(x; w'),    w' = w with zeros before and after it
 
 as many before as give a plain padding, if any do; else a layer pads for them. `odd_kernel` makes
-even kernels odd, one tap larger; within a profile's limits a kernel grows to the next size that is
-taken.
+even kernels odd, one tap larger; within a profile's limits a kernel grows to the next accepted
+size.
 """
 
-from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.kernel_padding import with_larger_kernel
-from keras_downswap.rulekit.layers import conv_layer
-from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
-from keras_downswap.rulekit.rule import Promise, Rule
+from keras_downswap.ir.predicates import is_even_conv
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    MakeConv,
+    NotApplicable,
+    Promise,
+    Refusal,
+    Replacement,
+    conv,
+    conv_layer,
+    require_bias_in_place,
+    require_conv,
+    rule,
+    with_larger_kernel,
+)
 
 
-def kernel_into_larger(graph: Graph, conv: Call, to: str) -> Replacement:
-    """Swap a convolution with an even kernel for one with an odd kernel and the same values."""
+def same_conv(graph: Graph, conv: Call) -> Replacement:
+    """Return a convolution as the replacement of itself, to be enlarged within limits."""
+    require_conv(conv)
+    return Replacement((conv.index,), {conv.index: (_unchanged(conv),)})
+
+
+@rule(
+    targets=["odd_kernel"],
+    promise=Promise.EXACT,
+    anchors=is_even_conv,
+    enlarge=same_conv,
+    examples=[
+        Example(MAP, conv(size=4)),
+        Example(ODD, conv(size=(2, 3), strides=2)),
+    ],
+    refusals=[
+        Refusal(
+            (None, None, 4),
+            conv(size=4, strides=2),
+            reason="has a first tap that depends on an unknown length",
+        ),
+    ],
+)
+def kernel_into_larger(graph: Graph, conv: Call) -> Replacement:
+    """Convolution with an even kernel -> the same with an odd kernel."""
     require_conv(conv)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
-    sizes = frozenset(range(1, 2 + max(w.size for w in conv.windows), 2))
-    same = conv_layer(conv, conv.windows, conv.windows[0].padding)
-    return Replacement(
-        (conv.index,), {conv.index: with_larger_kernel(conv, same, graph.sizes(conv), sizes)}
-    )
+    same = _unchanged(conv)
+    largest = max(window.size for window in conv.windows)
+    odd = frozenset(range(1, largest + 2, 2))
+    larger = with_larger_kernel(conv, same, graph.sizes(conv), odd)
+    return Replacement((conv.index,), {conv.index: larger})
 
 
-def is_even_conv(call: Call) -> bool:
-    """Anchor at convolutions with an even kernel size along some axis."""
-    return call.role is Role.CONV and any(w.size % 2 == 0 for w in call.windows)
-
-
-RULE = Rule(
-    name="kernel_into_larger",
-    targets=frozenset({"odd_kernel"}),
-    promise=Promise.EXACT,
-    verbatim=False,
-    anchors=is_even_conv,
-    apply=kernel_into_larger,
-    summary="convolution with an even kernel -> the same with an odd kernel",
-)
+def _unchanged(conv: Call) -> MakeConv:
+    padding = conv.windows[0].padding
+    if isinstance(padding, tuple):
+        raise NotApplicable(f"{conv.label} was made by another swap, and a layer pads for it")
+    return conv_layer(conv, conv.windows, padding)

@@ -1,62 +1,100 @@
 """A maximum is computed by ReLUs: a tournament of the window's cells, a round to each layer.
 
-    max(a, b) = relu(a - b) + b,    b = relu(b) - relu(-b),  and b = relu(b) where nothing is
-    negative
+    max(a, b) = relu(a - b) + b,    b = relu(b) - relu(-b)
 
-The first round is a strided depthwise convolution over the window, each later one a grouped 1x1
-convolution, the last adds up; ceil(log2 p) rounds for p cells. Padded zeros win only against
-negative numbers. The kernels are frozen.
+where b = relu(b) if nothing is negative. The first round is a strided depthwise convolution over
+the window, each later one a grouped 1x1 convolution, the last adds up; ceil(log2 p) rounds for p
+cells. Padded zeros win only against negative numbers. The kernels are frozen.
 """
 
 from functools import partial
 from math import prod
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import round_of, tournament
-from keras_downswap.ir.predicates import is_pool, never_negative
-from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv, fixed_depthwise
-from keras_downswap.rulekit.preconditions import require_floats, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
+from keras_downswap.ir.predicates import never_negative
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    Make,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    Window,
+    average_pool,
+    depth_of,
+    fixed_conv,
+    fixed_depthwise,
+    is_pool,
+    max_pool,
+    relu,
+    require,
+    require_floats,
+    require_window,
+    rule,
+    skip_unless,
+)
 
 
-def max_pool_into_relus(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap a max pool for convolutions with ReLU between them; the last takes the pool's name."""
+@rule(
+    targets=["conv_relu"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    examples=[
+        Example(MAP, relu(), max_pool()),
+        Example(ODD, max_pool(3, 2)),
+        Example(ODD, relu(), max_pool(3, 2, padding="same")),
+        Example(ODD, max_pool((2, 3))),
+    ],
+    refusals=[
+        Refusal(MAP, average_pool(), reason="is no max pool"),
+        Refusal(ODD, max_pool(padding="same"), reason="a convolution pads zeros, which would win"),
+    ],
+)
+def max_pool_into_relus(graph: Graph, pool: Call) -> Replacement:
+    """Max pool -> strided depthwise convolution, ReLU, 1x1 convolutions."""
     skip_unless(pool.role is Role.MAX_POOL, f"{pool.label} is no max pool")
     require_window(graph, pool)
     require_floats(graph, pool)
     signed = not never_negative(graph, pool.inputs[0])
     for window, n in zip(pool.windows, graph.sizes(pool), strict=True):
-        reason = f"{pool.label} pads, and what it takes may be negative: a convolution pads zeros, which would win"
-        require(not signed or window.never_pads(n), reason)
-    cells, depth = prod(w.size for w in pool.windows), depth_of(graph, pool)
+        zeros_win = "its input may be negative: a convolution pads zeros, which would win"
+        safe = not signed or window.never_pads(n)
+        require(safe, f"{pool.label} pads, and {zeros_win}")
+    layers = _rounds(graph, pool, signed)
+    return Replacement((pool.index,), {pool.index: layers}, signed=signed)
+
+
+def _rounds(graph: Graph, pool: Call, signed: bool) -> tuple[Make, ...]:
+    """Return a layer for each round of the tournament; the last has the pool's name."""
+    cells = prod(window.size for window in pool.windows)
+    depth = depth_of(graph, pool)
     matrices = tournament(cells, signed)
-    ones = [Window(1)] * len(pool.windows)
+    point = [Window(1)] * len(pool.windows)
     made: list[Make] = []
     for number, matrix in enumerate(matrices):
         last = number == len(matrices) - 1
         name = pool.name if last else f"{pool.name}_round{number + 1}"
-        kernel, activation = partial(round_of, cells, signed, number), "linear" if last else "relu"
+        activation = "linear" if last else "relu"
+        kernel = partial(round_of, cells, signed, number)
+        features = matrix.shape[1]
         if number == 0:
-            made.append(
-                fixed_depthwise(
-                    graph, pool, name, pool.windows, kernel, matrix.shape[1], activation
-                )
+            layer = fixed_depthwise(
+                pool,
+                name,
+                pool.windows,
+                kernel,
+                depth=depth,
+                features=features,
+                activation=activation,
             )
         else:
-            made.append(
-                fixed_conv(pool, name, ones, kernel, depth * matrix.shape[1], depth, activation)
+            filters = depth * features
+            layer = fixed_conv(
+                pool, name, point, kernel, filters, groups=depth, activation=activation
             )
-    return Replacement((pool.index,), {pool.index: tuple(made)}, signed=signed)
-
-
-RULE = Rule(
-    name="max_pool_into_relus",
-    targets=frozenset({"conv_relu"}),
-    promise=Promise.EXACT,
-    verbatim=False,
-    anchors=is_pool,
-    apply=max_pool_into_relus,
-    summary="max pool -> strided depthwise convolution, ReLU, 1x1 convolutions",
-)
+        made.append(layer)
+    return tuple(made)

@@ -1,4 +1,4 @@
-"""A pool moves in front of the elementwise maps that commute with it, which then run on fewer values.
+"""A pool moves before the elementwise maps that commute with it, which then run on fewer values.
 
     max_{i<p} f(x[i]) = f(max_{i<p} x[i])    for f non-decreasing
     mean_{i<p} f(x[i]) = f(mean_{i<p} x[i])  for f affine in each channel
@@ -6,39 +6,58 @@
 whatever the pool pads: a maximum is one of its cells, and the weights of a mean sum to one.
 """
 
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import KEEP, Replacement, Step
+from keras_downswap.ir.replacement import Step
 from keras_downswap.ir.walks import commuting_run
-from keras_downswap.rulekit.layers import placeholder_for, pool_layer
-from keras_downswap.rulekit.preconditions import require_one_dtype, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
-from keras_downswap.rules.pools_into_one import KINDS
+from keras_downswap.rulekit import (
+    KEEP,
+    MAP,
+    ODD,
+    POOL_KINDS,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    average_pool,
+    batch_norm,
+    is_pool,
+    max_pool,
+    placeholder_for,
+    pool_layer,
+    relu,
+    require_one_dtype,
+    require_window,
+    rule,
+    skip_unless,
+)
 
 
-def pool_before_elementwise(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap elementwise calls and a pool for the pool and the same calls behind it."""
+@rule(
+    targets=["cheapest"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    verbatim=True,
+    rank=-1,
+    examples=[
+        Example(MAP, relu(), max_pool(3, 2)),
+        Example(ODD, batch_norm(), average_pool(padding="same")),
+    ],
+    refusals=[
+        Refusal(MAP, relu(), average_pool(), reason="no elementwise map that commutes"),
+        Refusal(MAP, batch_norm(), max_pool(), reason="no elementwise map that commutes"),
+    ],
+)
+def pool_before_elementwise(graph: Graph, pool: Call) -> Replacement:
+    """Elementwise maps, pool -> pool, elementwise maps."""
     require_window(graph, pool)
     run = commuting_run(graph, pool)
-    skip_unless(
-        len(run) > 1, f"{pool.label} stands behind no elementwise map that commutes with it"
-    )
+    commutes = "no elementwise map that commutes with it"
+    skip_unless(len(run) > 1, f"{pool.label} has {commutes} right before it")
     require_one_dtype(graph, run)
-    new = pool_layer(KINDS[pool.role], pool.name, pool.windows, pool, pool)
+    new = pool_layer(POOL_KINDS[pool.role], pool.name, pool.windows, pool, pool)
     steps: dict[int, tuple[Step, ...]] = {
         run[0].index: (new, KEEP),
         pool.index: placeholder_for(graph, pool),
     }
     return Replacement(tuple(call.index for call in run), steps)
-
-
-RULE = Rule(
-    name="pool_before_elementwise",
-    targets=frozenset({"cheapest"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pool_before_elementwise,
-    summary="elementwise maps, pool -> pool, elementwise maps",
-    rank=-1,
-)

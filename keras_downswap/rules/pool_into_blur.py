@@ -1,4 +1,4 @@
-"""A pool is anti-aliased: what it takes from its windows is low-pass filtered before it is subsampled.
+"""A pool is anti-aliased: what it computes is low-pass filtered before it is subsampled.
 
     max_{i<p} x[j*q + i]   ~  sum_t b[t] * max_{i<p} x[j*q + t + i]
     mean_{i<p} x[j*q + i]  ~  sum_t b[t] * x[j*q + t]
@@ -8,49 +8,88 @@ with b the binomial kernel of 2q - 1 taps, in a frozen depthwise convolution of 
 reflects.
 """
 
-from keras_downswap.ir.geometry import Window, fit_padding
-from keras_downswap.ir.graph import Call, Graph, Role
+from collections.abc import Sequence
+
+from keras_downswap.ir.geometry import Padding
 from keras_downswap.ir.kernel_math import binomial
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Replacement, Step
-from keras_downswap.rulekit.fixed_kernels import fixed_depthwise
-from keras_downswap.rulekit.layers import padding_layers, pool_layer
-from keras_downswap.rulekit.preconditions import require_floats, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, require
+from keras_downswap.ir.replacement import Step
+from keras_downswap.rulekit import (
+    MAP,
+    Call,
+    Example,
+    FittedPadding,
+    Graph,
+    LayerKind,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    Window,
+    depth_of,
+    fit_padding,
+    fixed_depthwise,
+    is_pool,
+    max_pool,
+    padded_alike,
+    padding_layers,
+    pool_layer,
+    require,
+    require_floats,
+    require_window,
+    rule,
+    unstrided,
+)
 
 
-def pool_into_blur(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap a pool for a fixed blur with its stride under its name; a max pool stays in front of it with stride 1."""
+@rule(
+    targets=["blur_pool"],
+    promise=Promise.APPROXIMATE,
+    anchors=is_pool,
+    verbatim=True,
+    examples=[Example(MAP, max_pool())],
+    refusals=[Refusal(MAP, max_pool(2, 1), reason="has a stride of 1 and subsamples nothing")],
+)
+def pool_into_blur(graph: Graph, pool: Call) -> Replacement:
+    """Pool -> pool of stride 1 (a max pool), fixed blur with the stride.
+
+    The blur takes the pool's name.
+    """
     require_window(graph, pool)
     require_floats(graph, pool)
     require(pool.strided, f"{pool.label} has a stride of 1 and subsamples nothing")
-    blurs = [Window(2 * w.stride - 1, w.stride) for w in pool.windows]
+    blurs = [Window(2 * window.stride - 1, window.stride) for window in pool.windows]
+    depth = depth_of(graph, pool)
     steps: tuple[Step, ...]
     if pool.role is Role.MAX_POOL:
-        dense = [Window(w.size, 1, 1, w.padding) for w in pool.windows]
-        same = [Window(b.size, b.stride, 1, "same") for b in blurs]
-        first = pool_layer("MaxPooling", f"{pool.name}_dense", dense, pool, pool)
-        steps = (first, fixed_depthwise(graph, pool, pool.name, same, binomial))
+        dense = unstrided(pool.windows)
+        name = f"{pool.name}_dense"
+        maxima = pool_layer(LayerKind.MAX_POOLING, name, dense, pool, pool)
+        windows = padded_alike(blurs, "same")
+        steps = (maxima, fixed_depthwise(pool, pool.name, windows, binomial, depth=depth))
     else:
-        fits = [
-            fit_padding(
-                blur, w.law, n, ((2 * w.stride - 1 - w.size) // 2, (2 * w.stride - w.size) // 2)
-            )
-            for blur, w, n in zip(blurs, pool.windows, graph.sizes(pool), strict=True)
-        ]
-        plain = next((p for p in ("valid", "same") if all(p in f.plain for f in fits)), None)
-        windows = [Window(b.size, b.stride, 1, plain or "valid") for b in blurs]  # type: ignore[arg-type]
-        blur = fixed_depthwise(graph, pool, pool.name, windows, binomial)
-        steps = (blur,) if plain else (*padding_layers(pool, fits), blur)
+        fits = _centred(graph, pool, blurs)
+        padding = _plain_padding(fits)
+        windows = padded_alike(blurs, padding or "valid")
+        blur = fixed_depthwise(pool, pool.name, windows, binomial, depth=depth)
+        steps = (blur,) if padding else (*padding_layers(pool, fits), blur)
     return Replacement((pool.index,), {pool.index: steps})
 
 
-RULE = Rule(
-    name="pool_into_blur",
-    targets=frozenset({"blur_pool"}),
-    promise=Promise.APPROXIMATE,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pool_into_blur,
-    summary="pool -> pool of stride 1 (a max pool), fixed blur with the stride",
-)
+def _centred(graph: Graph, pool: Call, blurs: Sequence[Window]) -> list[FittedPadding]:
+    """Return the padding with which each blur lies about the middle of the mean it replaces."""
+    fits = []
+    for blur, window, n in zip(blurs, pool.windows, graph.sizes(pool), strict=True):
+        longer = blur.size - window.size
+        # Where they differ by an odd number of cells, either half serves.
+        wishes = (longer // 2, (longer + 1) // 2)
+        fits.append(fit_padding(blur, window.law, n, wishes))
+    return fits
+
+
+def _plain_padding(fits: Sequence[FittedPadding]) -> Padding | None:
+    """Return a padding that serves all axes without a layer; None where there is none."""
+    wishes: tuple[Padding, ...] = ("valid", "same")
+    for padding in wishes:
+        if all(padding in fit.plain for fit in fits):
+            return padding
+    return None

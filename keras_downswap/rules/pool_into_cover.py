@@ -1,43 +1,50 @@
-"""A pool's stride and window move into the convolution, whose kernel comes to see all that the pair saw.
+"""A pool's stride and window move into the convolution, whose kernel covers the pair's receptive field.
 
-    max_{i<p} conv_s(x; w)[j*q + i]  ~  conv_{s*q}(x; w')[j] + b',    w'[t] = (1/p) * sum_{i<p} w[t
-    - i*s]
+    max_{i<p} conv_s(x; w)[j*q + i]  ~  conv_{s*q}(x; w')[j] + b',  w'[t] = (1/p) sum_{i<p} w[t - i*s]
 
 axis by axis. For Gaussian sums the best linear stand-in for their maximum is their mean and an
 offset (Stein's lemma), so the mean is where a fit of the kernel starts; nothing here fits it.
 """
 
-from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import pair_mean
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Make, Replacement
-from keras_downswap.ir.walks import convs_upstream
-from keras_downswap.rulekit.layers import fused_conv, in_each_branch
-from keras_downswap.rulekit.rule import Promise, Rule
-from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
+from keras_downswap.rulekit import (
+    MAP,
+    Call,
+    Example,
+    Graph,
+    Make,
+    Promise,
+    Refusal,
+    Replacement,
+    composed_span,
+    composing,
+    conv,
+    covering_leads,
+    fused_conv,
+    in_each_branch,
+    is_pool,
+    max_pool,
+    relu,
+    rule,
+)
 
 
-def pool_into_cover(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap convolutions, elementwise calls and pool for strided convolutions that cover the pair's receptive field."""
+@rule(
+    targets=["strided_conv"],
+    promise=Promise.APPROXIMATE,
+    anchors=is_pool,
+    rank=-1,
+    form="cover",
+    examples=[Example(MAP, conv(activation="relu"), max_pool())],
+    refusals=[Refusal(MAP, relu(), max_pool(), reason="no convolution is upstream")],
+)
+def pool_into_cover(graph: Graph, pool: Call) -> Replacement:
+    """Convolution, pool -> strided convolution that covers both, started at the mean."""
     return in_each_branch(graph, pool, _covering, padded=True)
 
 
 def _covering(graph: Graph, conv: Call, between: tuple[Call, ...], pool: Call) -> tuple[Make, ...]:
     leads = covering_leads(graph, conv, pool)
-    return fused_conv(
-        graph, conv, pool, composed_span(conv, pool), leads, composing(pair_mean, conv, pool)
-    )
-
-
-RULE = Rule(
-    name="pool_into_cover",
-    targets=frozenset({"strided_conv"}),
-    promise=Promise.APPROXIMATE,
-    verbatim=False,
-    anchors=is_pool,
-    apply=pool_into_cover,
-    summary="convolution, pool -> strided convolution with a kernel that covers both, started at the mean",
-    spans=convs_upstream,
-    rank=-1,
-    form="cover",
-)
+    windows = composed_span(conv, pool)
+    kernel = composing(pair_mean, conv, pool)
+    return fused_conv(graph, conv, pool, windows, leads, kernel)

@@ -1,4 +1,4 @@
-"""The pool's stride moves into the convolution behind it; the pool goes, the kernel stays as it is.
+"""The pool's stride moves into the convolution after it; the pool goes, the kernel stays as it is.
 
     conv_s(pool_{p,q}(x))  ~  conv_{s * q}(x)
 
@@ -6,25 +6,57 @@ The lengths agree, the values do not: taps that stood q cells apart on the input
 side, about the same middle where a layer has to pad or crop anyway.
 """
 
-from keras_downswap.ir.geometry import Window, fit_padding
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Replacement, Step
-from keras_downswap.rulekit.layers import conv_with_padding, may_be_causal
-from keras_downswap.rulekit.matching import conv_downstream
-from keras_downswap.rulekit.rule import Promise, Rule
-from keras_downswap.rulekit.windows import composed_stride
+from keras_downswap.ir.replacement import Step
+from keras_downswap.rulekit import (
+    MAP,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    Window,
+    composed_stride,
+    conv,
+    conv_downstream,
+    conv_with_padding,
+    fit_padding,
+    is_pool,
+    max_pool,
+    may_be_causal,
+    relu,
+    rule,
+)
 
 
-def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap pool, elementwise calls and convolution for a strided convolution with the same weights."""
+@rule(
+    targets=["strided_conv"],
+    promise=Promise.APPROXIMATE,
+    anchors=is_pool,
+    verbatim=True,
+    rank=1,
+    examples=[Example(MAP, max_pool(), conv())],
+    refusals=[
+        Refusal(MAP, max_pool(), relu(), reason="no convolution alone consumes"),
+        Refusal(
+            MAP,
+            max_pool(),
+            conv(dilation_rate=2),
+            reason="Keras has no convolution with stride and dilation",
+        ),
+    ],
+)
+def pool_into_next_stride(graph: Graph, pool: Call) -> Replacement:
+    """Pool, convolution -> strided convolution, same kernel."""
     run = conv_downstream(graph, pool, linear=False)
     conv = run[-1]
     windows = composed_stride(conv, pool)
+    causal = may_be_causal(conv)
+    pairs = zip(pool.windows, conv.windows, strict=True)
     fits = []
-    for window, p, c, n in zip(windows, pool.windows, conv.windows, graph.sizes(pool), strict=True):
+    for window, (p, c), n in zip(windows, pairs, graph.sizes(pool), strict=True):
         law = p.law.then(c.law)
-        fits.append(fit_padding(window, law, n, _middles(p, c, n), causal=may_be_causal(conv)))
+        fits.append(fit_padding(window, law, n, _middles(p, c, n), causal=causal))
     steps: dict[int, tuple[Step, ...]] = {
         pool.index: (),
         conv.index: conv_with_padding(conv, windows, fits),
@@ -33,22 +65,18 @@ def pool_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:
 
 
 def _middles(p: Window, c: Window, n: int | None) -> tuple[int, ...]:
-    """Return the leads at which the kernel's middle tap stays where the pair's middle was, the nearest first."""
+    """Return the leads at which the kernel's middle tap stays where the pair's middle was.
+
+    The middle may lie between two cells: then both leads beside it are wished for.
+    """
     half = c.span - 1
     known = c.lead(None if n is None else p.law(n))
-    lead = half // 2 if known is None else known
-    front = p.lead(n) or 0
-    twice = 2 * (p.stride * lead + front) - (p.stride - 1) * half - (p.size - 1)
-    return (twice // 2, -(-twice // 2))
-
-
-RULE = Rule(
-    name="pool_into_next_stride",
-    targets=frozenset({"strided_conv"}),
-    promise=Promise.APPROXIMATE,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pool_into_next_stride,
-    summary="pool, convolution -> strided convolution, same kernel",
-    rank=1,
-)
+    conv_lead = half // 2 if known is None else known
+    pool_lead = p.lead(n) or 0
+    # Twice the wanted lead, so that a middle between two cells is a whole number.
+    pair_start = 2 * (p.stride * conv_lead + pool_lead)
+    shorter = (p.stride - 1) * half + (p.size - 1)
+    twice = pair_start - shorter
+    below = twice // 2
+    above = (twice + 1) // 2
+    return (below, above)

@@ -1,81 +1,137 @@
 """A pool is a chain of smaller pools.
 
-    max over p >= q cells, stride q = p - q maxima over 2 cells, stride 1, then one of stride q over
-    q cells max or mean over a*b cells, stride a*b = the same over a cells, stride a, then over b
-    cells, stride b
+    max over p >= q cells, stride q = p - q maxima over 2 cells, stride 1, then one over q, stride q
+    max or mean over a*b cells, stride a*b = over a cells, stride a, then over b cells, stride b
 
 axis by axis, down to prime sizes; of means the second law alone. Maxima may reach outside the map
-behind its end: the first pools then pad there, where they meet nothing larger.
+after its end: the first pools then pad there, where they meet nothing larger.
 """
 
-from itertools import zip_longest
+from collections.abc import Sequence
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import pool_layer
-from keras_downswap.rulekit.preconditions import require_never_pads, require_window
-from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    POOL_KINDS,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    Window,
+    average_pool,
+    is_pool,
+    max_pool,
+    padded_alike,
+    pool_layer,
+    require,
+    require_never_pads,
+    require_window,
+    rule,
+    skip_unless,
+)
 
-ONE = Window(1)
+IDLE = Window(1)
+"""The window of an axis on which a pool of the chain does nothing."""
 
 
-def pool_into_smaller(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap a pool for the chain of smaller pools that gives the same; the last one bears its name."""
+@rule(
+    targets=["small_pool"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    verbatim=True,
+    examples=[
+        Example(MAP, max_pool(3, 2)),
+        Example(ODD, max_pool((5, 4), 4)),
+        Example(MAP, average_pool(4)),
+    ],
+    refusals=[
+        Refusal(MAP, max_pool(2), reason="is no chain of smaller pools"),
+        Refusal(MAP, average_pool(3, 2), reason="computes means of windows that overlap"),
+        Refusal(MAP, max_pool(2, 3), reason="leaves cells out between its windows"),
+    ],
+)
+def pool_into_smaller(graph: Graph, pool: Call) -> Replacement:
+    """Pool -> pools of smaller windows in a row."""
     require_window(graph, pool)
     require(pool.wrapped is None, f"{pool.label} runs inside a TimeDistributed layer")
-    largest = pool.role is Role.MAX_POOL
-    if not largest:
+    if pool.role is Role.AVERAGE_POOL:
         require_never_pads(graph, pool)
-    chains = [
-        _chain(pool, w, n, largest) for w, n in zip(pool.windows, graph.sizes(pool), strict=True)
-    ]
-    links = [*reversed(list(zip_longest(*(reversed(chain) for chain in chains), fillvalue=ONE)))]
+    chains = []
+    for window, n in zip(pool.windows, graph.sizes(pool), strict=True):
+        chains.append(_chain(pool, window, n))
+    links = _aligned_at_the_end(chains)
     skip_unless(len(links) > 1, f"{pool.label} is no chain of smaller pools")
-    steps = []
+
+    kind = POOL_KINDS[pool.role]
+    layers = []
     for number, windows in enumerate(links, 1):
-        paddings = {w.padding for w in windows if w.size > 1}
-        require(
-            len(paddings) == 1,
-            f"{pool.label} would have to pad along one axis and not along another",
-        )
-        alike = [Window(w.size, w.stride, 1, *paddings) for w in windows]
+        paddings = {window.padding for window in windows if window.size > 1}
+        one_axis = "would have to pad along one axis and not along another"
+        require(len(paddings) == 1, f"{pool.label} {one_axis}")
+        (padding,) = paddings
+        assert not isinstance(padding, tuple)
         name = pool.name if number == len(links) else f"{pool.name}_{number}"
-        steps.append(
-            pool_layer("MaxPooling" if largest else "AveragePooling", name, alike, pool, pool)
-        )
-    return Replacement((pool.index,), {pool.index: tuple(steps)})
+        layers.append(pool_layer(kind, name, padded_alike(windows, padding), pool, pool))
+    return Replacement((pool.index,), {pool.index: tuple(layers)})
 
 
-def _chain(pool: Call, window: Window, n: int | None, largest: bool) -> list[Window]:
+def _aligned_at_the_end(chains: Sequence[Sequence[Window]]) -> list[list[Window]]:
+    """Return the windows of each pool of the chain, those of all axes together.
+
+    Axes with a shorter chain are idle in the first pools. The strides of all axes come last, so
+    that no pool strides along one axis while another axis still needs cells that lie between.
+    """
+    longest = max(len(chain) for chain in chains)
+    links = []
+    for position in range(longest):
+        windows = []
+        for chain in chains:
+            own = position - (longest - len(chain))
+            windows.append(chain[own] if own >= 0 else IDLE)
+        links.append(windows)
+    return links
+
+
+def _chain(pool: Call, window: Window, n: int | None) -> list[Window]:
     """Return the pools of one axis, in order."""
-    more, size = window.size - window.stride, window.size
-    require(
-        more >= 0,
-        f"{pool.label} leaves cells out between its windows, which a chain of smaller ones would see",
-    )
-    require(
-        largest or more == 0,
-        f"{pool.label} takes means of windows that overlap, which smaller means do not give",
-    )
-    behind = 0
+    overlap = window.size - window.stride
+    gaps = "which a chain of smaller ones would see"
+    require(overlap >= 0, f"{pool.label} leaves cells out between its windows, {gaps}")
+    maxima = pool.role is Role.MAX_POOL
+    means = "computes means of windows that overlap, which smaller means do not give"
+    require(maxima or overlap == 0, f"{pool.label} {means}")
+    padded_after = 0
     if not window.never_pads(n):
-        require(n is not None, f"{pool.label} pads (padding='same') over an unknown length")
-        total = window.total_padding(n or size)
-        require(window.lead(n) == 0, f"{pool.label} pads in front, which no smaller pool does")
-        require(
-            total <= more,
-            f"{pool.label} pads {total} cells behind, and its windows overlap by {more}",
-        )
-        behind = total
-    first = [Window(2, 1, 1, "same" if i < behind else "valid") for i in range(more)]
-    return [*first, *(Window(f, f) for f in _primes(window.stride))]
+        padded_after = _cells_padded_after(pool, window, n, overlap)
+    chain = []
+    for number in range(overlap):
+        # Each of these pools adds a cell: so many of them pad as cells are padded in all.
+        chain.append(Window(2, 1, 1, "same" if number < padded_after else "valid"))
+    for factor in _prime_factors(window.stride):
+        chain.append(Window(factor, factor))
+    return chain
 
 
-def _primes(number: int) -> list[int]:
+def _cells_padded_after(pool: Call, window: Window, n: int | None, overlap: int) -> int:
+    """Return how many cells a max pool pads after its map, where smaller pools can pad so too."""
+    if n is None:
+        require(False, f"{pool.label} pads (padding='same') over an unknown length")
+        return 0
+    total = window.total_padding(n)
+    before = window.lead(n)
+    require(before == 0, f"{pool.label} pads before the map, which no smaller pool does")
+    most = f"pads {total} cells after the map, and its windows overlap by {overlap}"
+    require(total <= overlap, f"{pool.label} {most}")
+    return total
+
+
+def _prime_factors(number: int) -> list[int]:
     """Return the prime factors of a number, the smallest first."""
-    found, factor = [], 2
+    found = []
+    factor = 2
     while number > 1:
         if number % factor:
             factor += 1
@@ -83,14 +139,3 @@ def _primes(number: int) -> list[int]:
             found.append(factor)
             number //= factor
     return found
-
-
-RULE = Rule(
-    name="pool_into_smaller",
-    targets=frozenset({"small_pool"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pool_into_smaller,
-    summary="pool -> pools of smaller windows in a row",
-)

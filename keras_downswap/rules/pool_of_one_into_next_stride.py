@@ -1,49 +1,58 @@
-"""Subsampling in front of a 1x1 convolution is a stride of that convolution.
+"""Subsampling before a 1x1 convolution is a stride of that convolution.
 
     conv_s(x[j * q]) = conv_{s * q}(x)[j]    for a kernel of one tap, which never pads
 
 whatever per-channel affine maps stand between.
 """
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import conv_layer
-from keras_downswap.rulekit.matching import conv_downstream
-from keras_downswap.rulekit.preconditions import (
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    Window,
+    conv,
+    conv_downstream,
+    conv_layer,
+    is_pool,
+    max_pool,
     require_bias_in_place,
     require_pointwise,
     require_position_free,
+    require_single_cells,
+    rule,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
 
 
-def pool_of_one_into_next_stride(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap a pool of size 1 and a 1x1 convolution for a strided 1x1 convolution with the same weights."""
-    skip_unless(
-        all(w.size == 1 for w in pool.windows),
-        f"{pool.label} has a window above 1, so it does not subsample",
-    )
+@rule(
+    targets=["strided_conv"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    verbatim=True,
+    rank=1,
+    examples=[
+        Example(MAP, max_pool(1, 2), conv(size=1)),
+        Example(ODD, max_pool(1, 3), conv(size=1, strides=2)),
+    ],
+    refusals=[
+        Refusal(MAP, max_pool(), conv(size=1), reason="has a window above 1"),
+        Refusal(MAP, max_pool(1, 2), conv(), reason="has more than one tap"),
+    ],
+)
+def pool_of_one_into_next_stride(graph: Graph, pool: Call) -> Replacement:
+    """Subsampling, 1x1 convolution -> strided 1x1 convolution, same kernel."""
+    require_single_cells(pool)
     run = conv_downstream(graph, pool)
     conv = run[-1]
     require_pointwise(conv)
     require_position_free(conv, run[1:-1])
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
-    windows = [
-        Window(1, p.stride * c.stride) for p, c in zip(pool.windows, conv.windows, strict=True)
-    ]
+    windows = []
+    for p, c in zip(pool.windows, conv.windows, strict=True):
+        windows.append(Window(1, p.stride * c.stride))
     new = conv_layer(conv, windows, "valid")
     return Replacement(tuple(call.index for call in run), {pool.index: (), conv.index: (new,)})
-
-
-RULE = Rule(
-    name="pool_of_one_into_next_stride",
-    targets=frozenset({"strided_conv"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pool_of_one_into_next_stride,
-    summary="subsampling, 1x1 convolution -> strided 1x1 convolution, same kernel",
-    rank=1,
-)

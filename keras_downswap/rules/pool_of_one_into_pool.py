@@ -3,25 +3,36 @@
 max_{i<1} x[j*q + i] = mean_{i<1} x[j*q + i] = x[j*q]
 """
 
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.rule import Promise, Rule, skip_unless
-from keras_downswap.rules.pool_into_pool import MADE, pool_into_pool
-
-
-def pool_of_one_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap a pool of size 1 for one of the other kind under the same name."""
-    skip_unless(all(w.size == 1 for w in pool.windows), f"{pool.label} has a window above 1")
-    return pool_into_pool(graph, pool, to)
-
-
-RULE = Rule(
-    name="pool_of_one_into_pool",
-    targets=frozenset(MADE),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pool_of_one_into_pool,
-    summary="max pool <-> average pool of size 1",
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    POOL_TARGETS,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    is_pool,
+    max_pool,
+    other_pool,
+    require_single_cells,
+    rule,
 )
+
+
+@rule(
+    targets=POOL_TARGETS,
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    verbatim=True,
+    examples=[
+        Example(MAP, max_pool(1, 2), to="average_pool"),
+        Example(ODD, max_pool(1, 3), to="average_pool"),
+    ],
+    refusals=[Refusal(MAP, max_pool(), to="average_pool", reason="has a window above 1")],
+)
+def pool_of_one_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
+    """Max pool <-> average pool of size 1."""
+    require_single_cells(pool)
+    return other_pool(graph, pool, to)

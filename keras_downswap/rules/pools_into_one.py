@@ -8,61 +8,78 @@ stand between: per-channel affine ones with means, non-decreasing ones with maxi
 reach outside its input.
 """
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import is_pool
-from keras_downswap.ir.replacement import Replacement
 from keras_downswap.ir.walks import commuting_run, sole_upstream
-from keras_downswap.rulekit.layers import placeholder_for, pool_layer
-from keras_downswap.rulekit.preconditions import (
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    POOL_KINDS,
+    Call,
+    Example,
+    Graph,
+    NotApplicable,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    Window,
+    average_pool,
+    is_pool,
+    max_pool,
+    placeholder_for,
+    pool_layer,
+    require,
     require_never_pads,
     require_one_dtype,
     require_window,
+    rule,
 )
-from keras_downswap.rulekit.rule import Promise, Rule, require, skip_unless
-
-KINDS = {Role.MAX_POOL: "MaxPooling", Role.AVERAGE_POOL: "AveragePooling"}
 
 
-def pools_into_one(graph: Graph, pool: Call, to: str) -> Replacement:
-    """Swap two pools for one in the place of the first; what stands between follows it."""
+@rule(
+    targets=["cheapest"],
+    promise=Promise.EXACT,
+    anchors=is_pool,
+    verbatim=True,
+    rank=-1,
+    examples=[
+        Example(MAP, max_pool(name="a"), max_pool(3, 2, name="b")),
+        Example(ODD, average_pool(name="a"), average_pool(3, 2, name="b")),
+    ],
+    refusals=[
+        Refusal(MAP, average_pool(name="a"), max_pool(name="b"), reason="no pool of its kind"),
+        Refusal(MAP, average_pool(3, 2, name="a"), average_pool(name="b"), reason="do not tile"),
+    ],
+)
+def pools_into_one(graph: Graph, pool: Call) -> Replacement:
+    """Pool, pool -> one pool."""
     require_window(graph, pool)
     run = commuting_run(graph, pool)
     first = sole_upstream(graph, run[0])
-    skip_unless(
-        first is not None and first.role is pool.role,
-        f"{pool.label} stands behind no pool of its kind",
-    )
-    assert first is not None
+    if first is None or first.role is not pool.role:
+        raise NotApplicable(f"{pool.label} has no pool of its kind right before it")
     require_window(graph, first)
-    same = first.channels_last == pool.channels_last and len(first.windows) == len(pool.windows)
-    require(
-        same and first.wrapped == pool.wrapped is None,
-        f"{first.label} and {pool.label} slide over other axes",
-    )
+    _require_same_axes(first, pool)
     require_one_dtype(graph, (first, *run))
-    tiles = all(w.size == w.stride for w in first.windows)
-    gapless = all(w.size >= w.stride for w in first.windows)
-    require(
-        tiles or pool.role is Role.MAX_POOL, f"the windows of {first.label} do not tile its map"
-    )
+    tiles = all(window.size == window.stride for window in first.windows)
+    gapless = all(window.size >= window.stride for window in first.windows)
+    maxima = pool.role is Role.MAX_POOL
+    require(tiles or maxima, f"the windows of {first.label} do not tile its map")
     require(gapless, f"the windows of {first.label} leave cells out, which one window would see")
-    for call in (first, pool):
-        require_never_pads(graph, call)
-    axes = zip(first.windows, pool.windows, strict=True)
-    windows = [Window(a.size + (b.size - 1) * a.stride, a.stride * b.stride) for a, b in axes]
-    new = pool_layer(KINDS[pool.role], pool.name, windows, first, first)
+    require_never_pads(graph, first)
+    require_never_pads(graph, pool)
+
+    windows = []
+    for a, b in zip(first.windows, pool.windows, strict=True):
+        size = a.size + (b.size - 1) * a.stride
+        windows.append(Window(size, a.stride * b.stride))
+    new = pool_layer(POOL_KINDS[pool.role], pool.name, windows, first, first)
     chain = tuple(call.index for call in (first, *run))
     return Replacement(chain, {first.index: (new,), pool.index: placeholder_for(graph, pool)})
 
 
-RULE = Rule(
-    name="pools_into_one",
-    targets=frozenset({"cheapest"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_pool,
-    apply=pools_into_one,
-    summary="pool, pool -> one pool",
-    rank=-1,
-)
+def _require_same_axes(first: Call, pool: Call) -> None:
+    formats = first.channels_last == pool.channels_last
+    ranks = len(first.windows) == len(pool.windows)
+    plain = first.wrapped is None and pool.wrapped is None
+    same = formats and ranks and plain
+    require(same, f"{first.label} and {pool.label} slide over different axes")

@@ -6,47 +6,61 @@ The convolution goes, and its weights with it: a form to train, where gradients 
 without a convolution.
 """
 
-from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.predicates import is_elementwise, is_strided_conv
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import pool_layer
-from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
-from keras_downswap.rulekit.rule import Promise, Rule, require
-from keras_downswap.rulekit.windows import strided_pools
+from keras_downswap.ir.graph import channels
+from keras_downswap.ir.predicates import is_elementwise
+from keras_downswap.rulekit import (
+    MAP,
+    Call,
+    Example,
+    Graph,
+    LayerKind,
+    Promise,
+    Refusal,
+    Replacement,
+    Role,
+    add,
+    conv,
+    is_strided_conv,
+    pool_layer,
+    relu,
+    require,
+    require_conv,
+    require_pointwise,
+    rule,
+    strided_pools,
+)
 
 
-def shortcut_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
-    """Swap a strided 1x1 convolution in front of a sum for a max pool under its name."""
+@rule(
+    targets=["identity_shortcut"],
+    promise=Promise.APPROXIMATE,
+    anchors=is_strided_conv,
+    examples=[Example(MAP, conv(size=1, strides=2), add())],
+    refusals=[
+        Refusal(MAP, conv(size=1, strides=2), relu(), reason="is on no shortcut to a sum"),
+        Refusal(MAP, conv(8, size=1, strides=2), reason="8 channels of 4"),
+    ],
+)
+def shortcut_into_pool(graph: Graph, conv: Call) -> Replacement:
+    """Strided 1x1 convolution on a shortcut -> max pool, no convolution."""
     require_conv(conv)
     require_pointwise(conv)
-    given, made = graph.input_shape(conv), graph.output_shape(conv)
-    axis = -1 if conv.channels_last else 1
-    require(
-        given[axis] == made[axis],
-        f"{conv.label} makes {made[axis]} channels of {given[axis]}, which no pool does",
-    )
-    call = graph.sole_consumer(conv)
-    while (
-        call is not None
-        and is_elementwise(graph, call, conv.channels_last)
-        and call.role is Role.LINEAR
-    ):
-        call = graph.sole_consumer(call)
-    sums = call is not None and call.role is Role.JOIN and bool(call.settings.get("linear"))
-    require(
-        sums and call is not None and "axis" not in call.settings,
-        f"{conv.label} is on no shortcut to a sum",
-    )
-    pool = pool_layer("MaxPooling", conv.name, strided_pools(graph, conv), conv, conv)
+    given = channels(graph.input_shape(conv), conv.channels_last)
+    made = channels(graph.output_shape(conv), conv.channels_last)
+    counts = f"{conv.label} computes {made} channels of {given}"
+    require(given == made, f"{counts}, which no pool does")
+    require(_leads_to_sum(graph, conv), f"{conv.label} is on no shortcut to a sum")
+    windows = strided_pools(graph, conv)
+    pool = pool_layer(LayerKind.MAX_POOLING, conv.name, windows, conv, conv)
     return Replacement((conv.index,), {conv.index: (pool,)})
 
 
-RULE = Rule(
-    name="shortcut_into_pool",
-    targets=frozenset({"identity_shortcut"}),
-    promise=Promise.APPROXIMATE,
-    verbatim=False,
-    anchors=is_strided_conv,
-    apply=shortcut_into_pool,
-    summary="strided 1x1 convolution on a shortcut -> max pool, no convolution",
-)
+def _leads_to_sum(graph: Graph, conv: Call) -> bool:
+    """Tell whether affine maps alone lie between a convolution and a sum that consumes it."""
+    call = graph.sole_consumer(conv)
+    while call is not None and call.role is Role.LINEAR:
+        if not is_elementwise(graph, call, conv.channels_last):
+            return False
+        call = graph.sole_consumer(call)
+    # Concatenate is linear too, along an axis; it joins channels, and adds nothing up.
+    return call is not None and call.is_linear_join and call.axis is None

@@ -2,43 +2,50 @@
 
     conv_s(x)[j] = conv_1(x[. * s])[j]    for a kernel of one tap, which never pads
 
-No value is computed that is thrown away, unlike behind a stride-1 convolution.
+No value is computed that is thrown away, unlike after a stride-1 convolution.
 """
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_strided_conv
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import conv_layer, pool_layer
-from keras_downswap.rulekit.preconditions import (
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    LayerKind,
+    Promise,
+    Refusal,
+    Replacement,
+    Window,
+    conv,
+    conv_layer,
+    is_strided_conv,
+    pool_layer,
     require_bias_in_place,
     require_conv,
     require_pointwise,
+    rule,
 )
-from keras_downswap.rulekit.rule import Promise, Rule
 
 
-def stride_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:
-    """Swap a strided 1x1 convolution for a max pool of size 1 and the convolution with stride 1."""
+@rule(
+    targets=["subsample"],
+    promise=Promise.EXACT,
+    anchors=is_strided_conv,
+    verbatim=True,
+    rank=-1,
+    examples=[
+        Example(MAP, conv(size=1, strides=2)),
+        Example(ODD, conv(size=1, strides=3, activation="relu")),
+    ],
+    refusals=[Refusal(MAP, conv(strides=2), reason="has more than one tap")],
+)
+def stride_before_pointwise(graph: Graph, conv: Call) -> Replacement:
+    """Strided 1x1 convolution -> pool of size 1, 1x1 convolution, same kernel."""
     require_conv(conv)
     require_pointwise(conv)
     require_bias_in_place(graph, conv, graph.output_shape(conv)[-1])
-    pool = pool_layer(
-        "MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv
-    )
-    return Replacement(
-        (conv.index,),
-        {conv.index: (pool, conv_layer(conv, [Window(1)] * len(conv.windows), "valid"))},
-    )
-
-
-RULE = Rule(
-    name="stride_before_pointwise",
-    targets=frozenset({"subsample"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_strided_conv,
-    apply=stride_before_pointwise,
-    summary="strided 1x1 convolution -> pool of size 1, 1x1 convolution, same kernel",
-    rank=-1,
-)
+    cells = [Window(1, window.stride) for window in conv.windows]
+    pool = pool_layer(LayerKind.MAX_POOLING, f"{conv.name}_pool", cells, conv, conv)
+    point = [Window(1)] * len(conv.windows)
+    new = conv_layer(conv, point, "valid")
+    return Replacement((conv.index,), {conv.index: (pool, new)})

@@ -1,45 +1,56 @@
-"""A convolution's stride moves into a pool behind it; the kernel stays as it is.
+"""A convolution's stride moves into a pool after it; the kernel stays as it is.
 
     conv_s(x)  ~  pool_{s,s}(conv_1(x))
 
 For every padding the strided law is the stride-1 law followed by n -> (n + s - 1) // s, which is a
-`same` pool of stride s: so a `same` pool always has the right length. A `valid` pool is taken where
+`same` pool of stride s: so a `same` pool always has the right length. A `valid` pool is used where
 it gives the same length too.
 """
 
-from keras_downswap.ir.geometry import Window
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_strided_conv
-from keras_downswap.ir.replacement import KEEP, Replacement, Step
-from keras_downswap.rulekit.layers import conv_layer, pool_layer
-from keras_downswap.rulekit.matching import pointwise_run
-from keras_downswap.rulekit.preconditions import require_conv
-from keras_downswap.rulekit.rule import Promise, Rule
-from keras_downswap.rulekit.windows import strided_pools
+from keras_downswap.ir.replacement import Step
+from keras_downswap.rulekit import (
+    KEEP,
+    MAP,
+    POOL_TARGETS,
+    Call,
+    Example,
+    Graph,
+    Promise,
+    Refusal,
+    Replacement,
+    conv,
+    conv_lstm,
+    conv_with_own_padding,
+    is_strided_conv,
+    pointwise_run,
+    pool_layer,
+    relu,
+    require_conv,
+    rule,
+    strided_pools,
+    unstrided,
+)
 
-KINDS = {"max_pool": "MaxPooling", "average_pool": "AveragePooling"}
 
-
+@rule(
+    targets=POOL_TARGETS,
+    promise=Promise.APPROXIMATE,
+    anchors=is_strided_conv,
+    verbatim=True,
+    examples=[Example(MAP, conv(strides=2), relu(), to="max_pool")],
+    refusals=[
+        Refusal((3, 16, 16, 4), conv_lstm(strides=2), to="max_pool", reason="is no ordinary"),
+    ],
+)
 def stride_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
-    """Swap a strided convolution for a stride-1 convolution, its elementwise followers, and a pool."""
+    """Strided convolution -> convolution, pool, same kernel."""
     require_conv(conv)
     run = pointwise_run(graph, conv)
-    slow = [Window(w.size, 1, w.dilation, w.padding) for w in conv.windows]
-    new = conv_layer(conv, slow, conv.windows[0].padding)
-    pool = pool_layer(KINDS[to], f"{conv.name}_pool", strided_pools(graph, conv), conv, run[-1])
     last = run[-1]
-    steps: dict[int, tuple[Step, ...]] = {conv.index: (new,), last.index: (KEEP, pool)}
+    dense = conv_with_own_padding(conv, unstrided(conv.windows))
+    windows = strided_pools(graph, conv)
+    pool = pool_layer(POOL_TARGETS[to], f"{conv.name}_pool", windows, conv, last)
+    steps: dict[int, tuple[Step, ...]] = {conv.index: dense, last.index: (KEEP, pool)}
     if last is conv:
-        steps = {conv.index: (new, pool)}
+        steps = {conv.index: (*dense, pool)}
     return Replacement(tuple(call.index for call in run), steps)
-
-
-RULE = Rule(
-    name="stride_into_pool",
-    targets=frozenset(KINDS),
-    promise=Promise.APPROXIMATE,
-    verbatim=True,
-    anchors=is_strided_conv,
-    apply=stride_into_pool,
-    summary="strided convolution -> convolution, pool, same kernel",
-)

@@ -7,47 +7,69 @@ pads (0, 1) where the stride-1 convolution pads (1, 1). So the strided convoluti
 by explicit padding where need be.
 """
 
-from keras_downswap.ir.geometry import SizeMap, Window, fit_padding
-from keras_downswap.ir.graph import Call, Graph
-from keras_downswap.ir.predicates import is_strided_conv
-from keras_downswap.ir.replacement import Replacement
-from keras_downswap.rulekit.layers import conv_with_padding, may_be_causal, pool_layer
-from keras_downswap.rulekit.preconditions import (
+from keras_downswap.rulekit import (
+    MAP,
+    ODD,
+    Call,
+    Example,
+    Graph,
+    LayerKind,
+    Promise,
+    Refusal,
+    Replacement,
+    SizeMap,
+    Window,
+    conv,
+    conv_with_padding,
+    fit_padding,
+    is_strided_conv,
+    known_leads,
+    may_be_causal,
+    pool_layer,
     require_bias_in_place,
     require_conv,
     require_free_name,
     require_position_free,
+    rule,
 )
-from keras_downswap.rulekit.rule import Promise, Rule
-from keras_downswap.rulekit.windows import known_leads
 
 
-def stride_into_subsample(graph: Graph, conv: Call, to: str) -> Replacement:
-    """Swap a strided convolution for a stride-1 convolution with the same weights and a max pool of size 1."""
+@rule(
+    targets=["subsample"],
+    promise=Promise.EXACT,
+    anchors=is_strided_conv,
+    verbatim=True,
+    examples=[
+        Example(MAP, conv(strides=2)),
+        Example(ODD, conv(size=7, strides=2)),
+        Example(ODD, conv(size=4, strides=3, padding="valid")),
+    ],
+    refusals=[
+        Refusal(
+            (None, None, 4),
+            conv(strides=2),
+            reason="so no fixed padding keeps the values",
+        ),
+    ],
+)
+def stride_into_subsample(graph: Graph, conv: Call) -> Replacement:
+    """Strided convolution -> convolution, pool of size 1, same kernel."""
     require_conv(conv)
     require_free_name(graph, conv)
     require_position_free(conv)
-    windows = [Window(w.size, 1, w.dilation) for w in conv.windows]
+    # A stride of 1 gives just enough outputs for every s-th of them to be the strided ones.
     laws = [SizeMap(w.law.offset - (w.stride - 1), 1) for w in conv.windows]
     sizes = graph.sizes(conv)
-    wide = None if sizes[-1] is None else laws[-1](sizes[-1])
-    require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], wide)
-    fits = [
-        fit_padding(window, law, n, lead, causal=may_be_causal(conv))
-        for window, law, n, lead in zip(windows, laws, sizes, known_leads(graph, conv), strict=True)
-    ]
-    pool = pool_layer(
-        "MaxPooling", f"{conv.name}_pool", [Window(1, w.stride) for w in conv.windows], conv, conv
-    )
-    return Replacement((conv.index,), {conv.index: (*conv_with_padding(conv, windows, fits), pool)})
+    width = None if sizes[-1] is None else laws[-1](sizes[-1])
+    require_bias_in_place(graph, conv, graph.output_shape(conv)[-1], width)
 
-
-RULE = Rule(
-    name="stride_into_subsample",
-    targets=frozenset({"subsample"}),
-    promise=Promise.EXACT,
-    verbatim=True,
-    anchors=is_strided_conv,
-    apply=stride_into_subsample,
-    summary="strided convolution -> convolution, pool of size 1, same kernel",
-)
+    dense = [Window(w.size, 1, w.dilation) for w in conv.windows]
+    leads = known_leads(graph, conv)
+    causal = may_be_causal(conv)
+    fits = []
+    for window, law, n, lead in zip(dense, laws, sizes, leads, strict=True):
+        fits.append(fit_padding(window, law, n, lead, causal=causal))
+    cells = [Window(1, window.stride) for window in conv.windows]
+    pool = pool_layer(LayerKind.MAX_POOLING, f"{conv.name}_pool", cells, conv, conv)
+    steps = (*conv_with_padding(conv, dense, fits), pool)
+    return Replacement((conv.index,), {conv.index: steps})

@@ -27,8 +27,8 @@ from keras_downswap.calibration.stages import AUTO, quick_stage
 from keras_downswap.dialects import read_model
 from keras_downswap.errors import NothingSwapped
 from keras_downswap.plan import Built, Plan
-from keras_downswap.planning.choose import KEPT
 from keras_downswap.planning.sites import Site
+from keras_downswap.planning.targets.request import KEEP_FORM as KEPT
 from keras_downswap.search.clusters import Cluster, clusters_of
 
 FORMS = ("same", "cover", "wide")
@@ -231,9 +231,7 @@ class FormSearch:
                 f"{verb} to stay within max_drop={self.max_drop:g} "
                 f"(alone, before the end-to-end fit: {measured})"
             )
-            if site.reason:
-                reason = f"{site.reason}; {reason}"
-            return replace(site, reason=reason)
+            return site.explained(reason)
         return site
 
 

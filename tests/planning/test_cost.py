@@ -10,11 +10,11 @@ from support.graphs import Sketch, pair
 from keras_downswap.ir.graph import Graph
 from keras_downswap.planning.cost import Cost, SiteCost, site_cost
 from keras_downswap.planning.find import Method, find_sites
-from keras_downswap.rules import RULES
+from keras_downswap.rules import all_rules
 
 
 def cost(graph: Graph, to: str = "strided_conv", method: Method = "auto", at: int = 0) -> SiteCost:
-    return site_cost(graph, find_sites(graph, RULES, to, method)[at])
+    return site_cost(graph, find_sites(graph, all_rules(), to, method)[at])
 
 
 def article(kind: str, n: int | None = 32) -> Graph:

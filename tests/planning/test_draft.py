@@ -73,7 +73,7 @@ def test_the_promise_of_a_chain_is_that_of_its_weakest_swap(K: Any) -> None:
         "approximate",
         "average_pool_into_kernel + pool_into_stride",
     )
-    assert "takes maxima" in site.reason
+    assert "computes maxima" in site.reason
     assert new.get_layer("conv").kernel_size == (4,)
     assert new.output_shape == old.output_shape
     assert_second_run_changes_nothing(new)
@@ -135,7 +135,8 @@ def test_within_limits_a_shared_convolution_is_embedded_alike_in_all_its_places(
         [L.MaxPooling2D(1, name="pool")(L.Dropout(0.5)(conv(inputs))), L.ReLU()(conv(inputs))],
     )
     new, report = swap(old, to="profile:akida")
-    assert [site.layers for site in report.sites] == [("conv",), ("conv",), ("pool",)]
+    sites = [site.layers for site in report.sites]
+    assert sites == [("conv", "dropout", "pool"), ("conv",)]
     assert {site.promise for site in report.sites} == {"exact"}
     laws.assert_idempotent(new, "profile:akida")
 

@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.graphs import Sketch, pair
+from support.graphs import Sketch, arguments, pair
 
 from keras_downswap.errors import BadRequest
+from keras_downswap.ir.facts import LayerKind
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.replacement import KEEP, Make, Replacement
-from keras_downswap.planning.find import METHODS, Method, find_sites
+from keras_downswap.ir.kernel_math import binomial
+from keras_downswap.ir.replacement import KEEP, Make, MakeConv, Replacement
+from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.sites import Site
+from keras_downswap.planning.targets import METHODS, Method, names_of_targets
 from keras_downswap.rulekit.rule import Promise, Rule
-from keras_downswap.rules import RULES, TARGETS
+from keras_downswap.rules import all_rules
 
 
 def plan(graph: Graph, to: str = "strided_conv", **options: Any) -> tuple[Site, ...]:
-    return find_sites(graph, RULES, to, **options)
+    return find_sites(graph, all_rules(), to, **options)
 
 
 def two_pairs() -> Graph:
@@ -35,16 +38,16 @@ def two_pairs() -> Graph:
 
 
 def test_rules_come_exact_first_and_verbatim_first() -> None:
-    assert [rule.name for rule in RULES if "strided_conv" in rule.targets] == [
+    assert [rule.name for rule in all_rules() if "strided_conv" in rule.targets] == [
         "pool_of_one_into_stride", "average_pool_into_kernel", "pool_of_one_into_next_stride",
         "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_wide", "pool_into_cover",
         "pool_into_stride", "pool_into_next_stride",
     ]  # fmt: skip
-    assert TARGETS == (
+    assert tuple(sorted(names_of_targets())) == (
         "average_pool", "blur_pool", "cheapest", "conv_relu", "extra_conv", "identity_shortcut", "max_pool",
         "odd_kernel", "small_pool", "space_to_depth", "strided_conv", "subsample",
     )  # fmt: skip
-    assert all(rule.summary and rule.apply.__name__ == rule.name for rule in RULES)
+    assert all(rule.summary and rule.apply.__name__ == rule.name for rule in all_rules())
 
 
 def test_average_pools_in_a_row_in_front_of_a_convolution_become_its_stride() -> None:
@@ -60,7 +63,11 @@ def test_average_pools_in_a_row_in_front_of_a_convolution_become_its_stride() ->
         for step in steps
         if isinstance(step, Make)
     ]
-    assert (new.kind, new.settings["kernel_size"], new.settings["strides"]) == ("Conv", (12,), (4,))
+    assert (new.kind, arguments(new)["kernel_size"], arguments(new)["strides"]) == (
+        "Conv",
+        (12,),
+        (4,),
+    )
 
 
 def test_an_average_pool_whose_convolution_takes_another_one_first_is_still_swapped_by_itself() -> (
@@ -80,7 +87,7 @@ def test_a_pool_behind_its_zero_padding_goes_with_it(kernel: Any) -> None:
         sketch.relu(sketch.conv(sketch.input(38), 7, 2, name="conv")), (1, 1), name="pad"
     )
     sketch.pool(x, 3, 2, name="pool")
-    (site,) = plan(sketch.graph(), kernel=kernel)
+    (site,) = plan(sketch.graph(), form=kernel)
     assert (site.layers[0], site.layers[-2:], site.promise) == (
         "conv",
         ("pad", "pool"),
@@ -91,8 +98,8 @@ def test_a_pool_behind_its_zero_padding_goes_with_it(kernel: Any) -> None:
     assert (steps["pad"], steps["pool"]) == ((), ())
     *front, new = steps["conv"]
     assert isinstance(new, Make)
-    assert new.settings["strides"] == (4,)
-    assert [step.settings for step in front if isinstance(step, Make)] == (
+    assert arguments(new)["strides"] == (4,)
+    assert [arguments(step) for step in front if isinstance(step, Make)] == (
         [] if kernel == "same" else [{"padding": (2, 2), "data_format": "channels_last"}]
     )
     assert plan(sketch.graph(), method="exact")[0].status == "kept"
@@ -104,7 +111,6 @@ def test_a_pool_behind_its_zero_padding_goes_with_it(kernel: Any) -> None:
         ("auto", ("average_pool_into_kernel", "pool_into_stride")),
         ("exact", ("average_pool_into_kernel", None)),
         ("copy", ("pool_into_stride", "pool_into_stride")),
-        ("wide", ("average_pool_into_kernel", "pool_into_wide")),
     ],
 )
 def test_methods(method: Any, rules: tuple[str | None, ...]) -> None:
@@ -122,7 +128,7 @@ def test_reasons_tell_why_no_exact_swap_was_found() -> None:
     assert exact.reason == ""
     assert (
         approximate.reason
-        == "MaxPooling1D 'pool2' takes maxima, which no single convolution computes"
+        == "MaxPooling1D 'pool2' computes maxima, which no single convolution does"
     )
     (kept,) = plan(pair(32), method="exact")
     assert (kept.layers, kept.reason) == (
@@ -175,7 +181,10 @@ def test_include_and_exclude(options: dict[str, Any], swapped: list[int]) -> Non
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"to": "stride"}, f"unknown target to='stride': expected one of {', '.join(TARGETS)}"),
+        (
+            {"to": "stride"},
+            f"unknown target to='stride': expected one of {', '.join(sorted(names_of_targets()))}",
+        ),
         ({"method": "best"}, "unknown method='best': expected one of auto, exact, copy"),
         ({"include": ["pool1", "nope", "gone"]}, "include names no layer of the model: gone, nope"),
         ({"exclude": {"nope"}}, "exclude names no layer of the model: nope"),
@@ -202,7 +211,7 @@ def test_nested_layers_are_named_by_their_path_and_each_scope_is_listed_once() -
     assert [site.promise for site in sites] == [None, "exact", "approximate"]
     assert (
         sites[0].reason
-        == "no convolution stands behind MaxPooling1D 'pool': upstream is Functional 'outer'"
+        == "no convolution is upstream of MaxPooling1D 'pool': upstream is Functional 'outer'"
     )
     assert [site.status for site in plan(outer.graph(), include=["outer/inner/conv"])] == [
         "kept",
@@ -230,7 +239,7 @@ def test_targets_say_what_they_do_not_concern() -> None:
 
 def test_what_an_opaque_layer_hides_is_named() -> None:
     sketch = Sketch()
-    sketch.opaque(sketch.input(32), name="wrapper", hidden=(("inside", "MaxPooling2D"),))
+    sketch.opaque(sketch.input(32), name="wrapper", unreachable_sites=(("inside", "MaxPooling2D"),))
     (site,) = plan(sketch.graph())
     assert site.layers == ("wrapper/inside",)
     assert "MaxPooling2D 'inside' is inside Opaque 'wrapper', which has no graph" in site.reason
@@ -312,7 +321,16 @@ def pairs_of_layers(kernels: dict[int, Any]) -> Rule:
         second = graph.producer(pool)
         calls = (graph.producer(second), second)
         makes = {
-            c.index: (Make("Conv", 1, c.name, {}, c.layer, c.layer, kernels.get(c.index)),)
+            c.index: (
+                MakeConv(
+                    c.name,
+                    c.layer,
+                    LayerKind.CONV,
+                    c.windows,
+                    like=c.layer,
+                    kernel=kernels.get(c.index),
+                ),
+            )
             for c in calls
         }
         return Replacement((*makes, pool.index), makes)
@@ -406,12 +424,12 @@ def chains(draw: st.DrawFn) -> Graph:
         elif operation in ("bn", "spatial"):
             sketch.batch_norm(x, name, -1 if operation == "bn" else 1)
         elif operation == "hide":
-            sketch.opaque(x, name=name, hidden=(("inside", "MaxPooling1D"),))
+            sketch.opaque(x, name=name, unreachable_sites=(("inside", "MaxPooling1D"),))
     return sketch.graph(*draw(st.sets(st.integers(0, sketch.last), max_size=2)) | {sketch.last})
 
 
 PADDINGS = ("valid", "same")
-TARGET, METHOD = st.sampled_from(TARGETS), st.sampled_from(METHODS)
+TARGET, METHOD = st.sampled_from(names_of_targets()), st.sampled_from(METHODS)
 
 
 @given(chains(), TARGET, METHOD)
@@ -463,16 +481,15 @@ def replay(graph: Graph, sites: Sequence[Site]) -> Graph:
 
 
 def drawn(sketch: Sketch, step: Make, x: int) -> int:
-    s = step.settings
-    if step.kind.endswith("Conv"):
+    s = arguments(step)
+    if isinstance(step, MakeConv):
         geometry = s["kernel_size"], s["strides"], s["padding"], s["dilation_rate"]
         filters = s.get("filters", (sketch.channels(x) or 0) * s.get("depth_multiplier", 1))
         facts = {} if step.like is None else {"layer": step.like}
         x = sketch.conv(x, *geometry, kind=step.kind, name=step.name, filters=filters, **facts)
-        if step.blurs:
-            sketch.calls[-1] = replace(
-                sketch.calls[-1], settings={**sketch.calls[-1].settings, "blurs": True}
-            )
+        if step.fixed is binomial:
+            facts = replace(sketch.calls[-1].conv, is_binomial_blur=True)
+            sketch.calls[-1] = replace(sketch.calls[-1], facts=facts)
         return x
     if step.kind in ("MaxPooling", "AveragePooling"):
         return sketch.pool(

@@ -1,4 +1,4 @@
-"""Profiles: what is beyond them is swapped for the cheapest exact form within, or kept with the limit as the reason."""
+"""Profiles: what exceeds them is swapped for the cheapest exact form within, or kept with the limit as the reason."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from support.graphs import Sketch, close, convolved, emitted, made, pair
 from keras_downswap import BadRequest, plan_swaps, swap_downsampling
 from keras_downswap.dialects import read_model
 from keras_downswap.ir.graph import Graph
+from keras_downswap.ir.replacement import MakeConv
 from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.limits import Limits, limits, profiles
 from keras_downswap.planning.sites import Site
-from keras_downswap.rules import RULES
+from keras_downswap.rules import all_rules
 
 GENERIC = {"no_max_pool", "no_pool", "no_stride", "odd_kernels", "pools_of_two", "stride_with_3x3"}
 DEVICES = {"akida", "encrypted", "ethos_n", "hls4ml_stream", "max78000", "verified"}
@@ -27,7 +28,7 @@ def profile(folder: Path, text: str) -> str:
 
 
 def plan(graph: Graph, to: str, **options: Any) -> tuple[Site, ...]:
-    return find_sites(graph, RULES, to, **options)
+    return find_sites(graph, all_rules(), to, **options)
 
 
 def test_profiles_ship_with_their_source() -> None:
@@ -163,7 +164,9 @@ def test_each_limit_finds_its_form(
     bounds = limits(str(tmp_path / "own.toml"))
     for site in sites:
         for layer in made(site) if site.status == "swapped" else ():
-            assert bounds.breach_by(layer, (None,), layer.settings) in (
+            assert bounds.breach_by(
+                layer, (None,), layer.facts(None) if isinstance(layer, MakeConv) else None
+            ) in (
                 None,
                 "it takes no pools that pad",
             )
@@ -191,10 +194,10 @@ def test_a_small_kernel_is_embedded_where_only_larger_ones_may_stride(tmp_path: 
 def test_what_has_no_form_within_is_kept_with_the_limit_as_reason(tmp_path: Path) -> None:
     (site,) = plan(pair(32), "profile:encrypted")
     assert site.status == "kept"
-    assert "is beyond profile:encrypted: it takes no max pools" in site.reason
+    assert "exceeds profile:encrypted: it takes no max pools" in site.reason
     assert "it takes no ReLUs besides those of the model" in site.reason
     (site,) = plan(pair(32, conv={"kernel": 4}), profile(tmp_path, "kernel_sizes = [1, 3]"))[:1]
-    assert "none as large is taken" in site.reason
+    assert "no accepted size is as large" in site.reason
 
 
 def test_verbatim_weights_are_not_embedded(tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ def test_a_network_comes_out_within_its_profile(K: Any, name: str) -> None:
     assert {site.promise for site in report.sites if site.status == "swapped"} <= {"exact"}
     laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
     assert not again.swaps
-    kept = {site.layers[-1] for site in report.sites if f"is beyond {to}" in site.reason}
+    kept = {site.layers[-1] for site in report.sites if f"exceeds {to}" in site.reason}
     bounds, graph = limits(name), read_model(new).graph
     sliding = [call for call in graph.calls if call.windows]
     assert len(sliding) >= 4

@@ -20,7 +20,7 @@ from keras_downswap.planning.find import find_sites
 from keras_downswap.rebuilding.rewrite import Rewritten, rewrite
 from keras_downswap.rebuilding.value_check import probe_shape
 from keras_downswap.rebuilding.verify import traces, verify
-from keras_downswap.rules import RULES, average_pool_into_kernel
+from keras_downswap.rules import all_rules, average_pool_into_kernel
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Case:
 def case(K: Any, name: str) -> Case:
     model = ZOO[name](K)
     reading = read_model(model)
-    sites = find_sites(reading.graph, RULES, "strided_conv")
+    sites = find_sites(reading.graph, all_rules(), "strided_conv")
     return Case(K, reading, traces(reading), sites, rewrite(reading, sites))
 
 

@@ -14,13 +14,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from support.graphs import Sketch, averages, close, convolved, emitted, made, pair, placed
+from support.graphs import (
+    Sketch,
+    arguments,
+    averages,
+    close,
+    convolved,
+    emitted,
+    made,
+    pair,
+    placed,
+)
 
 from keras_downswap.ir.geometry import middle_first
 from keras_downswap.ir.replacement import Make
 from keras_downswap.planning.find import Method, find_sites
 from keras_downswap.planning.sites import Site
-from keras_downswap.rules import RULES
+from keras_downswap.rules import all_rules
 
 PADDINGS = ("valid", "same", "causal")
 RNG = np.random.default_rng(3)
@@ -63,7 +73,7 @@ def planned(case: Case, method: Method = "auto") -> Site:
         "padding": case.pool_padding,
         "kind": case.kind,
     }
-    sites = find_sites(pair(case.n, conv=conv, pool=pool), RULES, "strided_conv", method)
+    sites = find_sites(pair(case.n, conv=conv, pool=pool), all_rules(), "strided_conv", method)
     return next(site for site in sites if "pool" in site.layers)
 
 
@@ -147,7 +157,9 @@ class Oracle:
 
     def through(self, n: int | None, steps: Sequence[Make]) -> int | None:
         for step in steps:
-            n = self(n, step.kind, **{k: v for k, v in step.settings.items() if k != "data_format"})
+            n = self(
+                n, step.kind, **{k: v for k, v in arguments(step).items() if k != "data_format"}
+            )
         return n
 
 
@@ -192,7 +204,7 @@ def reversed_sites(to: str) -> tuple[tuple[tuple[int, int, str, int | None], Sit
         kernel, stride, padding, n = case
         sketch = Sketch()
         sketch.conv(sketch.input(n), kernel, stride, padding)
-        sites = find_sites(sketch.graph(), RULES, to)
+        sites = find_sites(sketch.graph(), all_rules(), to)
         assert len(sites) == (stride > 1), case
         leads = {placed(m, kernel, stride, padding)[0] for m in ([n] if n else range(1, 21))}
         for site in sites:
@@ -208,7 +220,7 @@ def test_layers_are_added_only_where_no_plain_padding_does() -> None:
     for case, site in decided():
         if site.status == "kept" or site.rule == "average_pool_into_depthwise":
             continue
-        conv = made(site)[-1].settings
+        conv = arguments(made(site)[-1])
         (span,), (stride,) = conv["kernel_size"], conv["strides"]
         wanted = [(case.conv(n)[0], case.out(n)) for n in case.lengths]
         first = 0 if site.promise == "exact" else 1
@@ -232,7 +244,7 @@ def test_a_copy_behind_added_layers_samples_the_middle_where_it_can() -> None:
             continue
         layer, *more = made(site)[:-1]
         assert not more, "padded and cropped one axis"
-        cells = layer.settings.get("padding") or [-cell for cell in layer.settings["cropping"]]
+        cells = arguments(layer).get("padding") or [-cell for cell in arguments(layer)["cropping"]]
         before, total = cells[0], sum(cells)
         firsts = {(left, case.pooled(m)[0]) for left, m in map(case.conv, case.lengths)}
         if len(firsts) > 1:

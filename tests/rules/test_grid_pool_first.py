@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from support.graphs import Sketch, averages, close, convolved, emitted, made, maxima, placed
 
+from keras_downswap.ir.facts import ElementwiseFacts
 from keras_downswap.ir.graph import Role
-from keras_downswap.planning.find import Method, find_sites
+from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.sites import Site
-from keras_downswap.rules import RULES
+from keras_downswap.planning.targets import Method
+from keras_downswap.rules import all_rules
 
 RNG = np.random.default_rng(4)
 KERNELS = {k: RNG.standard_normal((k, 2, 3)) for k in range(1, 5)}
@@ -62,7 +64,7 @@ def planned(case: Case, method: Method = "auto") -> Site:
         sketch.input(case.n), case.pool, case.pool_stride, case.pool_padding, kind=case.kind
     )
     sketch.conv(x, case.kernel, case.stride, case.padding)
-    return find_sites(sketch.graph(), RULES, "strided_conv", method)[0]
+    return find_sites(sketch.graph(), all_rules(), "strided_conv", method)[0]
 
 
 @cache
@@ -149,11 +151,11 @@ def test_a_tournament_of_relus_finds_the_maximum(
             x
             if signed
             else sketch.each(
-                x, "a", "Activation", Role.POINTWISE, settings={"activation": "sigmoid"}
+                x, "a", "Activation", Role.POINTWISE, facts=ElementwiseFacts(activation="sigmoid")
             )
         )
         sketch.pool(x, size, stride, padding)
-        (site,) = find_sites(sketch.graph(), RULES, "conv_relu")
+        (site,) = find_sites(sketch.graph(), all_rules(), "conv_relu")
         at = range(6, 12) if n is None else [n]
         pads = any(
             placed(m, size, stride, padding)[0] or _reaches(m, size, stride, padding) > m

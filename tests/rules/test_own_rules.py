@@ -18,7 +18,9 @@ from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.replacement import KEEP, Replacement
 from keras_downswap.planning.find import find_sites
 from keras_downswap.rulekit.rule import Promise
-from keras_downswap.rules import checked_rules, pool_into_cover, pool_into_stride
+from keras_downswap.rules import checked_rules
+from keras_downswap.rules.pool_into_cover import pool_into_cover
+from keras_downswap.rules.pool_into_stride import pool_into_stride
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +32,7 @@ def pair(K: Any) -> Any:
 
 
 def test_a_rule_of_ones_own_is_asked_first(K: Any) -> None:
-    mine = replace(pool_into_stride.RULE, name="mine")
+    mine = replace(pool_into_stride, name="mine")
     (site,) = plan_swaps(pair(K), rules=[mine]).sites
     assert (site.rule, site.promise) == ("mine", "approximate")
     (site,) = plan_swaps(pair(K)).sites
@@ -38,7 +40,7 @@ def test_a_rule_of_ones_own_is_asked_first(K: Any) -> None:
 
 
 def test_a_rule_of_ones_own_is_asked_before_exact_ones_too(K: Any) -> None:
-    mine = replace(pool_into_stride.RULE, name="mine")
+    mine = replace(pool_into_stride, name="mine")
     image = K.Input((16, 16, 3))
     model = K.Model(image, K.layers.AveragePooling2D(2)(K.layers.Conv2D(4, 3)(image)))
     assert [site.rule for site in plan_swaps(model, rules=[mine]).sites] == ["mine"]
@@ -46,7 +48,7 @@ def test_a_rule_of_ones_own_is_asked_before_exact_ones_too(K: Any) -> None:
 
 
 def test_a_target_of_ones_own_needs_no_file(K: Any) -> None:
-    mine = replace(pool_into_stride.RULE, name="mine", targets=frozenset({"mine"}))
+    mine = replace(pool_into_stride, name="mine", targets=frozenset({"mine"}))
     new, report = swap_downsampling(pair(K), "mine", rules=[mine], return_report=True)
     assert [site.rule for site in report.sites] == ["mine"]
     assert new.get_layer("conv").strides == (2, 2)
@@ -55,7 +57,7 @@ def test_a_target_of_ones_own_needs_no_file(K: Any) -> None:
 
 
 def test_a_rule_that_promises_values_and_keeps_shapes_only_is_found_out(K: Any) -> None:
-    liar = replace(pool_into_stride.RULE, name="liar", promise=Promise.EXACT)
+    liar = replace(pool_into_stride, name="liar", promise=Promise.EXACT)
     with pytest.raises(
         BrokenPromise, match=r"the rule liar broke its promise: .*exact values differ"
     ):
@@ -67,7 +69,7 @@ def test_a_rule_that_changes_a_length_is_found_out(K: Any) -> None:
         return Replacement((pool.index,), {pool.index: ()})
 
     with pytest.raises(BrokenPromise, match="outputs changed"):
-        swap_downsampling(pair(K), rules=[replace(pool_into_stride.RULE, name="away", apply=away)])
+        swap_downsampling(pair(K), rules=[replace(pool_into_stride, name="away", apply=away)])
 
 
 def test_a_rule_that_always_finds_something_ends() -> None:
@@ -76,28 +78,26 @@ def test_a_rule_that_always_finds_something_ends() -> None:
 
     sketch = Sketch()
     sketch.pool(sketch.input(32))
-    (site,) = find_sites(
-        sketch.graph(), [replace(pool_into_stride.RULE, apply=again)], "strided_conv"
-    )
+    (site,) = find_sites(sketch.graph(), [replace(pool_into_stride, apply=again)], "strided_conv")
     assert site.status == "swapped"
 
 
-AIMLESS = replace(pool_into_stride.RULE, targets=frozenset())
+AIMLESS = replace(pool_into_stride, targets=frozenset())
 
 
-@pytest.mark.parametrize("wrong", [[3], [AIMLESS], [pool_into_stride.RULE] * 2])
+@pytest.mark.parametrize("wrong", [[3], [AIMLESS], [pool_into_stride] * 2])
 def test_what_is_no_rule_is_refused(wrong: Any) -> None:
-    with pytest.raises(BadRequest, match=r"rules takes|two rules are named"):
+    with pytest.raises(BadRequest, match=r"expected keras_downswap|two rules are named"):
         checked_rules(wrong, [])
 
 
 def test_a_rule_cannot_bear_the_name_of_one_that_there_is(K: Any) -> None:
     with pytest.raises(BadRequest, match="two rules are named 'pool_into_stride'"):
-        plan_swaps(pair(K), rules=[pool_into_stride.RULE])
+        plan_swaps(pair(K), rules=[pool_into_stride])
 
 
 def test_a_rule_that_says_it_moves_weights_unchanged_and_changes_them_is_found_out(K: Any) -> None:
-    liar = replace(pool_into_cover.RULE, name="liar", verbatim=True, form="", rank=-9)
+    liar = replace(pool_into_cover, name="liar", verbatim=True, form="", rank=-9)
     with pytest.raises(BadRequest, match="the rule liar says that all weights move verbatim"):
         plan_swaps(pair(K), method="copy", rules=[liar])
 
@@ -116,7 +116,9 @@ def listed(folder: Path, module: str) -> subprocess.CompletedProcess[str]:
     (folder / "others-1.0.dist-info" / "entry_points.txt").write_text(OFFER)
     (folder / "others_rules.py").write_text(module)
     code = (
-        "from keras_downswap.rules import RULES, TARGETS; print([r.name for r in RULES], TARGETS)"
+        "from keras_downswap.planning.targets import names_of_targets\n"
+        "from keras_downswap.rules import all_rules\n"
+        "print([rule.name for rule in all_rules()], names_of_targets(all_rules()))"
     )
     paths = os.pathsep.join([str(folder), str(ROOT)])
     environment = {**os.environ, "PYTHONPATH": paths}
@@ -127,7 +129,7 @@ def listed(folder: Path, module: str) -> subprocess.CompletedProcess[str]:
 
 def test_an_installed_package_offers_its_rules(tmp_path: Path) -> None:
     module = (
-        "from dataclasses import replace\nfrom keras_downswap.rules.pool_into_stride import RULE\n"
+        "from dataclasses import replace\nfrom keras_downswap.rules.pool_into_stride import pool_into_stride as RULE\n"
         "RULE = replace(RULE, name='theirs', targets=frozenset({'theirs'}))\n"
     )
     done = listed(tmp_path, module)
@@ -139,4 +141,4 @@ def test_an_installed_package_offers_its_rules(tmp_path: Path) -> None:
 def test_a_rule_that_does_not_load_is_an_error(tmp_path: Path) -> None:
     done = listed(tmp_path, "RULE = 3\n")
     assert done.returncode != 0
-    assert "rules takes keras_downswap.rulekit.rule.Rule objects" in done.stderr
+    assert "rules: expected keras_downswap.rulekit.Rule objects" in done.stderr

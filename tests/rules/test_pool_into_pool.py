@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.graphs import Sketch, made, named, pair
+from support.graphs import Sketch, arguments, made, named, pair
 
 from keras_downswap.rulekit.rule import Promise, Refused
-from keras_downswap.rules.pool_into_pool import RULE
+from keras_downswap.rules.pool_into_pool import pool_into_pool
+
+RULE = pool_into_pool
 
 
 def test_it_promises_shapes() -> None:
@@ -44,7 +46,7 @@ def test_the_other_kind_has_the_same_windows_and_name(
         pool.layer,
         None,
     )
-    assert step.settings == {
+    assert arguments(step) == {
         "pool_size": (3, 2), "strides": (2, 1), "padding": "same",
         "data_format": "channels_last" if last else "channels_first",
     }  # fmt: skip

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from support import laws
-from support.graphs import Sketch, averages, close, emitted, made, maxima
+from support.graphs import Sketch, arguments, averages, close, emitted, made, maxima
 
 from keras_downswap import plan_swaps, swap_downsampling
 from keras_downswap.planning.find import find_sites
 from keras_downswap.planning.sites import Site
-from keras_downswap.rules import RULES
+from keras_downswap.rules import all_rules
 
 X = np.random.default_rng(2).standard_normal((60, 2))
 PRIMES = {2, 3, 5, 7, 11}
@@ -23,7 +23,7 @@ PRIMES = {2, 3, 5, 7, 11}
 def asked(*sizes: int | None, size: Any, stride: Any, padding: str, kind: str) -> Site:
     sketch = Sketch()
     sketch.pool(sketch.input(*sizes), size, stride, padding, kind=kind)
-    return find_sites(sketch.graph(), RULES, "small_pool")[0]
+    return find_sites(sketch.graph(), all_rules(), "small_pool")[0]
 
 
 def test_every_small_window_is_the_chain_or_is_kept() -> None:
@@ -37,7 +37,7 @@ def test_every_small_window_is_the_chain_or_is_kept() -> None:
             continue
         steps = made(site)
         assert len(steps) > 1
-        assert all(step.settings["pool_size"][0] in PRIMES for step in steps)
+        assert all(arguments(step)["pool_size"][0] in PRIMES for step in steps)
         pool = maxima if kind == "Max" else averages
         assert close(emitted(X[:n], steps, None), pool(X[:n], [(p, q, padding)])), (
             kind,
@@ -54,7 +54,7 @@ def test_every_small_window_is_the_chain_or_is_kept() -> None:
 
 def test_of_an_unknown_length_what_never_pads_is_swapped() -> None:
     steps = made(asked(None, size=3, stride=2, padding="valid", kind="Max"))
-    assert [(s.name, s.settings["pool_size"], s.settings["strides"]) for s in steps] == [
+    assert [(s.name, arguments(s)["pool_size"], arguments(s)["strides"]) for s in steps] == [
         ("pool_1", (2,), (1,)), ("pool", (2,), (2,)),
     ]  # fmt: skip
     assert asked(None, size=3, stride=2, padding="same", kind="Max").status == "kept"
@@ -63,7 +63,7 @@ def test_of_an_unknown_length_what_never_pads_is_swapped() -> None:
 def test_axes_of_other_lengths_are_aligned_at_their_ends() -> None:
     x = np.random.default_rng(3).standard_normal((24, 24, 2))
     steps = made(asked(24, 24, size=(2, 5), stride=(2, 4), padding="valid", kind="Max"))
-    assert [s.settings["pool_size"] for s in steps] == [(1, 2), (1, 2), (2, 2)]
+    assert [arguments(s)["pool_size"] for s in steps] == [(1, 2), (1, 2), (2, 2)]
     assert close(emitted(x, steps, None), maxima(x, [(2, 2, "valid"), (5, 4, "valid")]))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.graphs import Sketch, made, named, pair
+from support.graphs import Sketch, arguments, made, named, pair
 
 from keras_downswap.ir.graph import Graph
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.rule import Promise, Refused
-from keras_downswap.rules.pool_into_stride import RULE
+from keras_downswap.rules.pool_into_stride import pool_into_stride
+
+RULE = pool_into_stride
 
 
 def apply(graph: Graph, pool: str = "pool") -> Replacement:
@@ -37,7 +39,7 @@ def test_the_articles_swap() -> None:
     (conv,) = made(answer)
     assert answer.chain == (1, 2)
     assert answer.steps[2] == ()
-    assert conv.settings == {
+    assert arguments(conv) == {
         "kernel_size": (3, 3), "strides": (2, 2), "dilation_rate": (1, 1), "padding": "valid"
     }  # fmt: skip
     assert (conv.kernel, conv.like, conv.name) == (None, named(graph, "conv").layer, "conv")
@@ -63,7 +65,7 @@ def test_layers_in_front_only_where_plain_padding_has_another_length(
 ) -> None:
     steps = made(apply(pair(n, conv={"padding": conv}, pool={"size": pool})))
     shown = [
-        f"{s.kind} {s.settings['cropping' if s.kind == 'Cropping' else 'padding']}" for s in steps
+        f"{s.kind} {arguments(s)['cropping' if s.kind == 'Cropping' else 'padding']}" for s in steps
     ]
     assert shown == layers
 
@@ -74,25 +76,25 @@ def test_one_axis_may_be_padded_and_another_cropped(last: bool) -> None:
         apply(pair(None, None, conv={"kernel": (3, 1), "padding": "same"}, last=last))
     )
     form = {"data_format": "channels_last" if last else "channels_first"}
-    assert (pad.kind, pad.name, pad.settings) == (
+    assert (pad.kind, pad.name, arguments(pad)) == (
         "ZeroPadding",
         "conv_pad",
         {"padding": ((1, 0), (0, 0)), **form},
     )
-    assert (crop.kind, crop.name, crop.settings) == (
+    assert (crop.kind, crop.name, arguments(crop)) == (
         "Cropping",
         "conv_crop",
         {"cropping": ((0, 0), (0, 1)), **form},
     )
-    assert conv.settings["padding"] == "valid"
+    assert arguments(conv)["padding"] == "valid"
     assert pad.like is crop.like is None
 
 
 def test_axes_that_need_different_paddings_are_padded_by_a_layer() -> None:
     """`same` would do for the even axis and `valid` for the odd one, but a convolution has one padding."""
     pad, conv = made(apply(pair(32, 33, conv={"padding": "same"})))
-    assert pad.settings["padding"] == ((1, 0), (1, 0))
-    assert conv.settings["padding"] == "valid"
+    assert arguments(pad)["padding"] == ((1, 0), (1, 0))
+    assert arguments(conv)["padding"] == "valid"
 
 
 def test_elementwise_calls_stay_between() -> None:
@@ -107,7 +109,7 @@ def test_an_unknown_length_is_no_obstacle_to_shapes() -> None:
 
 def test_a_pool_of_stride_one_leaves_a_dilated_convolution() -> None:
     conv = made(apply(pair(32, conv={"dilation": 2}, pool={"stride": 1})))[-1]
-    assert (conv.settings["dilation_rate"], conv.settings["strides"]) == ((2,), (1,))
+    assert (arguments(conv)["dilation_rate"], arguments(conv)["strides"]) == ((2,), (1,))
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_something_else_upstream(upstream: str) -> None:
     sketch.pool(x)
     assert (
         refusal(sketch.graph())
-        == f"no convolution stands behind MaxPooling1D 'pool': upstream is {found}"
+        == f"no convolution is upstream of MaxPooling1D 'pool': upstream is {found}"
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from support.graphs import Sketch, made, named, pair
+from support.graphs import Sketch, arguments, made, named, pair
 
 from keras_downswap.rulekit.rule import Promise, Refused
-from keras_downswap.rules.pool_of_one_into_pool import RULE
+from keras_downswap.rules.pool_of_one_into_pool import pool_of_one_into_pool
+
+RULE = pool_of_one_into_pool
 
 
 def test_it_promises_values() -> None:
@@ -24,7 +26,7 @@ def test_it_promises_values() -> None:
 def test_a_pool_of_one_changes_its_kind(kind: str, to: str, wanted: str) -> None:
     graph = pair(32, 9, pool={"size": 1, "stride": (2, 3), "kind": kind})
     (step,) = made(RULE.apply(graph, named(graph, "pool"), to))
-    assert (step.kind, step.settings["pool_size"], step.settings["strides"]) == (
+    assert (step.kind, arguments(step)["pool_size"], arguments(step)["strides"]) == (
         wanted,
         (1, 1),
         (2, 3),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.graphs import Sketch, made, named, pair
+from support.graphs import Sketch, arguments, made, named, pair
 
 from keras_downswap.ir.graph import Graph
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.rule import Promise, Refused
-from keras_downswap.rules.pool_of_one_into_stride import RULE
+from keras_downswap.rules.pool_of_one_into_stride import pool_of_one_into_stride
+
+RULE = pool_of_one_into_stride
 
 ONE: dict[str, Any] = {"size": 1, "stride": 2}
 
@@ -40,21 +42,21 @@ def test_the_stride_moves_into_the_convolution(kind: str) -> None:
     (conv,) = made(answer)
     assert answer.chain == (1, 2, 3)
     assert set(answer.steps) == {1, 3}
-    assert conv.settings["strides"] == (4,)
+    assert arguments(conv)["strides"] == (4,)
     assert conv.kernel is None
 
 
 def test_same_padding_is_held_where_the_larger_stride_would_start_elsewhere() -> None:
     pad, conv = made(apply(pair(32, conv={"padding": "same"}, pool=ONE)))
-    assert (pad.kind, pad.settings["padding"]) == ("ZeroPadding", (1, 1))
-    assert conv.settings["padding"] == "valid"
+    assert (pad.kind, arguments(pad)["padding"]) == ("ZeroPadding", (1, 1))
+    assert arguments(conv)["padding"] == "valid"
     (conv,) = made(apply(pair(33, conv={"padding": "same"}, pool=ONE)))
-    assert conv.settings["padding"] == "same"
+    assert arguments(conv)["padding"] == "same"
 
 
 def test_a_dilated_convolution_may_stay_where_nothing_strides() -> None:
     (conv,) = made(apply(pair(32, conv={"dilation": 2}, pool={"size": 1, "stride": 1})))
-    assert conv.settings["dilation_rate"] == (2,)
+    assert arguments(conv)["dilation_rate"] == (2,)
 
 
 @pytest.mark.parametrize(

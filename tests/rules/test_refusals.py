@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.graphs import Sketch, made
+from support.graphs import Sketch, arguments, made
 
+from keras_downswap.ir.facts import ElementwiseFacts, JoinFacts
 from keras_downswap.ir.graph import Graph, Role
 from keras_downswap.planning.find import find_sites
-from keras_downswap.rules import RULES
+from keras_downswap.rules import all_rules
 
 Draw = Callable[[Sketch], Any]
 
@@ -55,13 +57,13 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
         "identity_shortcut", lambda s: s.conv(first(s), 3, 2, filters=2), "has more than one tap",
     ),
     "no gain": ("cheapest", lambda s: s.pool(s.conv(first(s)), 2, 1, kind="Average"), "has a stride of 1"),
-    "a maximum behind a convolution": ("cheapest", lambda s: s.pool(s.conv(first(s))), "takes maxima"),
+    "a maximum behind a convolution": ("cheapest", lambda s: s.pool(s.conv(first(s))), "computes maxima"),
     "pools of two dtypes": (
         "cheapest", lambda s: s.pool(s.pool(first(s), name="a"), dtype="float16"), "compute in float16 and float32",
     ),
     "a map of another dtype": (
         "cheapest",
-        lambda s: s.pool(s.relu(first(s), dtype="float16", settings={"monotone": True})),
+        lambda s: s.pool(s.relu(first(s), dtype="float16", facts=ElementwiseFacts(is_monotone=True))),
         "compute in float16 and float32",
     ),
     "maxima with gaps in a row": (
@@ -95,7 +97,7 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
 def test_it_is_kept_and_says_why(name: str) -> None:
     to, draw, words = REFUSED[name]
     refusals = []
-    for rule in (rule for rule in RULES if to in rule.targets):
+    for rule in (rule for rule in all_rules() if to in rule.targets):
         alone = find_sites(drawn(draw), [rule], to)
         refusals += [one.reason for one in alone if one.status == "kept"]
     assert any(words in reason for reason in refusals), refusals
@@ -105,9 +107,11 @@ def test_a_blur_is_not_blurred_again() -> None:
     sketch = Sketch()
     x = sketch.conv(sketch.input(32), 3, 2, kind="DepthwiseConv", filters=2)
     call = sketch.calls[-1]
-    assert find_sites(sketch.graph(), RULES, "blur_pool")[0].status == "swapped"
-    sketch.calls[-1] = type(call)(**{**vars(call), "settings": {**call.settings, "blurs": True}})
-    site = find_sites(sketch.graph(x), RULES, "blur_pool")[0]
+    assert find_sites(sketch.graph(), all_rules(), "blur_pool")[0].status == "swapped"
+    sketch.calls[-1] = type(call)(
+        **{**vars(call), "facts": replace(call.conv, is_binomial_blur=True)}
+    )
+    site = find_sites(sketch.graph(x), all_rules(), "blur_pool")[0]
     assert (site.status, "is a fixed blur already" in site.reason) == ("kept", True)
 
 
@@ -122,11 +126,13 @@ def test_a_shortcut_is_a_way_to_a_sum() -> None:
         (a, b),
         sketch.tensors[a].shape,
         "float32",
-        settings={"linear": True},
+        facts=JoinFacts(is_linear=True),
     )
     short = next(
-        s for s in find_sites(sketch.graph(), RULES, "identity_shortcut") if s.layers == ("short",)
+        s
+        for s in find_sites(sketch.graph(), all_rules(), "identity_shortcut")
+        if s.layers == ("short",)
     )
     assert (short.rule, short.promise) == ("shortcut_into_pool", "approximate")
     (layer,) = made(short)
-    assert (layer.kind, layer.name, layer.settings["pool_size"]) == ("MaxPooling", "short", (2,))
+    assert (layer.kind, layer.name, arguments(layer)["pool_size"]) == ("MaxPooling", "short", (2,))

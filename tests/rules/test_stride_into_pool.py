@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.graphs import Sketch, made, named
+from support.graphs import Sketch, arguments, made, named
 
 from keras_downswap.ir.graph import Graph
 from keras_downswap.ir.replacement import KEEP, Replacement
 from keras_downswap.rulekit.rule import Promise, Refused
-from keras_downswap.rules.stride_into_pool import RULE
+from keras_downswap.rules.stride_into_pool import stride_into_pool
+
+RULE = stride_into_pool
 
 
 def apply(graph: Graph, to: str = "max_pool") -> Replacement:
@@ -40,12 +42,12 @@ def test_the_stride_becomes_a_pool(to: str, kind: str, last: bool) -> None:
     answer = apply(graph, to)
     conv, pool = made(answer)
     assert answer.steps == {1: (conv, pool)}
-    assert conv.settings == {
+    assert arguments(conv) == {
         "kernel_size": (3, 3), "strides": (1, 1), "dilation_rate": (1, 1), "padding": "same"
     }  # fmt: skip
     assert (conv.kernel, conv.like) == (None, named(graph, "conv").layer)
     assert (pool.kind, pool.rank, pool.name, pool.like) == (kind, 2, "conv_pool", None)
-    assert pool.settings == {
+    assert arguments(pool) == {
         "pool_size": (2, 3), "strides": (2, 3), "padding": "same",
         "data_format": "channels_last" if last else "channels_first",
     }  # fmt: skip
@@ -62,7 +64,7 @@ def test_the_stride_becomes_a_pool(to: str, kind: str, last: bool) -> None:
 def test_the_pool_is_valid_where_that_has_the_same_length(
     n: int | None, conv: str, pool: str
 ) -> None:
-    assert made(apply(strided(n, padding=conv)))[1].settings["padding"] == pool
+    assert arguments(made(apply(strided(n, padding=conv)))[1])["padding"] == pool
 
 
 def test_elementwise_followers_come_before_the_pool() -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from support.graphs import Sketch, close, convolved, emitted, made, named, placed
+from support.graphs import Sketch, arguments, close, convolved, emitted, made, named, placed
 
 from keras_downswap.ir.graph import Graph
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.rulekit.rule import Promise, Refused
-from keras_downswap.rules.stride_into_subsample import RULE
+from keras_downswap.rules.stride_into_subsample import stride_into_subsample
+
+RULE = stride_into_subsample
 
 
 def apply(graph: Graph) -> Replacement:
@@ -40,13 +42,13 @@ def test_a_valid_convolution_is_subsampled(last: bool) -> None:
     answer = apply(graph)
     conv, pool = made(answer)
     assert answer.steps == {1: (conv, pool)}
-    assert (conv.settings["strides"], conv.settings["padding"], conv.kernel) == (
+    assert (arguments(conv)["strides"], arguments(conv)["padding"], conv.kernel) == (
         (1, 1),
         "valid",
         None,
     )
     assert (pool.kind, pool.name) == ("MaxPooling", "conv_pool")
-    assert pool.settings == {
+    assert arguments(pool) == {
         "pool_size": (1, 1), "strides": (2, 3), "padding": "valid",
         "data_format": "channels_last" if last else "channels_first",
     }  # fmt: skip
@@ -55,10 +57,10 @@ def test_a_valid_convolution_is_subsampled(last: bool) -> None:
 def test_the_strided_lead_is_held() -> None:
     """For even lengths `same` with stride 2 starts at cell 0, where the stride-1 convolution would start one before."""
     pad, conv, _ = made(apply(strided(32, padding="same")))
-    assert pad.settings["padding"] == (0, 2)
-    assert conv.settings["padding"] == "valid"
+    assert arguments(pad)["padding"] == (0, 2)
+    assert arguments(conv)["padding"] == "valid"
     conv, _ = made(apply(strided(33, padding="same")))
-    assert conv.settings["padding"] == "same"
+    assert arguments(conv)["padding"] == "same"
 
 
 def test_it_stands_directly_behind_the_convolution() -> None:

@@ -6,17 +6,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from keras_downswap.dialects.layer_arguments import constructor_arguments
+from keras_downswap.ir.facts import (
+    RESIZE_KINDS,
+    ConvFacts,
+    ElementwiseFacts,
+    LayerKind,
+    PoolFacts,
+    ResizeFacts,
+)
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role, Shape, Tensor, spatial
-from keras_downswap.ir.replacement import Make, Replacement
+from keras_downswap.ir.replacement import Make, MakeConv, Replacement
 from keras_downswap.planning.sites import Site
 
 Axes = int | Sequence[int]
-BOTH = frozenset({"ZeroPadding", "Cropping"})
+BOTH = RESIZE_KINDS
 
 
 def axes(value: Axes, rank: int) -> tuple[int, ...]:
@@ -61,25 +71,26 @@ class Sketch:
         activation: str = "linear",
         groups: int = 1,
         use_bias: bool = True,
-        in_front: frozenset[str] = BOTH,
-        **facts: Any,
+        padding_layers: frozenset[LayerKind] = BOTH,
+        marks: Mapping[str, bool] = MappingProxyType({}),
+        **more: Any,
     ) -> int:
         rank = self.rank(x)
         sizes = (axes(value, rank) for value in (kernel, stride, dilation))
         windows = tuple(Window(k, s, d, padding) for k, s, d in zip(*sizes, strict=True))
-        settings = {
-            "filters": filters,
-            "groups": groups,
-            "use_bias": use_bias,
-            "activation": activation,
-            "kind": kind,
-        }
-        settings |= {"depth_multiplier": 1}
-        settings["layers_in_front"] = in_front
         role = Role.OTHER_CONV if kind == "ConvLSTM" else Role.CONV
-        return self.slide(
-            x, name, f"{kind}{rank}D", role, windows, filters, settings=settings, **facts
-        )
+        known = None
+        if role is Role.CONV:
+            known = ConvFacts(
+                kind=LayerKind(kind),
+                filters=filters,
+                groups=groups,
+                use_bias=use_bias,
+                activation=activation,
+                padding_layers=padding_layers,
+                **marks,
+            )
+        return self.slide(x, name, f"{kind}{rank}D", role, windows, filters, facts=known, **more)
 
     def pool(
         self,
@@ -101,7 +112,7 @@ class Sketch:
             f"{kind}Pooling{rank}D",
             Role[f"{kind.upper()}_POOL"],
             windows,
-            settings={"layers_in_front": BOTH},
+            facts=PoolFacts(BOTH),
             **facts,
         )
 
@@ -112,7 +123,7 @@ class Sketch:
         ]
         shape, kind = self.shaped(sizes, self.channels(x)), f"ZeroPadding{self.rank(x)}D"
         return self.add(
-            name, kind, Role.RESIZE, (x,), shape, self.tensors[x].dtype, settings={"cells": cells}
+            name, kind, Role.RESIZE, (x,), shape, self.tensors[x].dtype, facts=ResizeFacts(cells)
         )
 
     def global_pool(self, x: int, name: str = "gap", **facts: Any) -> int:
@@ -134,7 +145,7 @@ class Sketch:
         rank = len(self.tensors[x].shape)
         own = (rank - 1 if self.channels_last else 1) if axis is None else axis % rank
         return self.each(
-            x, name, "BatchNormalization", Role.LINEAR, settings={"axis": own}, **facts
+            x, name, "BatchNormalization", Role.LINEAR, facts=ElementwiseFacts(axis=own), **facts
         )
 
     def dropout(self, x: int, name: str = "dropout", **facts: Any) -> int:
@@ -150,16 +161,17 @@ class Sketch:
     def nested(self, x: int, inner: Graph, name: str, **facts: Any) -> int:
         out = inner.tensors[inner.outputs[0]]
         return self.add(
-            name, "Functional", Role.MODEL, (x,), out.shape, out.dtype, inner=inner, **facts
+            name, "Functional", Role.MODEL, (x,), out.shape, out.dtype, nested_graph=inner, **facts
         )
 
     def again(self, call: Call, *xs: int) -> int:
         """Calls a layer once more (or, in another sketch, over again) on other tensors."""
         facts = {
-            name: getattr(call, name) for name in ("layer", "settings", "hidden", "frozen_training")
+            name: getattr(call, name)
+            for name in ("layer", "facts", "unreachable_sites", "frozen_training")
         }
         if call.windows:
-            facts["filters"] = call.settings.get("filters")
+            facts["filters"] = call.conv.filters if isinstance(call.facts, ConvFacts) else None
             return self.slide(xs[0], call.name, call.class_name, call.role, call.windows, **facts)
         return self.add(
             call.name, call.class_name, call.role, xs, self.tensors[xs[0]].shape, "float32", **facts
@@ -253,6 +265,11 @@ def pair(
     return sketch.graph()
 
 
+def arguments(step: Make) -> dict[str, Any]:
+    """Returns the arguments of a made layer, in Keras' words."""
+    return constructor_arguments(step)
+
+
 def named(graph: Graph, name: str) -> Call:
     return next(call for call in graph.calls if call.name == name)
 
@@ -279,18 +296,18 @@ def placed(n: int, span: int, stride: int, padding: str) -> tuple[int, int]:
     return left, max(-(-(n + left - span + 1) // stride), 0)
 
 
-def fixed_kernel(step: Make, depth: int) -> Any:
+def fixed_kernel(step: MakeConv, depth: int) -> Any:
     """Returns the kernel of a made convolution that stands for no other, as a dense one."""
     assert step.fixed is not None
-    taps, groups = step.settings["kernel_size"], step.settings.get("groups", depth)
+    taps, groups = arguments(step)["kernel_size"], arguments(step).get("groups", depth)
     if step.kind == "Conv" and groups == 1:
-        return step.fixed((*taps, depth, step.settings["filters"]))
+        return step.fixed((*taps, depth, arguments(step)["filters"]))
     if step.kind == "DepthwiseConv":
-        inside, outside = 1, step.settings["depth_multiplier"]
+        inside, outside = 1, arguments(step)["depth_multiplier"]
         kernel = step.fixed((*taps, depth, outside)).reshape(*taps, 1, -1)
     else:
-        inside, outside = depth // groups, step.settings["filters"] // groups
-        kernel = step.fixed((*taps, inside, step.settings["filters"]))
+        inside, outside = depth // groups, arguments(step)["filters"] // groups
+        kernel = step.fixed((*taps, inside, arguments(step)["filters"]))
     dense = np.zeros((*taps, depth, groups * outside))
     for group in range(groups):
         own = slice(group * outside, (group + 1) * outside)
@@ -337,8 +354,8 @@ def pooled(x: Any, windows: Sequence[tuple[int, int, str]], take: Any) -> Any:
 def emitted(x: Any, steps: Sequence[Make], kernel: Any) -> Any:
     """Runs the layers that an exact swap makes."""
     for step in steps:
-        s, rank = step.settings, x.ndim - 1
-        if step.convolves:
+        s, rank = arguments(step), x.ndim - 1
+        if isinstance(step, MakeConv):
             windows = list(
                 zip(s["strides"], s["dilation_rate"], [s["padding"]] * rank, strict=True)
             )

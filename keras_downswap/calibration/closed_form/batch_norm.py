@@ -25,7 +25,7 @@ class BatchNormReestimation(LayerFitter):
         """Note the layer, by its call."""
         super().__init__(call_ref, name, None)
         self.dialect = new.dialect
-        self.axis = call.settings.get("axis", -1)
+        self.axis = -1 if call.axis is None else call.axis
         self.merges_time = call.wrapped is not None
         self.layer = new.dialect.unwrapped(new.layers[call.layer])
 

@@ -64,7 +64,7 @@ class LiveKernel:
         layer = calls.layer
         kind = "Dense"
         if calls.call.role is Role.CONV:
-            kind = str(calls.call.settings.get("kind", "Dense"))
+            kind = calls.call.conv.kind.value
         bias = layer.bias if layer.use_bias else None
         variables = tuple(kernels(layer).values())
         return cls(calls, layer, kind, variables, bias, is_site, joins or {})

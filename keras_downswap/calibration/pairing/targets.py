@@ -313,11 +313,11 @@ def _run_before(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
 
 def mixes_channels(call: Call) -> bool:
     """Tell whether each output channel of a call depends on all input channels, as with a softmax."""
-    has_axis = call.role is Role.POINTWISE and "axis" in call.settings
+    has_axis = call.role is Role.POINTWISE and call.axis is not None
     # The axes of a PReLU say where its slopes are shared: it mixes nothing.
     if has_axis and call.class_name != "PReLU":
         return True
-    return call.settings.get("activation") in ALONG_LAST_AXIS
+    return call.activation in ALONG_LAST_AXIS
 
 
 def run_order(graph: Graph, path: ScopePath = ()) -> Iterator[CallRef]:
