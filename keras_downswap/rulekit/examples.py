@@ -37,7 +37,7 @@ class Example:
     Attributes:
         shape: (height, width, channels) of the input, None where a length is unknown.
         layers: The layers, in order.
-        to: The target that is asked for; None for the first of the rule's own.
+        to: The target that is asked for; None for `strided_conv`, or the first that the rule serves.
     """
 
     def __init__(

@@ -46,7 +46,7 @@ def same_conv(graph: Graph, conv: Call) -> Replacement:
     refusals=[
         Refusal(
             (None, None, 4),
-            conv(size=4, strides=2),
+            conv(size=4, strides=3),
             reason="has a first tap that depends on an unknown length",
         ),
     ],
