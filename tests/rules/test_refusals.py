@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
     ),
     "an unknown length": ("space_to_depth", lambda s: s.conv(s.input(None), 2, 2), "has an unknown length"),
     "no shortcut": ("identity_shortcut", lambda s: s.conv(first(s), 1, 2, filters=2), "is on no shortcut to a sum"),
-    "other channels": ("identity_shortcut", lambda s: s.conv(first(s), 1, 2), "makes 4 channels of 2"),
+    "other channels": ("identity_shortcut", lambda s: s.conv(first(s), 1, 2), "computes 4 channels of 2"),
     "a kernel over several cells": (
         "identity_shortcut", lambda s: s.conv(first(s), 3, 2, filters=2), "has more than one tap",
     ),
@@ -72,15 +72,15 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
     "a prime pool": ("small_pool", lambda s: s.pool(first(s), 3), "is no chain of smaller pools"),
     "a pool with gaps": ("small_pool", lambda s: s.pool(first(s), 2, 4), "leaves cells out between its windows"),
     "means that overlap": (
-        "small_pool", lambda s: s.pool(first(s), 3, 2, kind="Average"), "takes means of windows that overlap",
+        "small_pool", lambda s: s.pool(first(s), 3, 2, kind="Average"), "computes means of windows that overlap",
     ),
-    "a pool that pads in front": (
-        "small_pool", lambda s: s.pool(first(s, 33), 4, 2, padding="same"), "pads in front, which no smaller pool does",
+    "a pool that pads before the map": (
+        "small_pool", lambda s: s.pool(first(s, 33), 4, 2, padding="same"), "pads before the map, which no smaller pool does",
     ),
     "a pool that pads further than it overlaps": (
         "small_pool",
         lambda s: s.pool(first(s, 7), 4, padding="same"),
-        "pads 1 cells behind, and its windows overlap by 0",
+        "pads 1 cells after the map, and its windows overlap by 0",
     ),
     "a pool that pads an unknown length": (
         "small_pool", lambda s: s.pool(s.input(None), 4, 2, padding="same"), "over an unknown length",
