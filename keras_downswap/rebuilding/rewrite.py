@@ -269,7 +269,7 @@ class _Replay:
                 return self.copier.register(old, self.dialect.copy_sharing_state(old))
 
     def _made(self, graph: Graph, call: Call, step: Make, names: set[str]) -> Any:
-        """Make a layer; one that stands for another under its name is made once, for all its calls alike."""
+        """Make a layer; one that succeeds another under its name is made once for all its calls."""
         stands_for = step.name == call.name
         depth = (
             None

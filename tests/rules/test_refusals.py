@@ -75,7 +75,8 @@ REFUSED: dict[str, tuple[str, Draw, str]] = {
         "small_pool", lambda s: s.pool(first(s), 3, 2, kind="Average"), "computes means of windows that overlap",
     ),
     "a pool that pads before the map": (
-        "small_pool", lambda s: s.pool(first(s, 33), 4, 2, padding="same"), "pads before the map, which no smaller pool does",
+        "small_pool", lambda s: s.pool(first(s, 33), 4, 2, padding="same"),
+        "pads before the map, which no smaller pool does",
     ),
     "a pool that pads further than it overlaps": (
         "small_pool",
