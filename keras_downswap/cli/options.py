@@ -18,12 +18,10 @@ from keras_downswap.files.format import Origin
 from keras_downswap.files.formats import format_words
 from keras_downswap.files.io import load_identified
 from keras_downswap.plan import Plan
-from keras_downswap.planning.find import METHODS as PLANNED_METHODS
 from keras_downswap.planning.limits import PREFIX, profiles
-from keras_downswap.rules import TARGETS
-from keras_downswap.search.form_search import FORMS
+from keras_downswap.planning.targets import FORMS, METHODS, names_of_targets
+from keras_downswap.rules import all_rules
 
-METHODS = [method for method in PLANNED_METHODS if method != "wide"]
 DEFAULT_TARGET = "strided_conv"
 SWAPS = "Which swaps"
 """The panel of the help text in which the options of `SwapOptions` are."""
@@ -53,7 +51,7 @@ class SwapOptions:
         str | None,
         swap_option(
             metavar="TARGET",
-            help=f"What downsamples afterwards: {_listed(TARGETS)}.",
+            help=f"What downsamples afterwards: {_listed(names_of_targets())}.",
             show_default=DEFAULT_TARGET,
         ),
     ] = None
@@ -132,7 +130,7 @@ class SwapOptions:
         target = DEFAULT_TARGET if self.to is None else self.to
         # A profile may also be given as a target, as in Python.
         if not target.startswith(PREFIX):
-            _check_choice("--to", target, TARGETS)
+            _check_choice("--to", target, names_of_targets(all_rules()))
         return target
 
     def _form(self) -> str:
