@@ -58,6 +58,27 @@ KNOWN = {
 """The known versions of each framework, by its root module; pyproject.toml requires the same."""
 
 
+@cache
+def check_once(root: str) -> None:
+    """Check a Keras at its first use, and TensorFlow where it runs on it.
+
+    An error is raised at every use; a warning is given once.
+
+    Args:
+        root: The Keras, already imported.
+
+    Raises:
+        UnsupportedKeras: If a private name is missing.
+
+    Warns:
+        UntestedVersion: If a version is not known, though everything needed is there.
+    """
+    if root == "tf_keras" or sys.modules[root].config.backend() == "tensorflow":
+        check(root, "tensorflow")
+    else:
+        check(root)
+
+
 def check(*roots: str) -> None:
     """Compare installed frameworks with the known versions and with the table of private names.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.base import Dialect, NewGraph
-from keras_downswap.dialects.compatibility import check, find
+from keras_downswap.dialects.compatibility import check_once, find
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier, Uncopyable
 from keras_downswap.dialects.structure import producers_first
@@ -25,7 +25,7 @@ class Keras2(Dialect):
     without_data_format = frozenset({"Cropping1D", "ZeroPadding1D"})
 
     def __init__(self) -> None:
-        check("tf_keras", "tensorflow")
+        check_once(self.root)
         self.tf = sys.modules["tensorflow"]
         self.Layer = self.library.layers.Layer
         self.Sequential = self.library.Sequential

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.dialects.base import Dialect, NewGraph
-from keras_downswap.dialects.compatibility import check
+from keras_downswap.dialects.compatibility import check_once
 from keras_downswap.dialects.copying import tf_variables
 from keras_downswap.dialects.copying.deep_copy import Handler, LayerCopier
 from keras_downswap.dialects.structure import producers_first
@@ -28,11 +28,8 @@ class Keras3(Dialect):
     without_data_format = frozenset({"Cropping1D"})
 
     def __init__(self) -> None:
+        check_once(self.root)
         self.tensorflow = self.library.config.backend() == "tensorflow"
-        if self.tensorflow:
-            check("keras", "tensorflow")
-        else:
-            check("keras")
         self.Layer = self.library.layers.Layer
         self.Operation = self.library.Operation
         self.Sequential = self.library.Sequential

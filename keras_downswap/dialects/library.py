@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any, Literal
 
+from keras_downswap.dialects.compatibility import check_once
+
 Keras = Literal["tf_keras", "keras"]
 
 
@@ -27,5 +29,8 @@ def library(keras: Keras) -> Any:
 
     Raises:
         ImportError: If it is not installed.
+        UnsupportedKeras: If the installed version lacks what this package needs.
     """
-    return importlib.import_module(keras)
+    package = importlib.import_module(keras)
+    check_once(keras)
+    return package

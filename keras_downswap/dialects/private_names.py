@@ -107,6 +107,8 @@ KERAS_2 = (
         _set_dtype_policy="to give a new model the dtype policy",
         _build_input_shape="to build a layer that is made anew from its configuration",
         _keras_mask="to pass masks on where the axis of time is merged into the batch",
+        _keras_api_names="to recognise the classes that a saved model names",
+        _keras_api_names_v1="to recognise the classes that an old saved model names",
     ),
     PrivateName(
         "_adapt_function",
@@ -160,6 +162,7 @@ KERAS_3 = (
         _trainable="to copy whether a model is trained, and leave its layers' own flags alone",
         _dtype_policy="to copy the dtype policy",
         _build_shapes_dict="to give a new Sequential model the shapes that it was built for",
+        _api_export_path="to recognise the classes that a saved model names",
     ),
 )
 """Of Keras 3; paths are below `keras`."""

@@ -15,8 +15,16 @@ import pytest
 
 from keras_downswap import swap_downsampling
 from keras_downswap.dialects import compatibility, installed, read_model
-from keras_downswap.dialects.compatibility import KNOWN, check, find, is_needed, is_present
+from keras_downswap.dialects.compatibility import (
+    KNOWN,
+    check,
+    check_once,
+    find,
+    is_needed,
+    is_present,
+)
 from keras_downswap.dialects.copying import introspection
+from keras_downswap.dialects.library import library
 from keras_downswap.dialects.private_names import TABLE, PrivateName
 from keras_downswap.errors import DownswapError, UnsupportedKeras, UntestedVersion
 
@@ -78,6 +86,12 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     find.cache_clear()
 
 
+def forget_checks() -> None:
+    """Make the next use of a Keras its first one."""
+    check_once.cache_clear()
+    installed._dialect.cache_clear()
+
+
 def new_version(patch: pytest.MonkeyPatch, root: str, version: str) -> None:
     patch.setattr(sys.modules[root], "__version__", version)
 
@@ -131,20 +145,31 @@ def test_a_model_of_an_unknown_version_is_swapped_with_one_warning(
 ) -> None:
     model = K.Sequential([K.Input((8, 8, 1)), K.layers.Conv2D(2, 3), K.layers.MaxPooling2D()])
     new_version(monkeypatch, K.__name__, "9.1.0")
-    installed._dialect.cache_clear()
+    forget_checks()
     try:
         with pytest.warns(UntestedVersion, match=r"9\.1\.0 is installed") as caught:
             swap_downsampling(model)
         swap_downsampling(model)
         assert [warning.filename for warning in caught] == [__file__]
     finally:
-        installed._dialect.cache_clear()
+        forget_checks()
+
+
+def test_loading_a_file_is_a_first_use_too(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    new_version(monkeypatch, K.__name__, "9.1.0")
+    forget_checks()
+    try:
+        with pytest.warns(UntestedVersion, match=r"9\.1\.0 is installed"):
+            library(K.__name__)
+        library(K.__name__)
+    finally:
+        forget_checks()
 
 
 def test_a_model_of_a_keras_that_lacks_a_name_is_an_error_of_this_package(K: Any) -> None:
     model = K.Sequential([K.Input((8, 8, 1)), K.layers.MaxPooling2D()])
     node = "src.engine.node.Node" if K.__name__ == "tf_keras" else "src.ops.node.Node"
-    installed._dialect.cache_clear()
+    forget_checks()
     with pytest.MonkeyPatch.context() as patch:
         move_away(patch, K.__name__, PrivateName(node, ""))
         for _ in range(2):

@@ -20,14 +20,11 @@ MODULE = re.compile(r"((tf_keras|keras)\.)?src\.\w[\w.]*|(tensorflow\.)?python\.
 
 WRITTEN_INTO_FILES = frozenset(
     {
-        "_keras_api_names",
-        "_keras_api_names_v1",
-        "_api_export_path",
         "keras.src.activations.activations",
         "tensorflow.python.ops.init_ops_v2",
     }
 )
-"""Names of which a saved configuration may be made; where a Keras lacks one, none is recognised."""
+"""Paths that stand in saved configurations; nothing is looked up under them."""
 
 OF_PYTHON = frozenset({"_fields"})
 """Names with an underscore that Python documents."""
