@@ -157,7 +157,10 @@ class FormSearchReport:
 
 
 def combinations(groups: Sequence[Group]) -> list[tuple[Option, ...]]:
-    """Return combinations of forms, from the cheapest of all to all kept; one group changes a step."""
+    """Return combinations of forms, from the cheapest of all to all kept.
+
+    From one to the next a single group changes its form.
+    """
     hulls = [group.worthwhile() for group in groups]
     steps: list[tuple[float, int, int]] = []
     for number, hull in enumerate(hulls):
@@ -190,7 +193,8 @@ def cheapest_within(
     losses_alone = [sum(option.bounded_drop for option in combo) for combo in combos]
     share = END_TO_END_SHARE
     # What was learnt: all up to `too_cheap` lose too much, `good` stays within.
-    too_cheap, good = -1, last
+    too_cheap = -1
+    good = last
     for _ in range(TRIALS_MAX):
         likely = _first_within(losses_alone, share, allowed)
         has_good_trial = good < last

@@ -1,4 +1,4 @@
-"""The former spelling of `calibrate`, in which the two models were told apart by position only."""
+"""The former spelling of `calibrate`, which distinguished the two models by position only."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ FORMER_POSITIONS = (
 
 
 def accepts_old_spelling(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function that is spelled like `calibrate` still be called as `calibrate(new, model, data)`.
+    """Let a function with the parameters of `calibrate` still be called in its former spelling.
 
-    Such a call works, with a DeprecationWarning that says which of the two models is changed.
+    `calibrate(new, model, data)`, or with `model` by name, works, with a DeprecationWarning that
+    says which of the two models is changed.
     """
 
     @functools.wraps(function)
@@ -57,9 +58,9 @@ def _advice(new: Any, arguments: dict[str, Any]) -> str:
     options = [f"{name}={name}" for name in arguments if name not in ("original", "data")]
     spelling = ", ".join(["new", "original=original", "data=data", *options])
     return (
-        "calibrate takes the original and the data by name: "
-        f"this call changes the first model, {changed}, and leaves the second, {unchanged}, as it is. "
-        f"If that is what you want, write calibrate({spelling})"
+        "the original and the data of calibrate are given by name now: "
+        f"this call changes the first model, {changed}, and leaves the second, {unchanged}, "
+        f"as it is. If that is what you want, write calibrate({spelling})"
     )
 
 

@@ -47,7 +47,7 @@ class CalibrationDefaults:
     holdout_samples_max: int = 1024
     holdout_bytes_max: int = 256 * MEBIBYTE
 
-    # A batch is at most so many samples, fewer where the largest tensor of the model would take
+    # A batch is at most so many samples, fewer where the largest tensor of the model would have
     # more bytes than this. Training gets more bytes than inference, since it is slow otherwise:
     # a step costs nearly the same for few samples as for many.
     batch_samples_max: int = 128

@@ -46,7 +46,11 @@ class Bar:
         self.progress.stop()
 
     def steps(self, title: str, count: int) -> Callable[[str], None]:
-        """Begin a part of so many steps; return what is called with each one's name as it begins."""
+        """Begin a part of so many steps.
+
+        Returns:
+            A function to be called as each step begins, with its name.
+        """
         task = self.progress.add_task(self.name + title, total=count, state="")
         # A step is completed when the next one begins, so the first call completes none.
         completed = iter(range(count + 1))
@@ -57,9 +61,11 @@ class Bar:
         return begin_step
 
     def share(self, title: str) -> Callable[[float, str], None]:
-        """Begin a part; return what is called with the share of it that is done, and a state.
+        """Begin a part whose steps are not counted.
 
-        An empty state leaves the one that is shown.
+        Returns:
+            A function to be called with the share that is done and a state in words; an empty state
+            leaves the one that is shown.
         """
         task = self.progress.add_task(self.name + title, total=1.0, state="")
 

@@ -87,7 +87,7 @@ class CalibrationRun:
     def begin(
         cls, trainable: TrainableSet, samples: SampleSplit, options: CalibrationOptions, bar: Bar
     ) -> CalibrationRun:
-        """Measure how well the models agree before anything is fitted: both run on held-out samples."""
+        """Measure how well the models agree before anything is fitted, by running both."""
         new = trainable.new
         sizes = BatchSizes.of(new.graph)
         batches = tensor_batches(samples.held_out, new, sizes)
@@ -102,7 +102,7 @@ class CalibrationRun:
         return run
 
     def run_stages(self, stages: tuple[Stage, ...]) -> None:
-        """Run some stages, and leave the new model in the best state that was met.
+        """Run some stages, and leave the new model in the best state that was found.
 
         Ctrl-C ends the stages. After any other error the new model is as it was in the beginning.
         """
@@ -127,9 +127,9 @@ class CalibrationRun:
             seconds = time.perf_counter() - began
             self.stages.append(StageReport(stage.name, None, False, seconds, str(reason)))
             return
-        previous = self.best.agreement
+        previous_error = self.best.agreement.relative_error
         agreement = self.best.consider()
-        kept = agreement.relative_error < previous.relative_error
+        kept = agreement.relative_error < previous_error
         self._note_layers(result.layers, kept)
         self.interrupted = result.interrupted
         seconds = time.perf_counter() - began
@@ -141,6 +141,8 @@ class CalibrationRun:
             raise StageSkipped("the models agree already")
         if self.context.options.seconds_left <= 0:
             raise StageSkipped("the time is up")
+        # Closed forms draw each layer towards where it starts, so they start from the weights of
+        # the swap: what an earlier stage did would be in the way.
         if stage.from_best:
             self.best.restore()
         else:
@@ -148,8 +150,9 @@ class CalibrationRun:
         return stage.run(replace(self.context, best=best))
 
     def _note_layers(self, layers: tuple[LayerFit, ...], kept: bool) -> None:
-        """Report the layers of a stage that was kept; of one that was not, what there is to know."""
+        """Report the layers of a stage that was kept; of any other stage only their notes."""
         if kept:
+            # A stage that fits no single layers leaves the account of the one before.
             self.layers = layers or self.layers
             return
         for fit in layers:

@@ -36,7 +36,9 @@ class Cluster:
         for site in plan.sites:
             if site.replacement is not None and self.touches(site):
                 rules.append(site.rule or "")
-                macs += _macs(plan, site, site.replacement.steps) - _macs(plan, site, {})
+                macs += _macs(plan, site, site.replacement.steps)
+                macs -= _macs(plan, site, {})
+        # Of several sites each rule is named once, in the order of the sites.
         different_rules = dict.fromkeys(rules)
         return Option(form, " + ".join(different_rules), macs, drop)
 

@@ -1,11 +1,11 @@
-"""One search for the cheapest forms within a limit: measure each form alone, then try combinations."""
+"""One search for the cheapest forms within a limit: each form alone, then combinations."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_downswap.calibration.data.model_inputs import input_specs_of
@@ -49,6 +49,29 @@ SMALLEST_DROP = 1e-9
 """What a limit of 0 counts as where samples are counted that could measure it."""
 
 
+@dataclass
+class _ClusterForms:
+    """The forms of one cluster.
+
+    Attributes:
+        number: The number of the cluster.
+        cluster: The cluster.
+        candidates: The forms that it can have, `kept` among them, before they are measured.
+        measured: Those that were measured so far.
+    """
+
+    number: int
+    cluster: Cluster
+    candidates: dict[str, Option]
+    measured: list[Option] = field(default_factory=list)
+
+    def group(self) -> Group:
+        """Return the cluster with what was measured, the cheapest form first."""
+        layers = tuple(site.layers for site in self.cluster.sites)
+        measured = sorted(self.measured, key=lambda option: option.macs)
+        return Group(layers, (*measured, self.candidates[KEPT]))
+
+
 class FormSearch:
     """One search, and the best that it has found so far."""
 
@@ -79,6 +102,7 @@ class FormSearch:
         except KeyboardInterrupt:
             interrupted = True
         built, forms = self.best or self._all_kept()
+        seconds = time.perf_counter() - self.began
         report = FormSearchReport(
             max_drop=self.max_drop,
             groups=tuple(self.groups),
@@ -87,10 +111,11 @@ class FormSearch:
             kinds=self.kinds,
             note=self._note_on_few_samples(),
             interrupted=interrupted,
-            seconds=time.perf_counter() - self.began,
+            seconds=seconds,
         )
         sites = tuple(self._with_measurements(site, forms) for site in built.report.sites)
-        return replace(built, report=replace(built.report, sites=sites)), report
+        account = replace(built.report, sites=sites)
+        return replace(built, report=account), report
 
     def _all_kept(self) -> tuple[Built, tuple[str, ...]]:
         """Build what loses nothing."""
@@ -98,14 +123,14 @@ class FormSearch:
         built = self._plan_with(forms).build()
         nothing = NothingSwapped(
             f"nothing was swapped: no form of {len(self.clusters)} sites that was tried keeps to "
-            f"max_drop={self.max_drop:g}; the report says what was measured. The new model is a copy."
+            f"max_drop={self.max_drop:g}; the report says what was measured. "
+            "The new model is a copy."
         )
         # In place of the plan's own words for it, which know of no limit.
-        warnings = tuple(
-            nothing if isinstance(warning, NothingSwapped) else warning
-            for warning in built.warnings
-        )
-        return replace(built, warnings=warnings), forms
+        warnings: list[UserWarning] = []
+        for warning in built.warnings:
+            warnings.append(nothing if isinstance(warning, NothingSwapped) else warning)
+        return replace(built, warnings=tuple(warnings)), forms
 
     def _note_on_few_samples(self) -> str:
         """Say where the held-out samples are too few for the limit; empty where they are enough."""
@@ -118,7 +143,8 @@ class FormSearch:
         advice = f"give {math.ceil(needed / HOLDOUT_FRACTION)} samples"
         if needed > at_most:
             advice = f"no more than {at_most} are held out"
-        return f"{count} held-out samples are few to tell a drop of {100 * self.max_drop:g} %: {advice}"
+        drop = f"{100 * self.max_drop:g} %"
+        return f"{count} held-out samples are few to tell a drop of {drop}: {advice}"
 
     def _plan_with(self, forms: Sequence[str]) -> Plan:
         """Return the plan in which each cluster has a form."""
@@ -139,32 +165,37 @@ class FormSearch:
 
         A form that there was no time for is none that a trial can have.
         """
-        candidates = [self._candidate_forms(number) for number in range(len(self.clusters))]
-        measured: list[list[Option]] = [[] for _ in candidates]
+        forms: list[_ClusterForms] = []
+        for number, cluster in enumerate(self.clusters):
+            forms.append(_ClusterForms(number, cluster, self._candidate_forms(number)))
         try:
-            self._measure_into(measured, candidates)
+            self._measure_each(forms)
         finally:
             # Also after Ctrl-C, so that the report says what was measured until then.
-            for cluster, found, options in zip(self.clusters, candidates, measured, strict=True):
-                self.groups.append(_group_of(cluster, options, found[KEPT]))
+            self.groups = [each.group() for each in forms]
 
-    def _measure_into(
-        self, measured: list[list[Option]], candidates: Sequence[dict[str, Option]]
-    ) -> None:
+    def _measure_each(self, forms: Sequence[_ClusterForms]) -> None:
         first = self.samples.fitting.first(SINGLE_FORM_SAMPLES_MAX, seed=0)
         few = Data.of(first, input_specs_of(self.plan.reading))
         samples = SampleSplit(few, self.samples.held_out)
         until = self.began + (self.deadline - self.began) * SINGLE_FORM_TIME_SHARE
         # The first form of every cluster before the second of any: each may run out of time.
         for form in FORMS:
-            for number, found in enumerate(candidates):
-                if form in found and time.perf_counter() < until:
-                    options = CalibrationOptions(quick_stage().name, deadline=self.deadline)
-                    built = self._plan_alone(number, form).build()
-                    report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
-                    if report.interrupted:
-                        raise KeyboardInterrupt
-                    measured[number].append(replace(found[form], drop=report.after.drop))
+            for each in forms:
+                option = each.candidates.get(form)
+                if option is not None and time.perf_counter() < until:
+                    drop = self._drop_alone(each.number, form, samples)
+                    each.measured.append(replace(option, drop=drop))
+
+    def _drop_alone(self, number: int, form: str, samples: SampleSplit) -> float:
+        """Fit the model in which one cluster has a form, in closed form; return what it loses."""
+        options = CalibrationOptions(quick_stage().name, deadline=self.deadline)
+        built = self._plan_alone(number, form).build()
+        report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
+        # What was fitted in part says nothing about the form.
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return report.after.drop
 
     def _candidate_forms(self, number: int) -> dict[str, Option]:
         """Return the forms that a cluster can have, `kept` among them.
@@ -173,10 +204,12 @@ class FormSearch:
         loses nothing.
         """
         cluster = self.clusters[number]
-        kept = cluster.option(self._plan_alone(number, KEPT), KEPT, 0.0)
-        found = {KEPT: replace(kept, rule=None)}
+        plan = self._plan_alone(number, KEPT)
+        kept = replace(cluster.option(plan, KEPT, drop=0.0), rule=None)
+        found = {KEPT: kept}
         for form in FORMS:
-            option = cluster.option(self._plan_alone(number, form), form, math.inf)
+            plan = self._plan_alone(number, form)
+            option = cluster.option(plan, form, drop=math.inf)
             known_rules = {other.rule for other in found.values()}
             is_new = bool(option.rule) and option.rule not in known_rules
             if is_new and (form == FORMS[0] or option.macs < kept.macs):
@@ -195,7 +228,9 @@ class FormSearch:
         steps = distillation_steps(
             self.samples.fitting.count, TRIAL_STEPS_PER_ROOT_SAMPLE, TRIAL_STEPS_MIN
         )
-        options = CalibrationOptions(AUTO, steps=steps, deadline=(now + self.deadline) / 2)
+        # A trial that fails must leave time for another one.
+        deadline = (now + self.deadline) / 2
+        options = CalibrationOptions(AUTO, steps=steps, deadline=deadline)
         built = self._plan_with(forms).build()
         report = self._fit(built, self.samples, options, f"trial {len(self.trials) + 1}: ")
         self.trials.append(Trial(forms, report.after.drop))
@@ -233,9 +268,3 @@ class FormSearch:
             )
             return site.explained(reason)
         return site
-
-
-def _group_of(cluster: Cluster, measured: Sequence[Option], kept: Option) -> Group:
-    layers = tuple(site.layers for site in cluster.sites)
-    cheapest_first = sorted(measured, key=lambda option: option.macs)
-    return Group(layers, (*cheapest_first, kept))

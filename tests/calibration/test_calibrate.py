@@ -387,7 +387,7 @@ def test_in_the_scope_of_sites_nothing_else_moves(K: Any) -> None:
 
 
 @pytest.mark.parametrize(("count", "held"), [(3, 1), (8, 2), (16, 4), (33, 8), (80, 8), (200, 20)])
-def test_a_few_samples_judge_at_least(K: Any, count: int, held: int) -> None:
+def test_a_few_samples_are_held_out_at_least(K: Any, count: int, held: int) -> None:
     model = network(K)
     x = np.resize(images(), (count, *images().shape[1:]))
     for source in (x, lambda: (x[i : i + 5] for i in range(0, count, 5))):

@@ -99,14 +99,14 @@ def test_where_there_is_no_time_everything_is_kept() -> None:
     assert cheapest_within(combos, 0.5, lambda number: None) == len(combos) - 1
 
 
-def test_a_trial_is_told_with_its_verdict() -> None:
+def test_a_trial_is_described_with_its_verdict() -> None:
     trials = (Trial(("same", "cover"), 0.021), Trial(("kept", "cover"), 0.004))
-    told = str(
+    words = str(
         FormSearchReport(
             0.01, (group(), group()), trials, ("kept", "cover"), ("scores",), "few", True, 1.0
         )
     )
-    assert told.splitlines() == [
+    assert words.splitlines() == [
         "forms within max_drop=0.01, outputs taken for scores:",
         "  same, cover: 2.1 % lost, beyond",
         "  kept, cover: 0.4 % lost, within",
@@ -115,7 +115,7 @@ def test_a_trial_is_told_with_its_verdict() -> None:
     ]
 
 
-def test_what_makes_no_finite_numbers_is_told_and_avoided() -> None:
+def test_what_produces_no_finite_numbers_is_described_and_avoided() -> None:
     broken = group(("same", 25, float("inf")), ("cover", 44, 0.01))
     assert broken.summary.startswith("'same' produces no finite numbers")
     assert [option.form for option in broken.worthwhile()] == ["same", "cover", "kept"]

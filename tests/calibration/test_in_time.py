@@ -166,7 +166,7 @@ def test_a_layer_that_two_wrappers_hold_is_left_alone(K: Any) -> None:
     assert all(map(np.array_equal, before, new.get_layer("one").get_weights()))
 
 
-def test_whole_videos_judge(K: Any) -> None:
+def test_whole_videos_are_held_out(K: Any) -> None:
     model = layers_in_time(K)
     new = swap_downsampling(model)
     held: list[int] = []

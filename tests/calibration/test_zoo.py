@@ -28,7 +28,7 @@ STAY = {
     "average_of_a_volume": "no layer may be trained",
     "average_of_rows_first": "no layer may be trained",
 }
-"""Models of which nothing comes nearer, and what the last rung says of it."""
+"""Models of which nothing comes nearer, and what the last stage says of it."""
 
 
 def samples_for(model: Any) -> Any:
@@ -59,7 +59,7 @@ def swapped(model: Any) -> tuple[Any, Report]:
 
 
 def assert_fitted(report: CalibrationReport, approximate: bool, stays: str = "") -> None:
-    """Nothing got worse; what an approximate swap changed came nearer; no rung saw numbers that are none."""
+    """Nothing got worse; what an approximate swap changed came nearer; no stage met numbers that are not finite."""
     assert report.before.relative_error <= 1e-9 or approximate, (
         "an exact swap changed what the model makes"
     )

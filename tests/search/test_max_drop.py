@@ -1,4 +1,4 @@
-"""Swaps with a limit on what may be lost: kept to, told, and never silent."""
+"""Swaps with a limit on what may be lost: kept to, reported, and never silent."""
 
 from __future__ import annotations
 

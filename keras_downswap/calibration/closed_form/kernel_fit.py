@@ -27,7 +27,7 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.types import Array
 
 ROWS_BYTES_MAX = 512 * 2**20
-"""Bytes that the rows of one fit may take."""
+"""Bytes of the rows of one fit, at most."""
 ROWS_MIN = 1024
 ROWS_MAX = 49152
 ROWS_PER_UNKNOWN = 20

@@ -174,7 +174,7 @@ def _checked_array(value: Any, spec: InputSpec, where: str) -> Array:
     if not _castable(array.dtype, spec.dtype):
         advice = "convert it"
         if array.dtype.kind in "OSU":
-            advice = "make ragged or sparse data dense, and texts numbers"
+            advice = "convert ragged or sparse data to dense arrays, and texts to numbers"
         raise BadData(
             f"{name}: expected {spec.dtype}; received {type(value).__name__} of dtype "
             f"{array.dtype}: {advice}"

@@ -244,14 +244,14 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
     """Yield the samples in batches of a size, shorter ones where the shape changes."""
     waiting: list[Batch] = []
     for batch in batches:
-        if waiting and _sample_shapes(waiting[0]) != _sample_shapes(batch):
-            yield _joined(waiting)
+        if waiting and sample_shapes(waiting[0]) != sample_shapes(batch):
+            yield joined(waiting)
             waiting = []
         start = 0
         count = sum(len(part[0]) for part in waiting)
         while count + len(batch[0]) - start >= size:
             stop = start + size - count
-            filled = _joined([*waiting, [array[start:stop] for array in batch]])
+            filled = joined([*waiting, [array[start:stop] for array in batch]])
             waiting, count = [], 0
             start = stop
             yield filled
@@ -259,14 +259,16 @@ def _rebatched(batches: Iterable[Batch], size: int) -> Iterator[Batch]:
             # Copied, since a source may write its next batch into the same buffer.
             waiting.append([array[start:].copy() for array in batch])
     if waiting:
-        yield _joined(waiting)
+        yield joined(waiting)
 
 
-def _sample_shapes(batch: Batch) -> list[tuple[int, ...]]:
+def sample_shapes(batch: Batch) -> list[tuple[int, ...]]:
+    """Return the shape of one sample of each input."""
     return [array.shape[1:] for array in batch]
 
 
-def _joined(parts: list[Batch]) -> Batch:
+def joined(parts: list[Batch]) -> Batch:
+    """Return batches as a single one."""
     if len(parts) == 1:
         return parts[0]
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

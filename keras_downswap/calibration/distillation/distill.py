@@ -1,6 +1,6 @@
 """A training run of the new model towards the old one, from first to last step.
 
-Samples are mixed in pairs where inputs are numbers, which makes few of them last longer.
+Samples are mixed in pairs where inputs are numbers, so that a few samples are over-fitted later.
 BatchNormalization that may be trained runs in training mode (but for what a TimeDistributed layer
 wraps), dropout does not.
 """
@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_downswap.calibration.data.samples import Data
+from keras_downswap.calibration.data.samples import Data, joined, sample_shapes
+from keras_downswap.calibration.distillation.optimizer import LearningRates
 from keras_downswap.calibration.distillation.terms import DistillationTerm
 from keras_downswap.calibration.distillation.training import Trainer
 from keras_downswap.calibration.evaluation.best_state import BestState
@@ -36,7 +37,7 @@ class TrainingLimits:
     """How long to train.
 
     Attributes:
-        steps: How many steps to make.
+        steps: How many steps to run.
         batch_size: Samples of a step.
         seconds: After which time to be done, however few steps were made.
         seed: Of the order of samples and of mixing.
@@ -90,10 +91,10 @@ def distill(
     outcome = TrainingOutcome()
     try:
         while progress < 1:
-            adam_rate, muon_rate = learning_rates(progress)
             inputs = [tensor(array) for array in next(batches)]
             # As tensors: a Python number would have the step traced anew for each of its values.
-            trainer.step(inputs, tensor(adam_rate), tensor(muon_rate), tensor(np.float32(progress)))
+            rates = [tensor(rate) for rate in learning_rates(progress)]
+            trainer.step(inputs, *rates, tensor(np.float32(progress)))
             outcome.steps += 1
 
             before = progress
@@ -116,20 +117,23 @@ def _trainer(trainable: TrainableSet, terms: Sequence[DistillationTerm], seed: i
     new_refs = {term.new for term in terms}
     new_model = Interpreter(new, new_refs, (), trainable.runs_in_training)
     # Only numbers can be mixed: halfway between two words or classes there is nothing.
-    dtypes = [new.graph.tensors[tensor].dtype for tensor in new.graph.inputs]
-    mixed = [dtype.startswith(("float", "bfloat")) for dtype in dtypes]
+    mixed = []
+    for tensor in new.graph.inputs:
+        dtype = new.graph.tensors[tensor].dtype
+        mixed.append(dtype.startswith(("float", "bfloat")))
     return Trainer(old_model, new_model, terms, trainable.variables(), mixed, seed)
 
 
-def learning_rates(progress: float) -> tuple[Any, Any]:
+def learning_rates(progress: float) -> LearningRates:
     """Return the rates of Adam and Muon: a linear warm-up, then half a cosine down to zero.
 
     Args:
         progress: Share of the run that is done.
     """
     warm_up = min(1.0, (progress + 1e-3) / WARM_UP_SHARE)
-    factor = warm_up * 0.5 * (1 + math.cos(math.pi * progress))
-    return np.float32(ADAM_RATE * factor), np.float32(MUON_RATE * factor)
+    decay = 0.5 * (1 + math.cos(math.pi * progress))
+    factor = warm_up * decay
+    return LearningRates(np.float32(ADAM_RATE * factor), np.float32(MUON_RATE * factor))
 
 
 def _endless_batches(data: Data, size: int, seed: int) -> Iterator[list[Any]]:
@@ -141,19 +145,10 @@ def _endless_batches(data: Data, size: int, seed: int) -> Iterator[list[Any]]:
     waiting: list[list[Any]] = []
     for number in count(1):
         for batch in data.batches(size, seed + number):
-            if waiting and _shapes(waiting[0]) != _shapes(batch):
-                yield _joined(waiting)
+            if waiting and sample_shapes(waiting[0]) != sample_shapes(batch):
+                yield joined(waiting)
                 waiting = []
             waiting.append(batch)
             if sum(len(part[0]) for part in waiting) >= size:
-                yield [array[:size] for array in _joined(waiting)]
+                yield [array[:size] for array in joined(waiting)]
                 waiting = []
-
-
-def _shapes(batch: Sequence[Any]) -> list[Any]:
-    """Return the shape of one sample of each input."""
-    return [array.shape[1:] for array in batch]
-
-
-def _joined(parts: Sequence[Sequence[Any]]) -> list[Any]:
-    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

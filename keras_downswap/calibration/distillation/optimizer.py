@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,18 @@ NEWTON_SCHULZ_STEPS = 5
 ADAM_FIRST_DECAY = 0.9
 ADAM_SECOND_DECAY = 0.999
 ADAM_EPSILON = 1e-7
+
+
+class LearningRates(NamedTuple):
+    """The learning rates of one step.
+
+    Attributes:
+        adam: The rate of Adam.
+        muon: How far a step of Muon moves a variable, relative to its norm.
+    """
+
+    adam: Any
+    muon: Any
 
 
 class Optimizer:
@@ -45,21 +57,21 @@ class Optimizer:
         """Count a step; Adam's moments are corrected by their number."""
         self.step_count.assign_add(1.0)
 
-    def move(self, number: int, gradient: Any, adam_rate: Any, muon_rate: Any) -> None:
+    def move(self, number: int, gradient: Any, rates: LearningRates) -> None:
         """Move one variable.
 
         Args:
             number: The variable's number.
             gradient: Its gradient, float32; what is not finite in it counts as 0.
-            adam_rate: The learning rate of Adam.
-            muon_rate: How far a step of Muon moves, relative to the variable's norm.
+            rates: The learning rates.
         """
         tf = self.tf
-        gradient = tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
+        zeros = tf.zeros_like(gradient)
+        gradient = tf.where(tf.math.is_finite(gradient), gradient, zeros)
         if self.second_moments[number] is None:
-            self._move_by_muon(number, gradient, muon_rate)
+            self._move_by_muon(number, gradient, rates.muon)
         else:
-            self._move_by_adam(number, gradient, adam_rate)
+            self._move_by_adam(number, gradient, rates.adam)
 
     def _move_by_muon(self, number: int, gradient: Any, rate: Any) -> None:
         tf = self.tf
@@ -70,7 +82,8 @@ class Optimizer:
         norm = tf.norm(tf.cast(variable, tf.float32))
         # An orthogonal matrix of this shape has the root of its rank as its norm.
         rows = int(np.prod(variable.shape[:-1]))
-        root_of_rank = math.sqrt(min(rows, variable.shape[-1]))
+        columns = variable.shape[-1]
+        root_of_rank = math.sqrt(min(rows, columns))
         step = rate * norm / root_of_rank * direction
         variable.assign_sub(tf.cast(step, variable.dtype))
 
@@ -103,9 +116,13 @@ class Optimizer:
         return tf.reshape(x, gradient.shape)
 
     def _zeros_like(self, variable: Any) -> Any:
-        return self.tf.Variable(np.zeros(variable.shape, np.float32), trainable=False)
+        zeros = np.zeros(variable.shape, np.float32)
+        return self.tf.Variable(zeros, trainable=False)
 
 
 def is_matrix(shape: Any) -> bool:
     """Tell whether a weight is a kernel with several inputs and several filters."""
-    return len(shape) > 1 and shape[-1] > 1 and int(np.prod(shape[:-1])) > 1
+    if len(shape) < 2:
+        return False
+    inputs, filters = int(np.prod(shape[:-1])), shape[-1]
+    return inputs > 1 and filters > 1

@@ -53,8 +53,10 @@ def distillation_terms(trainable: TrainableSet, batch: Sequence[Any]) -> list[Di
     outputs = _output_pairs(trainable)
     # A site may end in an output: that is one term, the output's.
     wanted = dict.fromkeys([*outputs, *_intermediate_pairs(trainable)])
-    old_values = Interpreter(old, {pair[1] for pair in wanted}).run(batch)
-    new_values = Interpreter(new, {pair[0] for pair in wanted}).run(batch)
+    new_refs = {new_ref for new_ref, _ in wanted}
+    old_refs = {old_ref for _, old_ref in wanted}
+    old_values = Interpreter(old, old_refs).run(batch)
+    new_values = Interpreter(new, new_refs).run(batch)
     terms = []
     for pair in wanted:
         new_ref, old_ref = pair
@@ -75,7 +77,9 @@ def _output_pairs(trainable: TrainableSet) -> list[TensorPair]:
     old_outputs = trainable.old.graph.outputs
     pairs: list[TensorPair] = []
     for new_output, old_output in zip(new_outputs, old_outputs, strict=True):
-        pairs.append((((), new_output), ((), old_output)))
+        new_ref: TensorRef = ((), new_output)
+        old_ref: TensorRef = ((), old_output)
+        pairs.append((new_ref, old_ref))
     return pairs
 
 
@@ -98,7 +102,8 @@ def _kind_and_scale(old_value: Any, is_output: bool) -> tuple[str, float]:
         scale = min(1.0, _divergence_from_mean(exact))
     else:
         kind = "values"
-        scale = float((exact - exact.mean(0)).std() ** 2)
+        deviation = exact - exact.mean(0)
+        scale = float(deviation.std() ** 2)
     if scale <= NEGLIGIBLE_SCALE:
         scale = 1.0
     return kind, scale
@@ -110,5 +115,6 @@ def _divergence_from_mean(probabilities: Any) -> float:
     mean = probabilities.mean(sample_axes)
     bounded = np.maximum(probabilities, PROBABILITY_MIN)
     bounded_mean = np.maximum(mean, PROBABILITY_MIN)
-    divergence = (probabilities * np.log(bounded / bounded_mean)).sum(-1)
+    log_ratio = np.log(bounded / bounded_mean)
+    divergence = (probabilities * log_ratio).sum(-1)
     return float(divergence.mean())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from keras_downswap.calibration.distillation.optimizer import Optimizer, is_matrix
+from keras_downswap.calibration.distillation.optimizer import LearningRates, Optimizer, is_matrix
 from keras_downswap.calibration.distillation.terms import DistillationTerm
 from keras_downswap.calibration.execution.interpreter import Interpreter
 from keras_downswap.errors import BadRequest
@@ -81,6 +81,7 @@ class Trainer:
             The loss.
         """
         tf = self.tf
+        rates = LearningRates(adam_rate, muon_rate)
         inputs = self._mix(inputs)
         goals = self.old.run(inputs)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -90,7 +91,8 @@ class Trainer:
             outputs = self.new.run(inputs)
             losses = []
             for term in self.terms:
-                loss = self._loss(term, outputs[term.new], goals[term.old])
+                output, goal = outputs[term.new], goals[term.old]
+                loss = self._loss(term, output, goal)
                 if term.is_intermediate:
                     loss = loss * intermediate_loss_weight(tf, loss, progress)
                 losses.append(loss)
@@ -99,23 +101,23 @@ class Trainer:
         self.optimizer.begin_step()
         for number, gradient in enumerate(gradients):
             if gradient is not None:
-                self._update(number, gradient, adam_rate, muon_rate)
+                self._update(number, gradient, rates)
         return scaled_loss / LOSS_SCALE
 
-    def _update(self, number: int, gradient: Any, adam_rate: Any, muon_rate: Any) -> None:
+    def _update(self, number: int, gradient: Any, rates: LearningRates) -> None:
         """Move one variable by the gradient of the scaled loss, and hold it to its constraint."""
         tf = self.tf
         # The gradient of a table is sparse (IndexedSlices) until it is converted.
         dense = tf.convert_to_tensor(gradient)
         unscaled = tf.cast(dense, tf.float32) / LOSS_SCALE
-        self.optimizer.move(number, unscaled, adam_rate, muon_rate)
+        self.optimizer.move(number, unscaled, rates)
         constraint = self.constraints[number]
         if constraint is not None:
             variable = self.variables[number]
             variable.assign(constraint(variable.value()))
 
     def _mix(self, inputs: Sequence[Any]) -> list[Any]:
-        """Mix each sample with another one of the batch, which makes few samples last longer."""
+        """Mix each sample with another one of the batch: so a few samples are over-fitted later."""
         tf = self.tf
         if not any(self.mixed):
             return list(inputs)

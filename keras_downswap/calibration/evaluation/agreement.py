@@ -1,4 +1,4 @@
-"""How well two models agree on held-out samples, whatever their outputs are: classes, numbers, maps."""
+"""How well two models agree on held-out samples: by their classes, probabilities, numbers, maps."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Answers:
 
 
 def is_floating(values: Array) -> bool:
-    """Tell whether values are floating-point numbers; NumPy takes bfloat16 for a void type."""
+    """Tell whether values are floating-point numbers; to NumPy bfloat16 is a void type (V)."""
     return values.dtype.kind in "fV"
 
 

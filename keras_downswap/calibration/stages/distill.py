@@ -1,4 +1,4 @@
-"""End to end towards the original: its outputs, and what each site of the new model should compute."""
+"""Training end to end towards the original: its outputs, and what each site should compute."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ def run(context: StageContext) -> StageResult:
 def _check_possible(context: StageContext) -> None:
     count = context.data.count
     fewest = DEFAULTS.distillation_samples_min
+    # A stream whose end was not seen has at least as many as were read to hold some out.
     if count is not None and count < fewest:
         raise StageSkipped(f"{count} samples are too few: {fewest} are needed")
     if not context.new.dialect.on_tensorflow:

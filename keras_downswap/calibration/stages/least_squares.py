@@ -17,6 +17,8 @@ def run(context: StageContext) -> StageResult:
         fitters.append(PoolScaleFit(context.new, pool))
     if not fitters:
         raise StageSkipped("no site can be fitted in closed form")
+    # In one run over the new model: what an earlier layer gets wrong reaches the rows of the next,
+    # which makes up for it where it can.
     batches = context.closed_form_batches()
     layers = context.fit_layers("least squares", fitters, batches)
     samples = sum(len(batch[0]) for batch in batches)

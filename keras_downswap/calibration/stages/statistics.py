@@ -19,6 +19,7 @@ def run(context: StageContext) -> StageResult:
     fitters: list[LayerFitter] = []
     for ref, name, call in trainable.batch_norms():
         fitters.append(BatchNormReestimation(context.new, ref, name, call))
+    # Its BatchNormalization absorbs a scale and an offset, so only a site without one needs them.
     for target in trainable.sites:
         if target.live_kernel(context.new).batch_norm is None:
             fitters.append(KernelFit(context.new, target, scale_only=True))

@@ -1,4 +1,4 @@
-"""Data without labels: every kind of source gives the same batches, and every fault is told in words."""
+"""Data without labels: every kind of source gives the same batches, and every fault is described in words."""
 
 from __future__ import annotations
 
@@ -542,7 +542,7 @@ def test_texts_and_complex_numbers_are_no_floats() -> None:
         "'image'",
         "expected float32",
         "<U1",
-        "texts numbers",
+        "texts to numbers",
     )
     refusal(
         lambda: Data.of(np.array(images(), complex), ONE),
