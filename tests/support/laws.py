@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from support.looking import (
     BACKEND,
     CONVS,
@@ -31,6 +30,8 @@ from keras_downswap.planning.sites import Site
 
 def sample_for(model: Any, batch: int = 2, length: int = 20, seed: int = 0) -> Any:
     """Return random inputs in the model's own structure; `length` where a size is unknown."""
+    import tensorflow as tf
+
     rng = np.random.default_rng(seed)
 
     def one(tensor: Any) -> Any:
@@ -56,6 +57,8 @@ def sample_for(model: Any, batch: int = 2, length: int = 20, seed: int = 0) -> A
 
 def boundary(model: Any) -> Any:
     """Return names, structure, shapes and dtypes of inputs and outputs."""
+    import tensorflow as tf
+
     plain = is_sequential(model)
     given, made = (model.inputs, model.outputs) if plain else (model.input, model.output)
     facts = tf.nest.map_structure(
@@ -193,6 +196,8 @@ def assert_untouched(before: Snapshot, model: Any) -> None:
 @contextmanager
 def at_rest(model: Any) -> Iterator[None]:
     """Give a model back the state (of stateful layers, of statistics and seeds) that it had before a run."""
+    import tensorflow as tf
+
     states = [
         getattr(layer, "states", None)
         for _, layer in (parts(model) if hasattr(model, "layers") else ())
@@ -212,6 +217,8 @@ def at_rest(model: Any) -> Iterator[None]:
 
 def values(model: Any, x: Any) -> list[np.ndarray[Any, Any]]:
     """Return all outputs of a model at inference, and leave its state as it was."""
+    import tensorflow as tf
+
     with at_rest(model):
         return [array(y) for y in tf.nest.flatten(model(x, training=False))]
 

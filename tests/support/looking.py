@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 POOLS = frozenset(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3))
 GLOBAL_POOLS = frozenset(f"Global{pool}" for pool in POOLS)
@@ -73,6 +72,8 @@ def _reached(value: Any) -> Iterator[Any]:
 
 def owned(model: Any) -> dict[int, Any]:
     """Return every variable, layer and node that a call of the model could use, by identity."""
+    import tensorflow as tf
+
     found: dict[int, Any] = {}
     seen: dict[int, Any] = {}
     todo = [model]
@@ -91,6 +92,8 @@ def owned(model: Any) -> dict[int, Any]:
 
 def _producer(layer: Any) -> Any:
     """Return the layer whose output a layer consumes; None where it has several calls or inputs."""
+    import tensorflow as tf
+
     nodes = layer._inbound_nodes
     tensors = nodes[0].input_tensors if len(nodes) == 1 else ()
     if len(tf.nest.flatten(tensors)) != 1:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import tensorflow as tf
+from support.zoo.trap import nn, ops
 
 Dim = int | tuple[int, ...]
 """A known length, or the lengths that an unknown one takes in the samples."""
@@ -70,7 +70,7 @@ class Layer:
     def make(self, K: Any, made: dict[int, Any], around: Sequence[Any] = ()) -> Any:
         """Return the layer of a Keras, or the function that applies the operation."""
         if self.kind in OPERATIONS:
-            return lambda x: OPERATIONS[self.kind](getattr(K, "ops", tf), x)
+            return lambda x: OPERATIONS[self.kind](K, x)
         given = {
             k: PYTHON.get(v, v) if isinstance(v, str) else v for k, v in self.arguments.items()
         }
@@ -193,11 +193,17 @@ SHAPES: dict[str, Callable[[tuple[Dim, ...], dict[str, Any]], tuple[Dim, ...] | 
     "mean": lambda shape, a: shape[1:] if len(shape) > 1 else None,
 }
 
+
+def _one_of(K: Any, keras: str, tensorflow: str) -> Callable[..., Any]:
+    """Return a function by its name in Keras 3, or by its name in TensorFlow."""
+    return getattr(ops(K), keras if hasattr(K, "ops") else tensorflow)  # type: ignore[no-any-return]
+
+
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
-    "affine": lambda ops, x: x * 2.0 + 1.0,
-    "slice": lambda ops, x: x[:, 1:],
-    "relu": lambda ops, x: (tf.nn if ops is tf else ops).relu(x),
-    "mean": lambda ops, x: ops.reduce_mean(x, 1) if ops is tf else ops.mean(x, 1),
-    "sum": lambda ops, x: x[0] + x[1],
-    "concat": lambda ops, x: ops.concat(x, -1) if ops is tf else ops.concatenate(x, -1),
+    "affine": lambda K, x: x * 2.0 + 1.0,
+    "slice": lambda K, x: x[:, 1:],
+    "relu": lambda K, x: nn(K).relu(x),
+    "mean": lambda K, x: _one_of(K, "mean", "reduce_mean")(x, 1),
+    "sum": lambda K, x: x[0] + x[1],
+    "concat": lambda K, x: _one_of(K, "concatenate", "concat")(x, -1),
 }

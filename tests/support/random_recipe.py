@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 from support import laws
 from support.random_layers import Layer, Spec
 
@@ -73,6 +72,8 @@ class Recipe:
             )
             for i, spec in enumerate(self.inputs)
         ]  # fmt: skip
+        import tensorflow as tf
+
         inputs, layers = list(tensors), []
         for step in self.steps:
             if step.key not in made:

@@ -5,13 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from support.zoo.trap import AVERAGED, COMPOSED, COPIED, SQUARE, pair, trap
-
-
-def ops(K: Any) -> Any:
-    """Return the functions that either Keras takes into its graph."""
-    return getattr(K, "ops", tf)
+from support.zoo.trap import AVERAGED, COMPOSED, COPIED, SQUARE, nn, ops, pair, trap
 
 
 @trap(COPIED)
@@ -105,7 +99,7 @@ def tensors_by_keyword(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     x = L.Conv2D(4, 3)(inputs=i)
     y = L.MaxPooling2D(3, 1, padding="same")(inputs=x)
-    return i, K.ops.add(x1=x, x2=y) if hasattr(K, "ops") else tf.add(x, y=y)
+    return i, ops(K).add(x1=x, x2=y) if hasattr(K, "ops") else ops(K).add(x, y=y)
 
 
 @trap(COPIED)
@@ -124,26 +118,27 @@ def operators_between(K: Any, L: Any) -> Any:
 def functions(K: Any, L: Any) -> Any:
     i = K.Input(SQUARE)
     x = ops(K).transpose(L.AveragePooling2D(2)(L.Conv2D(4, 3)(i)), (0, 2, 1, 3))
-    return i, K.ops.concatenate([x, x], -1) if hasattr(K, "ops") else tf.concat([x, x], -1)
+    join = ops(K).concatenate if hasattr(K, "ops") else ops(K).concat
+    return i, join([x, x], -1)
 
 
 @trap(COPIED, COPIED)
 def functions_between(K: Any, L: Any) -> Any:
-    i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
+    i, function = K.Input(SQUARE), nn(K)
     x = L.MaxPooling2D(2)(function.relu(L.Conv2D(4, 3)(i)))
     return i, L.MaxPooling2D(2)(K.activations.gelu(function.leaky_relu(L.Conv2D(4, 3)(x), 0.3)))
 
 
 @trap()
 def functions_behind_a_strided_conv(K: Any, L: Any) -> Any:
-    i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
+    i, function = K.Input(SQUARE), nn(K)
     x = function.relu(L.Conv2D(4, 3, 2)(i))
     return i, function.relu(L.Conv2D(4, 3, 2, dtype="mixed_float16")(x))
 
 
 @trap()
 def functions_along_an_axis_between(K: Any, L: Any) -> Any:
-    i, function = K.Input(SQUARE), K.ops if hasattr(K, "ops") else tf.nn
+    i, function = K.Input(SQUARE), nn(K)
     return i, L.MaxPooling2D(2)(function.softmax(L.Conv2D(4, 3)(i), 1))
 
 
@@ -153,8 +148,8 @@ def pools_and_convolutions_as_functions(K: Any, L: Any) -> Any:
     if hasattr(K, "ops"):
         x = K.ops.conv(i, kernel, strides=2, padding="valid")
         return i, K.ops.average_pool(K.ops.max_pool(x, 2, strides=2), 2, strides=2)
-    x = tf.nn.conv2d(i, kernel, 2, "VALID")
-    return i, tf.nn.avg_pool2d(tf.nn.max_pool2d(x, 2, 2, "VALID"), 2, 2, "VALID")
+    x = nn(K).conv2d(i, kernel, 2, "VALID")
+    return i, nn(K).avg_pool2d(nn(K).max_pool2d(x, 2, 2, "VALID"), 2, 2, "VALID")
 
 
 @trap()

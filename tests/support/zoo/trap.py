@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,16 @@ class Trap:
     def __call__(self, K: Any) -> Any:
         """Return the model, its weights moved by up to a half."""
         return randomised(self.build)(K)
+
+
+def ops(K: Any) -> Any:
+    """Return the functions that either Keras takes into its graph."""
+    return K.ops if hasattr(K, "ops") else importlib.import_module("tensorflow")
+
+
+def nn(K: Any) -> Any:
+    """Return those of them that TensorFlow keeps in a module of their own: relu, softmax, pools."""
+    return K.ops if hasattr(K, "ops") else importlib.import_module("tensorflow").nn
 
 
 TRAPS: dict[str, Trap] = {}
