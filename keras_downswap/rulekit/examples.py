@@ -6,9 +6,9 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 Size = int | tuple[int, ...]
 
@@ -64,6 +64,47 @@ class Refusal(Example):
     ) -> None:
         super().__init__(shape, *layers, to=to)
         self.reason = reason
+
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def swaps(
+    shape: tuple[int | None, ...], *layers: LayerSketch, to: str | None = None
+) -> Callable[[Function], Function]:
+    """Note, under the decorator `rule`, a chain of layers that the rule swaps.
+
+    Args:
+        shape: (height, width, channels) of the input, None where a length is unknown.
+        layers: The layers, in order.
+        to: The target that is asked for; None for `strided_conv`, or the first that the rule
+            serves.
+    """
+    return _noting("examples", Example(shape, *layers, to=to))
+
+
+def refuses(
+    shape: tuple[int | None, ...], *layers: LayerSketch, reason: str, to: str | None = None
+) -> Callable[[Function], Function]:
+    """Note, under the decorator `rule`, a chain of layers that the rule refuses, and in which words.
+
+    Args:
+        shape: (height, width, channels) of the input, None where a length is unknown.
+        layers: The layers, in order.
+        reason: Words of the sentence with which the rule refuses.
+        to: The target that is asked for.
+    """
+    return _noting("refusals", Refusal(shape, *layers, reason=reason, to=to))
+
+
+def _noting(kind: str, example: Example) -> Callable[[Function], Function]:
+    def decorate(function: Function) -> Function:
+        # Decorators are applied from the last line up: each comes before those below it.
+        later = getattr(function, kind, ())
+        setattr(function, kind, (example, *later))
+        return function
+
+    return decorate
 
 
 def conv(filters: int = 4, size: Size = 3, **arguments: Any) -> LayerSketch:

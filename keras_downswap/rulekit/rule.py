@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from functools import partial
 from typing import Any
 
 from keras_downswap.ir.graph import Call, Graph
@@ -83,6 +82,7 @@ def require(condition: bool, reason: str) -> None:
 
 Anchor = Callable[[Call], bool]
 Answer = Callable[[Graph, Call, str], Replacement]
+Enlarge = Callable[[Graph, Call], Replacement]
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ class Rule:
     name: str
     targets: frozenset[str]
     promise: Promise
-    verbatim: bool
     anchors: Anchor
     apply: Answer
     summary: str
+    verbatim: bool = False
     rank: int = 0
     form: str = ""
-    enlarge: Callable[[Graph, Call], Replacement] | None = None
+    enlarge: Enlarge | None = None
     examples: tuple[Example, ...] = field(default=(), repr=False)
     refusals: tuple[Refusal, ...] = field(default=(), repr=False)
 
@@ -172,14 +172,12 @@ def rule(
     verbatim: bool = False,
     rank: int = 0,
     form: str = "",
-    enlarge: Callable[[Graph, Call], Replacement] | None = None,
-    examples: Sequence[Example] = (),
-    refusals: Sequence[Refusal] = (),
+    enlarge: Enlarge | None = None,
 ) -> Callable[[Callable[..., Replacement]], Rule]:
     """Make a rule of a function of (graph, call), or of (graph, call, to).
 
     The rule's name is the function's; its summary is the first line of the docstring, without the
-    full stop. The other arguments are the fields of `Rule`.
+    full stop. Its examples and refusals are those that `swaps` and `refuses` noted below.
 
     Args:
         targets: The values of `to` that the rule serves.
@@ -189,26 +187,25 @@ def rule(
         rank: Its rank among rules of one promise, the lowest first.
         form: The `form` that asks for it.
         enlarge: Returns the same layer, to be enlarged within a profile's limits.
-        examples: Models that it swaps.
-        refusals: Models that it refuses, and in which words.
     """
-    options = partial(
-        Rule,
-        targets=frozenset(targets),
-        promise=promise,
-        verbatim=verbatim,
-        anchors=anchors,
-        rank=rank,
-        form=form,
-        enlarge=enlarge,
-        examples=tuple(examples),
-        refusals=tuple(refusals),
-    )
 
     def decorate(function: Callable[..., Replacement]) -> Rule:
         needs_target = len(inspect.signature(function).parameters) > 2
         apply: Answer = function if needs_target else _WithoutTarget(function)
         first_line = (inspect.getdoc(function) or "").partition("\n")[0]
-        return options(name=function.__name__, apply=apply, summary=first_line.rstrip("."))
+        return Rule(
+            name=function.__name__,
+            targets=frozenset(targets),
+            promise=promise,
+            anchors=anchors,
+            apply=apply,
+            summary=first_line.rstrip("."),
+            examples=getattr(function, "examples", ()),
+            refusals=getattr(function, "refusals", ()),
+            verbatim=verbatim,
+            rank=rank,
+            form=form,
+            enlarge=enlarge,
+        )
 
     return decorate

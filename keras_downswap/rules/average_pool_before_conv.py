@@ -8,39 +8,38 @@ may stand between.
 """
 
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     FittedPadding,
     Graph,
     LayerKind,
     Make,
     Promise,
-    Refusal,
     Replacement,
     Role,
     Window,
-    average_pool,
-    batch_norm,
-    composed_stride,
-    conv,
-    conv_layer,
     fit_padding,
-    in_each_branch,
     is_pool,
-    known_leads,
-    lengths_after,
-    max_pool,
-    padding_layers,
-    pool_layer,
     require,
-    require_bias_in_place,
-    require_linear,
-    require_never_pads,
     rule,
     skip_unless,
 )
+from keras_downswap.rulekit.examples import (
+    MAP,
+    ODD,
+    average_pool,
+    batch_norm,
+    conv,
+    max_pool,
+    refuses,
+    swaps,
+)
+from keras_downswap.rulekit.layers import conv_layer, in_each_branch, padding_layers, pool_layer
+from keras_downswap.rulekit.preconditions import (
+    require_bias_in_place,
+    require_linear,
+    require_never_pads,
+)
+from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_after
 
 
 @rule(
@@ -48,15 +47,11 @@ from keras_downswap.rulekit import (
     promise=Promise.EXACT,
     anchors=is_pool,
     verbatim=True,
-    examples=[
-        Example(MAP, conv(), average_pool()),
-        Example(ODD, conv(size=5), batch_norm(), average_pool(3, 2)),
-    ],
-    refusals=[
-        Refusal(MAP, conv(), max_pool(), reason="computes maxima"),
-        Refusal(MAP, conv(strides=2), average_pool(), reason="has a stride, over which"),
-    ],
 )
+@swaps(MAP, conv(), average_pool())
+@swaps(ODD, conv(size=5), batch_norm(), average_pool(3, 2))
+@refuses(MAP, conv(), max_pool(), reason="computes maxima")
+@refuses(MAP, conv(strides=2), average_pool(), reason="has a stride, over which")
 def average_pool_before_conv(graph: Graph, pool: Call) -> Replacement:
     """Convolution, average pool -> average pool of stride 1, strided convolution, same kernel."""
     return in_each_branch(graph, pool, _pool_first)

@@ -7,30 +7,24 @@ affine maps commute with the mean, so they may stand between.
 """
 
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     Graph,
     LayerKind,
     Make,
     Promise,
-    Refusal,
     Replacement,
     Role,
-    average_pool,
-    batch_norm,
-    conv,
-    conv_layer,
-    in_each_branch,
     is_pool,
-    pool_layer,
     require,
+    rule,
+    skip_unless,
+)
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, batch_norm, conv, refuses, swaps
+from keras_downswap.rulekit.layers import conv_layer, in_each_branch, pool_layer
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_linear,
     require_pointwise,
-    rule,
-    skip_unless,
 )
 
 
@@ -40,19 +34,15 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     verbatim=True,
     rank=-1,
-    examples=[
-        Example(MAP, conv(size=1), average_pool()),
-        Example(ODD, conv(size=1), batch_norm(), average_pool(padding="same")),
-    ],
-    refusals=[
-        Refusal(MAP, conv(), average_pool(), reason="has more than one tap"),
-        Refusal(
-            MAP,
-            conv(size=1, activation="relu"),
-            average_pool(),
-            reason="only linear maps commute with means",
-        ),
-    ],
+)
+@swaps(MAP, conv(size=1), average_pool())
+@swaps(ODD, conv(size=1), batch_norm(), average_pool(padding="same"))
+@refuses(MAP, conv(), average_pool(), reason="has more than one tap")
+@refuses(
+    MAP,
+    conv(size=1, activation="relu"),
+    average_pool(),
+    reason="only linear maps commute with means",
 )
 def average_pool_before_pointwise(graph: Graph, pool: Call) -> Replacement:
     """1x1 convolution, average pool -> average pool, the same convolution."""

@@ -7,27 +7,14 @@ no single kernel does. The kernel is frozen, as a pool has nothing to train.
 """
 
 from keras_downswap.ir.kernel_math import mean
-from keras_downswap.rulekit import (
-    LAST_RESORT,
-    MAP,
-    ODD,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    average_pool,
-    depth_of,
-    fixed_depthwise,
-    is_pool,
-    max_pool,
-    relu,
+from keras_downswap.rulekit import LAST_RESORT, Call, Graph, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, relu, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_depthwise
+from keras_downswap.rulekit.preconditions import (
     require_floats,
     require_means,
     require_never_pads,
     require_window,
-    rule,
 )
 
 
@@ -36,16 +23,12 @@ from keras_downswap.rulekit import (
     promise=Promise.EXACT,
     anchors=is_pool,
     rank=LAST_RESORT,
-    examples=[
-        Example(MAP, relu(), average_pool()),
-        Example(ODD, relu(), average_pool(3, 2)),
-        Example(ODD, relu(), average_pool((2, 3), (1, 2))),
-    ],
-    refusals=[
-        Refusal(MAP, relu(), max_pool(), reason="computes maxima"),
-        Refusal(ODD, relu(), average_pool(padding="same"), reason="its divisor changes"),
-    ],
 )
+@swaps(MAP, relu(), average_pool())
+@swaps(ODD, relu(), average_pool(3, 2))
+@swaps(ODD, relu(), average_pool((2, 3), (1, 2)))
+@refuses(MAP, relu(), max_pool(), reason="computes maxima")
+@refuses(ODD, relu(), average_pool(padding="same"), reason="its divisor changes")
 def average_pool_into_depthwise(graph: Graph, pool: Call) -> Replacement:
     """Average pool -> strided depthwise convolution with a fixed kernel."""
     require_means(pool)

@@ -7,25 +7,14 @@ that. The kernel is open to training: the All-CNN form of Springenberg et al. 20
 """
 
 from keras_downswap.ir.kernel_math import dense_mean
-from keras_downswap.rulekit import (
-    MAP,
-    ODD,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    average_pool,
-    depth_of,
-    fixed_conv,
-    is_pool,
-    max_pool,
+from keras_downswap.rulekit import Call, Graph, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
+from keras_downswap.rulekit.preconditions import (
     require_floats,
     require_means,
     require_never_pads,
     require_window,
-    rule,
 )
 
 
@@ -33,12 +22,11 @@ from keras_downswap.rulekit import (
     targets=["extra_conv"],
     promise=Promise.EXACT,
     anchors=is_pool,
-    examples=[Example(MAP, average_pool()), Example(ODD, average_pool(3, 2))],
-    refusals=[
-        Refusal(MAP, max_pool(), reason="computes maxima"),
-        Refusal(ODD, average_pool(padding="same"), reason="its divisor changes"),
-    ],
 )
+@swaps(MAP, average_pool())
+@swaps(ODD, average_pool(3, 2))
+@refuses(MAP, max_pool(), reason="computes maxima")
+@refuses(ODD, average_pool(padding="same"), reason="its divisor changes")
 def average_pool_into_extra_conv(graph: Graph, pool: Call) -> Replacement:
     """Average pool -> strided convolution that starts at the mean."""
     require_means(pool)

@@ -8,51 +8,39 @@ window: no single kernel does that.
 """
 
 from keras_downswap.ir.kernel_math import pair_mean
-from keras_downswap.rulekit import (
+from keras_downswap.rulekit import Call, Graph, Make, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import (
     MAP,
     ODD,
-    Call,
-    Example,
-    Graph,
-    Make,
-    Promise,
-    Refusal,
-    Replacement,
     average_pool,
     batch_norm,
-    composed_span,
-    composing,
     conv,
-    fused_conv,
-    in_each_branch,
-    is_pool,
-    known_leads,
-    lengths_after,
     max_pool,
+    refuses,
+    swaps,
+)
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_linear,
     require_means,
     require_never_pads,
-    rule,
 )
+from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_after
 
 
 @rule(
     targets=["strided_conv", "conv_relu", "cheapest"],
     promise=Promise.EXACT,
     anchors=is_pool,
-    examples=[
-        Example(MAP, conv(), batch_norm(), average_pool()),
-        Example(ODD, conv(size=(2, 5)), average_pool(3, 2)),
-        Example(ODD, conv(strides=2), average_pool()),
-        Example(MAP, conv(dilation_rate=2), average_pool(4)),
-    ],
-    refusals=[
-        Refusal(MAP, conv(), max_pool(), reason="computes maxima, which no single convolution"),
-        Refusal(MAP, conv(activation="relu"), average_pool(), reason="only linear maps commute"),
-        Refusal(ODD, conv(), average_pool(padding="same"), reason="its divisor changes"),
-    ],
 )
+@swaps(MAP, conv(), batch_norm(), average_pool())
+@swaps(ODD, conv(size=(2, 5)), average_pool(3, 2))
+@swaps(ODD, conv(strides=2), average_pool())
+@swaps(MAP, conv(dilation_rate=2), average_pool(4))
+@refuses(MAP, conv(), max_pool(), reason="computes maxima, which no single convolution")
+@refuses(MAP, conv(activation="relu"), average_pool(), reason="only linear maps commute")
+@refuses(ODD, conv(), average_pool(padding="same"), reason="its divisor changes")
 def average_pool_into_kernel(graph: Graph, pool: Call) -> Replacement:
     """Convolution, average pool -> one strided convolution with the composed kernel."""
     return in_each_branch(graph, pool, _composed)

@@ -13,33 +13,35 @@ from functools import partial
 from keras_downswap.ir.kernel_math import averaged, dilated
 from keras_downswap.ir.types import Array
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     Graph,
     Promise,
-    Refusal,
     Replacement,
     Window,
+    fit_padding,
+    is_pool,
+    require,
+    rule,
+)
+from keras_downswap.rulekit.examples import (
+    MAP,
+    ODD,
     average_pool,
     batch_norm,
     conv,
-    conv_downstream,
-    conv_with_padding,
-    cropped,
-    fit_padding,
-    is_pool,
-    known_leads,
     max_pool,
-    may_be_causal,
-    require,
+    refuses,
+    swaps,
+)
+from keras_downswap.rulekit.layers import conv_with_padding, cropped, may_be_causal
+from keras_downswap.rulekit.matching import conv_downstream
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_means,
     require_never_pads,
     require_position_free,
-    rule,
 )
+from keras_downswap.rulekit.windows import known_leads
 
 
 @rule(
@@ -47,16 +49,12 @@ from keras_downswap.rulekit import (
     promise=Promise.EXACT,
     anchors=is_pool,
     rank=1,
-    examples=[
-        Example(MAP, average_pool(), conv()),
-        Example(ODD, average_pool(), batch_norm(), conv(strides=2)),
-        Example(ODD, average_pool(3, 2), conv(padding="valid")),
-    ],
-    refusals=[
-        Refusal(MAP, max_pool(), conv(), reason="computes maxima, which no single convolution"),
-        Refusal(MAP, average_pool(3, 2), conv(), reason="whose windows overlap"),
-    ],
 )
+@swaps(MAP, average_pool(), conv())
+@swaps(ODD, average_pool(), batch_norm(), conv(strides=2))
+@swaps(ODD, average_pool(3, 2), conv(padding="valid"))
+@refuses(MAP, max_pool(), conv(), reason="computes maxima, which no single convolution")
+@refuses(MAP, average_pool(3, 2), conv(), reason="whose windows overlap")
 def average_pool_into_next_kernel(graph: Graph, pool: Call) -> Replacement:
     """Average pool, convolution -> one strided convolution with the composed kernel."""
     require_means(pool)

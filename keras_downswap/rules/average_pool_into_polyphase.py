@@ -16,39 +16,36 @@ from keras_downswap.ir.predicates import ALONG_LAST_AXIS
 from keras_downswap.ir.replacement import Step
 from keras_downswap.ir.types import Array
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     Graph,
     LayerKind,
     Make,
     MakeConv,
     Promise,
-    Refusal,
     Replacement,
     Role,
     Window,
-    average_pool,
-    branches_upstream,
-    composed_span,
-    composing,
-    conv,
-    depth_of,
-    fixed_conv,
-    fused_conv,
     is_pool,
-    known_leads,
-    lengths_after,
-    max_pool,
-    relu,
     require,
-    require_never_pads,
-    require_position_free,
     rule,
-    separable_conv,
     skip_unless,
 )
+from keras_downswap.rulekit.examples import (
+    MAP,
+    ODD,
+    average_pool,
+    conv,
+    max_pool,
+    refuses,
+    relu,
+    separable_conv,
+    swaps,
+)
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
+from keras_downswap.rulekit.layers import fused_conv
+from keras_downswap.rulekit.matching import branches_upstream
+from keras_downswap.rulekit.preconditions import require_never_pads, require_position_free
+from keras_downswap.rulekit.windows import composed_span, composing, known_leads, lengths_after
 
 
 @rule(
@@ -56,17 +53,13 @@ from keras_downswap.rulekit import (
     promise=Promise.EXACT,
     anchors=is_pool,
     rank=2,
-    examples=[
-        Example(MAP, conv(), relu(), average_pool()),
-        Example(ODD, conv(activation="gelu"), average_pool(3)),
-        Example(ODD, conv(size=2, strides=2, activation="tanh"), average_pool()),
-    ],
-    refusals=[
-        Refusal(MAP, conv(), relu(), max_pool(), reason="computes maxima"),
-        Refusal(MAP, conv(activation="softmax"), average_pool(), reason="which mixes channels"),
-        Refusal(MAP, separable_conv(), relu(), average_pool(), reason="its pointwise kernel"),
-    ],
 )
+@swaps(MAP, conv(), relu(), average_pool())
+@swaps(ODD, conv(activation="gelu"), average_pool(3))
+@swaps(ODD, conv(size=2, strides=2, activation="tanh"), average_pool())
+@refuses(MAP, conv(), relu(), max_pool(), reason="computes maxima")
+@refuses(MAP, conv(activation="softmax"), average_pool(), reason="which mixes channels")
+@refuses(MAP, separable_conv(), relu(), average_pool(), reason="its pointwise kernel")
 def average_pool_into_polyphase(graph: Graph, pool: Call) -> Replacement:
     """Convolution, map, average pool -> wide strided convolution, map, fixed 1x1 convolution."""
     skip_unless(pool.role is Role.AVERAGE_POOL, f"{pool.label} computes maxima")

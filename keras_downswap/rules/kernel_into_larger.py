@@ -8,24 +8,11 @@ size.
 """
 
 from keras_downswap.ir.predicates import is_even_conv
-from keras_downswap.rulekit import (
-    MAP,
-    ODD,
-    Call,
-    Example,
-    Graph,
-    MakeConv,
-    NotApplicable,
-    Promise,
-    Refusal,
-    Replacement,
-    conv,
-    conv_layer,
-    require_bias_in_place,
-    require_conv,
-    rule,
-    with_larger_kernel,
-)
+from keras_downswap.rulekit import Call, Graph, MakeConv, NotApplicable, Promise, Replacement, rule
+from keras_downswap.rulekit.examples import MAP, ODD, conv, refuses, swaps
+from keras_downswap.rulekit.kernel_padding import with_larger_kernel
+from keras_downswap.rulekit.layers import conv_layer
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
 
 
 def same_conv(graph: Graph, conv: Call) -> Replacement:
@@ -39,17 +26,13 @@ def same_conv(graph: Graph, conv: Call) -> Replacement:
     promise=Promise.EXACT,
     anchors=is_even_conv,
     enlarge=same_conv,
-    examples=[
-        Example(MAP, conv(size=4)),
-        Example(ODD, conv(size=(2, 3), strides=2)),
-    ],
-    refusals=[
-        Refusal(
-            (None, None, 4),
-            conv(size=4, strides=3),
-            reason="has a first tap that depends on an unknown length",
-        ),
-    ],
+)
+@swaps(MAP, conv(size=4))
+@swaps(ODD, conv(size=(2, 3), strides=2))
+@refuses(
+    (None, None, 4),
+    conv(size=4, strides=3),
+    reason="has a first tap that depends on an unknown length",
 )
 def kernel_into_larger(graph: Graph, conv: Call) -> Replacement:
     """Convolution with an even kernel -> the same with an odd kernel."""

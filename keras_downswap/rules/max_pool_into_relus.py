@@ -13,47 +13,34 @@ from math import prod
 from keras_downswap.ir.kernel_math import round_of, tournament
 from keras_downswap.ir.predicates import never_negative
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     Graph,
     Make,
     Promise,
-    Refusal,
     Replacement,
     Role,
     Window,
-    average_pool,
-    depth_of,
-    fixed_conv,
-    fixed_depthwise,
     is_pool,
-    max_pool,
-    relu,
     require,
-    require_floats,
-    require_window,
     rule,
     skip_unless,
 )
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, relu, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv, fixed_depthwise
+from keras_downswap.rulekit.preconditions import require_floats, require_window
 
 
 @rule(
     targets=["conv_relu"],
     promise=Promise.EXACT,
     anchors=is_pool,
-    examples=[
-        Example(MAP, relu(), max_pool()),
-        Example(ODD, max_pool(3, 2)),
-        Example(ODD, relu(), max_pool(3, 2, padding="same")),
-        Example(ODD, max_pool((2, 3))),
-    ],
-    refusals=[
-        Refusal(MAP, average_pool(), reason="is no max pool"),
-        Refusal(ODD, max_pool(padding="same"), reason="a convolution pads zeros, which would win"),
-    ],
 )
+@swaps(MAP, relu(), max_pool())
+@swaps(ODD, max_pool(3, 2))
+@swaps(ODD, relu(), max_pool(3, 2, padding="same"))
+@swaps(ODD, max_pool((2, 3)))
+@refuses(MAP, average_pool(), reason="is no max pool")
+@refuses(ODD, max_pool(padding="same"), reason="a convolution pads zeros, which would win")
 def max_pool_into_relus(graph: Graph, pool: Call) -> Replacement:
     """Max pool -> strided depthwise convolution, ReLU, 1x1 convolutions."""
     skip_unless(pool.role is Role.MAX_POOL, f"{pool.label} is no max pool")

@@ -10,27 +10,26 @@ from keras_downswap.ir.replacement import Step
 from keras_downswap.ir.walks import commuting_run
 from keras_downswap.rulekit import (
     KEEP,
-    MAP,
-    ODD,
-    POOL_KINDS,
     Call,
-    Example,
     Graph,
     Promise,
-    Refusal,
     Replacement,
-    average_pool,
-    batch_norm,
     is_pool,
-    max_pool,
-    placeholder_for,
-    pool_layer,
-    relu,
-    require_one_dtype,
-    require_window,
     rule,
     skip_unless,
 )
+from keras_downswap.rulekit.examples import (
+    MAP,
+    ODD,
+    average_pool,
+    batch_norm,
+    max_pool,
+    refuses,
+    relu,
+    swaps,
+)
+from keras_downswap.rulekit.layers import POOL_KINDS, placeholder_for, pool_layer
+from keras_downswap.rulekit.preconditions import require_one_dtype, require_window
 
 
 @rule(
@@ -39,15 +38,11 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     verbatim=True,
     rank=-1,
-    examples=[
-        Example(MAP, relu(), max_pool(3, 2)),
-        Example(ODD, batch_norm(), average_pool(padding="same")),
-    ],
-    refusals=[
-        Refusal(MAP, relu(), average_pool(), reason="no elementwise map that commutes"),
-        Refusal(MAP, batch_norm(), max_pool(), reason="no elementwise map that commutes"),
-    ],
 )
+@swaps(MAP, relu(), max_pool(3, 2))
+@swaps(ODD, batch_norm(), average_pool(padding="same"))
+@refuses(MAP, relu(), average_pool(), reason="no elementwise map that commutes")
+@refuses(MAP, batch_norm(), max_pool(), reason="no elementwise map that commutes")
 def pool_before_elementwise(graph: Graph, pool: Call) -> Replacement:
     """Elementwise maps, pool -> pool, elementwise maps."""
     require_window(graph, pool)

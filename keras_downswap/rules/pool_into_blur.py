@@ -14,31 +14,24 @@ from keras_downswap.ir.geometry import Padding
 from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.replacement import Step
 from keras_downswap.rulekit import (
-    MAP,
     Call,
-    Example,
     FittedPadding,
     Graph,
     LayerKind,
     Promise,
-    Refusal,
     Replacement,
     Role,
     Window,
-    depth_of,
     fit_padding,
-    fixed_depthwise,
     is_pool,
-    max_pool,
-    padded_alike,
-    padding_layers,
-    pool_layer,
     require,
-    require_floats,
-    require_window,
     rule,
-    unstrided,
 )
+from keras_downswap.rulekit.examples import MAP, max_pool, refuses, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_depthwise
+from keras_downswap.rulekit.layers import padded_alike, padding_layers, pool_layer
+from keras_downswap.rulekit.preconditions import require_floats, require_window
+from keras_downswap.rulekit.windows import unstrided
 
 
 @rule(
@@ -46,9 +39,9 @@ from keras_downswap.rulekit import (
     promise=Promise.APPROXIMATE,
     anchors=is_pool,
     verbatim=True,
-    examples=[Example(MAP, max_pool())],
-    refusals=[Refusal(MAP, max_pool(2, 1), reason="has a stride of 1 and subsamples nothing")],
 )
+@swaps(MAP, max_pool())
+@refuses(MAP, max_pool(2, 1), reason="has a stride of 1 and subsamples nothing")
 def pool_into_blur(graph: Graph, pool: Call) -> Replacement:
     """Pool -> pool of stride 1 (a max pool), fixed blur with the stride.
 

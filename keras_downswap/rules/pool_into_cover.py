@@ -7,26 +7,10 @@ offset (Stein's lemma), so the mean is where a fit of the kernel starts; nothing
 """
 
 from keras_downswap.ir.kernel_math import pair_mean
-from keras_downswap.rulekit import (
-    MAP,
-    Call,
-    Example,
-    Graph,
-    Make,
-    Promise,
-    Refusal,
-    Replacement,
-    composed_span,
-    composing,
-    conv,
-    covering_leads,
-    fused_conv,
-    in_each_branch,
-    is_pool,
-    max_pool,
-    relu,
-    rule,
-)
+from keras_downswap.rulekit import Call, Graph, Make, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, conv, max_pool, refuses, relu, swaps
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
+from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
 
 @rule(
@@ -35,9 +19,9 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     rank=-1,
     form="cover",
-    examples=[Example(MAP, conv(activation="relu"), max_pool())],
-    refusals=[Refusal(MAP, relu(), max_pool(), reason="no convolution is upstream")],
 )
+@swaps(MAP, conv(activation="relu"), max_pool())
+@refuses(MAP, relu(), max_pool(), reason="no convolution is upstream")
 def pool_into_cover(graph: Graph, pool: Call) -> Replacement:
     """Convolution, pool -> strided convolution that covers both, started at the mean."""
     return in_each_branch(graph, pool, _covering, padded=True)

@@ -8,32 +8,19 @@ nothing when trained from scratch.
 """
 
 from keras_downswap.ir.kernel_math import dense_mean
-from keras_downswap.rulekit import (
-    MAP,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    depth_of,
-    fixed_conv,
-    global_average_pool,
-    is_pool,
-    max_pool,
-    require_floats,
-    require_window,
-    rule,
-)
+from keras_downswap.rulekit import Call, Graph, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, global_average_pool, max_pool, refuses, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
+from keras_downswap.rulekit.preconditions import require_floats, require_window
 
 
 @rule(
     targets=["extra_conv"],
     promise=Promise.APPROXIMATE,
     anchors=is_pool,
-    examples=[Example(MAP, max_pool())],
-    refusals=[Refusal(MAP, global_average_pool(), reason="is global pooling")],
 )
+@swaps(MAP, max_pool())
+@refuses(MAP, global_average_pool(), reason="is global pooling")
 def pool_into_extra_conv(graph: Graph, pool: Call) -> Replacement:
     """Pool -> strided convolution that starts at the mean."""
     require_window(graph, pool)

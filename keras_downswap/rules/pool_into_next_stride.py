@@ -8,25 +8,19 @@ side, about the same middle where a layer has to pad or crop anyway.
 
 from keras_downswap.ir.replacement import Step
 from keras_downswap.rulekit import (
-    MAP,
     Call,
-    Example,
     Graph,
     Promise,
-    Refusal,
     Replacement,
     Window,
-    composed_stride,
-    conv,
-    conv_downstream,
-    conv_with_padding,
     fit_padding,
     is_pool,
-    max_pool,
-    may_be_causal,
-    relu,
     rule,
 )
+from keras_downswap.rulekit.examples import MAP, conv, max_pool, refuses, relu, swaps
+from keras_downswap.rulekit.layers import conv_with_padding, may_be_causal
+from keras_downswap.rulekit.matching import conv_downstream
+from keras_downswap.rulekit.windows import composed_stride
 
 
 @rule(
@@ -35,16 +29,14 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     verbatim=True,
     rank=1,
-    examples=[Example(MAP, max_pool(), conv())],
-    refusals=[
-        Refusal(MAP, max_pool(), relu(), reason="no convolution alone consumes"),
-        Refusal(
-            MAP,
-            max_pool(),
-            conv(dilation_rate=2),
-            reason="Keras has no convolution with stride and dilation",
-        ),
-    ],
+)
+@swaps(MAP, max_pool(), conv())
+@refuses(MAP, max_pool(), relu(), reason="no convolution alone consumes")
+@refuses(
+    MAP,
+    max_pool(),
+    conv(dilation_rate=2),
+    reason="Keras has no convolution with stride and dilation",
 )
 def pool_into_next_stride(graph: Graph, pool: Call) -> Replacement:
     """Pool, convolution -> strided convolution, same kernel."""

@@ -5,21 +5,9 @@
 Windows, and so lengths, are the same for every n; the values are equal only where p = 1.
 """
 
-from keras_downswap.rulekit import (
-    MAP,
-    POOL_TARGETS,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    average_pool,
-    is_pool,
-    max_pool,
-    other_pool,
-    rule,
-)
+from keras_downswap.rulekit import Call, Graph, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, average_pool, max_pool, refuses, swaps
+from keras_downswap.rulekit.layers import POOL_TARGETS, other_pool
 
 
 @rule(
@@ -27,9 +15,9 @@ from keras_downswap.rulekit import (
     promise=Promise.APPROXIMATE,
     anchors=is_pool,
     verbatim=True,
-    examples=[Example(MAP, max_pool(), to="average_pool")],
-    refusals=[Refusal(MAP, average_pool(), to="average_pool", reason="already is what")],
 )
+@swaps(MAP, max_pool(), to="average_pool")
+@refuses(MAP, average_pool(), to="average_pool", reason="already is what")
 def pool_into_pool(graph: Graph, pool: Call, to: str) -> Replacement:
     """Max pool <-> average pool, same windows."""
     return other_pool(graph, pool, to)

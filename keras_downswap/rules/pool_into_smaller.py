@@ -10,28 +10,20 @@ after its end: the first pools then pad there, where they meet nothing larger.
 from collections.abc import Sequence
 
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
-    POOL_KINDS,
     Call,
-    Example,
     Graph,
     Promise,
-    Refusal,
     Replacement,
     Role,
     Window,
-    average_pool,
     is_pool,
-    max_pool,
-    padded_alike,
-    pool_layer,
     require,
-    require_never_pads,
-    require_window,
     rule,
     skip_unless,
 )
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, swaps
+from keras_downswap.rulekit.layers import POOL_KINDS, padded_alike, pool_layer
+from keras_downswap.rulekit.preconditions import require_never_pads, require_window
 
 IDLE = Window(1)
 """The window of an axis on which a pool of the chain does nothing."""
@@ -42,17 +34,13 @@ IDLE = Window(1)
     promise=Promise.EXACT,
     anchors=is_pool,
     verbatim=True,
-    examples=[
-        Example(MAP, max_pool(3, 2)),
-        Example(ODD, max_pool((5, 4), 4)),
-        Example(MAP, average_pool(4)),
-    ],
-    refusals=[
-        Refusal(MAP, max_pool(2), reason="is no chain of smaller pools"),
-        Refusal(MAP, average_pool(3, 2), reason="computes means of windows that overlap"),
-        Refusal(MAP, max_pool(2, 3), reason="leaves cells out between its windows"),
-    ],
 )
+@swaps(MAP, max_pool(3, 2))
+@swaps(ODD, max_pool((5, 4), 4))
+@swaps(MAP, average_pool(4))
+@refuses(MAP, max_pool(2), reason="is no chain of smaller pools")
+@refuses(MAP, average_pool(3, 2), reason="computes means of windows that overlap")
+@refuses(MAP, max_pool(2, 3), reason="leaves cells out between its windows")
 def pool_into_smaller(graph: Graph, pool: Call) -> Replacement:
     """Pool -> pools of smaller windows in a row."""
     require_window(graph, pool)

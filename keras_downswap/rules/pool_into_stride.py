@@ -7,25 +7,10 @@ layer has to pad or crop anyway, o is the window's middle (the earlier of two); 
 plain `same` or `valid` samples.
 """
 
-from keras_downswap.rulekit import (
-    MAP,
-    Call,
-    Example,
-    Graph,
-    Make,
-    Promise,
-    Refusal,
-    Replacement,
-    composed_stride,
-    conv,
-    fused_conv,
-    in_each_branch,
-    is_pool,
-    max_pool,
-    relu,
-    rule,
-    sampled_leads,
-)
+from keras_downswap.rulekit import Call, Graph, Make, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, conv, max_pool, refuses, relu, swaps
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
+from keras_downswap.rulekit.windows import composed_stride, sampled_leads
 
 
 @rule(
@@ -33,16 +18,14 @@ from keras_downswap.rulekit import (
     promise=Promise.APPROXIMATE,
     anchors=is_pool,
     verbatim=True,
-    examples=[Example(MAP, conv(activation="relu"), max_pool())],
-    refusals=[
-        Refusal(MAP, relu(), max_pool(), reason="no convolution is upstream"),
-        Refusal(
-            MAP,
-            conv(dilation_rate=2),
-            max_pool(),
-            reason="Keras has no convolution with stride and dilation",
-        ),
-    ],
+)
+@swaps(MAP, conv(activation="relu"), max_pool())
+@refuses(MAP, relu(), max_pool(), reason="no convolution is upstream")
+@refuses(
+    MAP,
+    conv(dilation_rate=2),
+    max_pool(),
+    reason="Keras has no convolution with stride and dilation",
 )
 def pool_into_stride(graph: Graph, pool: Call) -> Replacement:
     """Convolution, pool -> strided convolution, same kernel."""

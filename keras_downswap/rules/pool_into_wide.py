@@ -11,29 +11,22 @@ from dataclasses import replace
 from keras_downswap.ir.kernel_math import mirrored, mirrored_sum, pair_mean
 from keras_downswap.ir.types import Array
 from keras_downswap.rulekit import (
-    MAP,
     Call,
-    Example,
     Graph,
     LayerKind,
     Make,
     MakeConv,
     Promise,
-    Refusal,
     Replacement,
     Window,
-    composed_span,
-    composing,
-    conv,
-    covering_leads,
-    fixed_conv,
-    fused_conv,
-    in_each_branch,
     is_pool,
-    max_pool,
     require,
     rule,
 )
+from keras_downswap.rulekit.examples import MAP, conv, max_pool, refuses, swaps
+from keras_downswap.rulekit.fixed_kernels import fixed_conv
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
+from keras_downswap.rulekit.windows import composed_span, composing, covering_leads
 
 
 @rule(
@@ -42,9 +35,9 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     rank=-2,
     form="wide",
-    examples=[Example(MAP, conv(activation="relu"), max_pool())],
-    refusals=[Refusal(MAP, conv(groups=2), max_pool(), reason="is no plain convolution")],
 )
+@swaps(MAP, conv(activation="relu"), max_pool())
+@refuses(MAP, conv(groups=2), max_pool(), reason="is no plain convolution")
 def pool_into_wide(graph: Graph, pool: Call) -> Replacement:
     """Convolution, pool -> strided convolution of twice the filters, ReLU, 1x1 convolution."""
     return in_each_branch(graph, pool, _wide, padded=True)

@@ -5,26 +5,15 @@
 whatever per-channel affine maps stand between.
 """
 
-from keras_downswap.rulekit import (
-    MAP,
-    ODD,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    Window,
-    conv,
-    conv_downstream,
-    conv_layer,
-    is_pool,
-    max_pool,
+from keras_downswap.rulekit import Call, Graph, Promise, Replacement, Window, is_pool, rule
+from keras_downswap.rulekit.examples import MAP, ODD, conv, max_pool, refuses, swaps
+from keras_downswap.rulekit.layers import conv_layer
+from keras_downswap.rulekit.matching import conv_downstream
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_pointwise,
     require_position_free,
     require_single_cells,
-    rule,
 )
 
 
@@ -34,15 +23,11 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     verbatim=True,
     rank=1,
-    examples=[
-        Example(MAP, max_pool(1, 2), conv(size=1)),
-        Example(ODD, max_pool(1, 3), conv(size=1, strides=2)),
-    ],
-    refusals=[
-        Refusal(MAP, max_pool(), conv(size=1), reason="has a window above 1"),
-        Refusal(MAP, max_pool(1, 2), conv(), reason="has more than one tap"),
-    ],
 )
+@swaps(MAP, max_pool(1, 2), conv(size=1))
+@swaps(ODD, max_pool(1, 3), conv(size=1, strides=2))
+@refuses(MAP, max_pool(), conv(size=1), reason="has a window above 1")
+@refuses(MAP, max_pool(1, 2), conv(), reason="has more than one tap")
 def pool_of_one_into_next_stride(graph: Graph, pool: Call) -> Replacement:
     """Subsampling, 1x1 convolution -> strided 1x1 convolution, same kernel."""
     require_single_cells(pool)

@@ -7,30 +7,24 @@ whatever elementwise maps stand between, provided that both convolutions start a
 padding where nothing else will do.
 """
 
-from keras_downswap.rulekit import (
+from keras_downswap.rulekit import Call, Graph, Make, Promise, Replacement, is_pool, rule
+from keras_downswap.rulekit.examples import (
     MAP,
     ODD,
-    Call,
-    Example,
-    Graph,
-    Make,
-    Promise,
-    Refusal,
-    Replacement,
     average_pool,
-    composed_stride,
     conv,
-    fused_conv,
-    in_each_branch,
-    is_pool,
-    known_leads,
     max_pool,
+    refuses,
     relu,
+    swaps,
+)
+from keras_downswap.rulekit.layers import fused_conv, in_each_branch
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_position_free,
     require_single_cells,
-    rule,
 )
+from keras_downswap.rulekit.windows import composed_stride, known_leads
 
 
 @rule(
@@ -38,19 +32,12 @@ from keras_downswap.rulekit import (
     promise=Promise.EXACT,
     anchors=is_pool,
     verbatim=True,
-    examples=[
-        Example(MAP, conv(), relu(), max_pool(1, 2)),
-        Example(ODD, conv(size=5), average_pool(1, 3)),
-    ],
-    refusals=[
-        Refusal(MAP, conv(), max_pool(), reason="has a window above 1"),
-        Refusal(
-            (None, None, 4),
-            conv(strides=2),
-            max_pool(1, 2),
-            reason="so no fixed padding keeps the values",
-        ),
-    ],
+)
+@swaps(MAP, conv(), relu(), max_pool(1, 2))
+@swaps(ODD, conv(size=5), average_pool(1, 3))
+@refuses(MAP, conv(), max_pool(), reason="has a window above 1")
+@refuses(
+    (None, None, 4), conv(strides=2), max_pool(1, 2), reason="so no fixed padding keeps the values"
 )
 def pool_of_one_into_stride(graph: Graph, pool: Call) -> Replacement:
     """Convolution, subsampling -> strided convolution, same kernel."""

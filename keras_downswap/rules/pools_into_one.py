@@ -10,28 +10,23 @@ reach outside its input.
 
 from keras_downswap.ir.walks import commuting_run, sole_upstream
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
-    POOL_KINDS,
     Call,
-    Example,
     Graph,
     NotApplicable,
     Promise,
-    Refusal,
     Replacement,
     Role,
     Window,
-    average_pool,
     is_pool,
-    max_pool,
-    placeholder_for,
-    pool_layer,
     require,
+    rule,
+)
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, swaps
+from keras_downswap.rulekit.layers import POOL_KINDS, placeholder_for, pool_layer
+from keras_downswap.rulekit.preconditions import (
     require_never_pads,
     require_one_dtype,
     require_window,
-    rule,
 )
 
 
@@ -41,15 +36,11 @@ from keras_downswap.rulekit import (
     anchors=is_pool,
     verbatim=True,
     rank=-1,
-    examples=[
-        Example(MAP, max_pool(name="a"), max_pool(3, 2, name="b")),
-        Example(ODD, average_pool(name="a"), average_pool(3, 2, name="b")),
-    ],
-    refusals=[
-        Refusal(MAP, average_pool(name="a"), max_pool(name="b"), reason="no pool of its kind"),
-        Refusal(MAP, average_pool(3, 2, name="a"), average_pool(name="b"), reason="do not tile"),
-    ],
 )
+@swaps(MAP, max_pool(name="a"), max_pool(3, 2, name="b"))
+@swaps(ODD, average_pool(name="a"), average_pool(3, 2, name="b"))
+@refuses(MAP, average_pool(name="a"), max_pool(name="b"), reason="no pool of its kind")
+@refuses(MAP, average_pool(3, 2, name="a"), average_pool(name="b"), reason="do not tile")
 def pools_into_one(graph: Graph, pool: Call) -> Replacement:
     """Pool, pool -> one pool."""
     require_window(graph, pool)

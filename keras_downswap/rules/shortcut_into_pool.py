@@ -9,38 +9,30 @@ without a convolution.
 from keras_downswap.ir.graph import channels
 from keras_downswap.ir.predicates import is_elementwise
 from keras_downswap.rulekit import (
-    MAP,
     Call,
-    Example,
     Graph,
     LayerKind,
     Promise,
-    Refusal,
     Replacement,
     Role,
-    add,
-    conv,
     is_strided_conv,
-    pool_layer,
-    relu,
     require,
-    require_conv,
-    require_pointwise,
     rule,
-    strided_pools,
 )
+from keras_downswap.rulekit.examples import MAP, add, conv, refuses, relu, swaps
+from keras_downswap.rulekit.layers import pool_layer
+from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
+from keras_downswap.rulekit.windows import strided_pools
 
 
 @rule(
     targets=["identity_shortcut"],
     promise=Promise.APPROXIMATE,
     anchors=is_strided_conv,
-    examples=[Example(MAP, conv(size=1, strides=2), add())],
-    refusals=[
-        Refusal(MAP, conv(size=1, strides=2), relu(), reason="is on no shortcut to a sum"),
-        Refusal(MAP, conv(8, size=1, strides=2), reason="8 channels of 4"),
-    ],
 )
+@swaps(MAP, conv(size=1, strides=2), add())
+@refuses(MAP, conv(size=1, strides=2), relu(), reason="is on no shortcut to a sum")
+@refuses(MAP, conv(8, size=1, strides=2), reason="8 channels of 4")
 def shortcut_into_pool(graph: Graph, conv: Call) -> Replacement:
     """Strided 1x1 convolution on a shortcut -> max pool, no convolution."""
     require_conv(conv)

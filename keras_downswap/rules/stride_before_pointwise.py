@@ -6,24 +6,21 @@ No value is computed that is thrown away, unlike after a stride-1 convolution.
 """
 
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     Graph,
     LayerKind,
     Promise,
-    Refusal,
     Replacement,
     Window,
-    conv,
-    conv_layer,
     is_strided_conv,
-    pool_layer,
+    rule,
+)
+from keras_downswap.rulekit.examples import MAP, ODD, conv, refuses, swaps
+from keras_downswap.rulekit.layers import conv_layer, pool_layer
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_conv,
     require_pointwise,
-    rule,
 )
 
 
@@ -33,12 +30,10 @@ from keras_downswap.rulekit import (
     anchors=is_strided_conv,
     verbatim=True,
     rank=-1,
-    examples=[
-        Example(MAP, conv(size=1, strides=2)),
-        Example(ODD, conv(size=1, strides=3, activation="relu")),
-    ],
-    refusals=[Refusal(MAP, conv(strides=2), reason="has more than one tap")],
 )
+@swaps(MAP, conv(size=1, strides=2))
+@swaps(ODD, conv(size=1, strides=3, activation="relu"))
+@refuses(MAP, conv(strides=2), reason="has more than one tap")
 def stride_before_pointwise(graph: Graph, conv: Call) -> Replacement:
     """Strided 1x1 convolution -> pool of size 1, 1x1 convolution, same kernel."""
     require_conv(conv)

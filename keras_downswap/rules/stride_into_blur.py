@@ -12,27 +12,21 @@ from keras_downswap.ir.kernel_math import binomial
 from keras_downswap.ir.replacement import Step
 from keras_downswap.rulekit import (
     KEEP,
-    MAP,
     Call,
-    Example,
     Graph,
     Promise,
-    Refusal,
     Replacement,
     Window,
-    conv,
-    conv_lstm,
-    conv_with_own_padding,
-    depth_of,
-    fixed_depthwise,
     is_strided_conv,
-    pointwise_run,
-    relu,
     require,
-    require_conv,
     rule,
-    unstrided,
 )
+from keras_downswap.rulekit.examples import MAP, conv, conv_lstm, refuses, relu, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_depthwise
+from keras_downswap.rulekit.layers import conv_with_own_padding
+from keras_downswap.rulekit.matching import pointwise_run
+from keras_downswap.rulekit.preconditions import require_conv
+from keras_downswap.rulekit.windows import unstrided
 
 
 @rule(
@@ -40,9 +34,9 @@ from keras_downswap.rulekit import (
     promise=Promise.APPROXIMATE,
     anchors=is_strided_conv,
     verbatim=True,
-    examples=[Example(MAP, conv(strides=2), relu())],
-    refusals=[Refusal((3, 16, 16, 4), conv_lstm(strides=2), reason="is no ordinary")],
 )
+@swaps(MAP, conv(strides=2), relu())
+@refuses((3, 16, 16, 4), conv_lstm(strides=2), reason="is no ordinary")
 def stride_into_blur(graph: Graph, conv: Call) -> Replacement:
     """Strided convolution -> convolution, fixed blur with the stride, same kernel."""
     require_conv(conv)

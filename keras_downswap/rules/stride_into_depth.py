@@ -12,10 +12,7 @@ from math import ceil, prod
 
 from keras_downswap.ir.kernel_math import folded
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     FittedPadding,
     Graph,
     LayerKind,
@@ -23,36 +20,29 @@ from keras_downswap.rulekit import (
     MakePermute,
     MakeReshape,
     Promise,
-    Refusal,
     Refused,
     Replacement,
     Window,
-    conv,
-    conv_layer,
-    depth_of,
     is_strided_conv,
-    known_leads,
-    padding_layers,
     require,
-    require_bias_in_place,
-    require_conv,
     rule,
 )
+from keras_downswap.rulekit.examples import MAP, ODD, conv, refuses, swaps
+from keras_downswap.rulekit.fixed_kernels import depth_of
+from keras_downswap.rulekit.layers import conv_layer, padding_layers
+from keras_downswap.rulekit.preconditions import require_bias_in_place, require_conv
+from keras_downswap.rulekit.windows import known_leads
 
 
 @rule(
     targets=["space_to_depth"],
     promise=Promise.EXACT,
     anchors=is_strided_conv,
-    examples=[
-        Example(MAP, conv(strides=2)),
-        Example(ODD, conv(size=7, strides=3)),
-    ],
-    refusals=[
-        Refusal(MAP, conv(strides=2, groups=2), reason="looks at channels in groups"),
-        Refusal((None, None, 4), conv(strides=2, padding="valid"), reason="Reshape needs it"),
-    ],
 )
+@swaps(MAP, conv(strides=2))
+@swaps(ODD, conv(size=7, strides=3))
+@refuses(MAP, conv(strides=2, groups=2), reason="looks at channels in groups")
+@refuses((None, None, 4), conv(strides=2, padding="valid"), reason="Reshape needs it")
 def stride_into_depth(graph: Graph, conv: Call) -> Replacement:
     """Strided convolution -> space-to-depth (Reshape, Permute), convolution."""
     require_conv(conv)

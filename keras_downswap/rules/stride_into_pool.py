@@ -8,28 +8,12 @@ it gives the same length too.
 """
 
 from keras_downswap.ir.replacement import Step
-from keras_downswap.rulekit import (
-    KEEP,
-    MAP,
-    POOL_TARGETS,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    conv,
-    conv_lstm,
-    conv_with_own_padding,
-    is_strided_conv,
-    pointwise_run,
-    pool_layer,
-    relu,
-    require_conv,
-    rule,
-    strided_pools,
-    unstrided,
-)
+from keras_downswap.rulekit import KEEP, Call, Graph, Promise, Replacement, is_strided_conv, rule
+from keras_downswap.rulekit.examples import MAP, conv, conv_lstm, refuses, relu, swaps
+from keras_downswap.rulekit.layers import POOL_TARGETS, conv_with_own_padding, pool_layer
+from keras_downswap.rulekit.matching import pointwise_run
+from keras_downswap.rulekit.preconditions import require_conv
+from keras_downswap.rulekit.windows import strided_pools, unstrided
 
 
 @rule(
@@ -37,11 +21,9 @@ from keras_downswap.rulekit import (
     promise=Promise.APPROXIMATE,
     anchors=is_strided_conv,
     verbatim=True,
-    examples=[Example(MAP, conv(strides=2), relu(), to="max_pool")],
-    refusals=[
-        Refusal((3, 16, 16, 4), conv_lstm(strides=2), to="max_pool", reason="is no ordinary"),
-    ],
 )
+@swaps(MAP, conv(strides=2), relu(), to="max_pool")
+@refuses((3, 16, 16, 4), conv_lstm(strides=2), to="max_pool", reason="is no ordinary")
 def stride_into_pool(graph: Graph, conv: Call, to: str) -> Replacement:
     """Strided convolution -> convolution, pool, same kernel."""
     require_conv(conv)

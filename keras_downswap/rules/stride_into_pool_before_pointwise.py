@@ -6,25 +6,11 @@ The law of the stride is n -> (n + s - 1) // s, that of a `same` pool of stride 
 used where it gives the same length too. The convolution runs on the pooled map, at its old cost.
 """
 
-from keras_downswap.rulekit import (
-    MAP,
-    POOL_TARGETS,
-    Call,
-    Example,
-    Graph,
-    Promise,
-    Refusal,
-    Replacement,
-    Window,
-    conv,
-    conv_layer,
-    is_strided_conv,
-    pool_layer,
-    require_conv,
-    require_pointwise,
-    rule,
-    strided_pools,
-)
+from keras_downswap.rulekit import Call, Graph, Promise, Replacement, Window, is_strided_conv, rule
+from keras_downswap.rulekit.examples import MAP, conv, refuses, swaps
+from keras_downswap.rulekit.layers import POOL_TARGETS, conv_layer, pool_layer
+from keras_downswap.rulekit.preconditions import require_conv, require_pointwise
+from keras_downswap.rulekit.windows import strided_pools
 
 
 @rule(
@@ -33,11 +19,9 @@ from keras_downswap.rulekit import (
     anchors=is_strided_conv,
     verbatim=True,
     rank=-1,
-    examples=[Example(MAP, conv(size=1, strides=2), to="average_pool")],
-    refusals=[
-        Refusal(MAP, conv(strides=2), to="average_pool", reason="has more than one tap"),
-    ],
 )
+@swaps(MAP, conv(size=1, strides=2), to="average_pool")
+@refuses(MAP, conv(strides=2), to="average_pool", reason="has more than one tap")
 def stride_into_pool_before_pointwise(graph: Graph, conv: Call, to: str) -> Replacement:
     """Strided 1x1 convolution -> pool, 1x1 convolution, same kernel."""
     require_conv(conv)

@@ -8,30 +8,26 @@ by explicit padding where need be.
 """
 
 from keras_downswap.rulekit import (
-    MAP,
-    ODD,
     Call,
-    Example,
     Graph,
     LayerKind,
     Promise,
-    Refusal,
     Replacement,
     SizeMap,
     Window,
-    conv,
-    conv_with_padding,
     fit_padding,
     is_strided_conv,
-    known_leads,
-    may_be_causal,
-    pool_layer,
+    rule,
+)
+from keras_downswap.rulekit.examples import MAP, ODD, conv, refuses, swaps
+from keras_downswap.rulekit.layers import conv_with_padding, may_be_causal, pool_layer
+from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
     require_conv,
     require_free_name,
     require_position_free,
-    rule,
 )
+from keras_downswap.rulekit.windows import known_leads
 
 
 @rule(
@@ -39,19 +35,11 @@ from keras_downswap.rulekit import (
     promise=Promise.EXACT,
     anchors=is_strided_conv,
     verbatim=True,
-    examples=[
-        Example(MAP, conv(strides=2)),
-        Example(ODD, conv(size=7, strides=2)),
-        Example(ODD, conv(size=4, strides=3, padding="valid")),
-    ],
-    refusals=[
-        Refusal(
-            (None, None, 4),
-            conv(strides=2),
-            reason="so no fixed padding keeps the values",
-        ),
-    ],
 )
+@swaps(MAP, conv(strides=2))
+@swaps(ODD, conv(size=7, strides=2))
+@swaps(ODD, conv(size=4, strides=3, padding="valid"))
+@refuses((None, None, 4), conv(strides=2), reason="so no fixed padding keeps the values")
 def stride_into_subsample(graph: Graph, conv: Call) -> Replacement:
     """Strided convolution -> convolution, pool of size 1, same kernel."""
     require_conv(conv)

@@ -339,7 +339,6 @@ def pairs_of_layers(kernels: dict[int, Any]) -> Rule:
         "pairs",
         frozenset({"pairs"}),
         Promise.EXACT,
-        False,
         lambda c: c.role is Role.MAX_POOL,
         apply,
         "",
