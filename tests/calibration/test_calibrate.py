@@ -1,4 +1,4 @@
-"""Fitting without labels: it helps, it says what it did, it touches nothing else, and it fails well."""
+"""Fitting without labels: it helps, says what it did, touches nothing else, and fails well."""
 
 from __future__ import annotations
 
@@ -462,7 +462,7 @@ def test_ctrl_c_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def ctrl_c() -> Iterator[Callable[[], None]]:
-    """What presses Ctrl-C; the signal is heard, even where whoever started the tests has it ignored."""
+    """What presses Ctrl-C; the signal is heard, even where the parent process has it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield lambda: signal.raise_signal(signal.SIGINT)
     signal.signal(signal.SIGINT, before)

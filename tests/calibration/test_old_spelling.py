@@ -27,9 +27,9 @@ def stand_in(
 
 
 OLD_SPELLINGS: dict[str, Any] = {
-    "positions": lambda: stand_in(NEW, OLD, 1, "distill", seed=3),  # type: ignore
-    "model by name": lambda: stand_in(NEW, model=OLD, data=1, method="distill", seed=3),  # type: ignore
-    "model by position, data by name": lambda: stand_in(NEW, OLD, data=1, method="distill", seed=3),  # type: ignore
+    "positions": lambda: stand_in(NEW, OLD, 1, "distill", seed=3),
+    "model by name": lambda: stand_in(NEW, model=OLD, data=1, method="distill", seed=3),
+    "model by position, data by name": lambda: stand_in(NEW, OLD, data=1, method="distill", seed=3),
     "original beside no position": lambda: stand_in(
         NEW, original=OLD, data=1, method="distill", seed=3
     ),
@@ -56,9 +56,9 @@ def test_the_new_spelling_warns_of_nothing(recwarn: Any) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: stand_in(NEW), "missing 2 required keyword-only"),  # type: ignore
-        (lambda: stand_in(NEW, OLD, 1, data=2), "multiple values for argument 'data'"),  # type: ignore
-        (lambda: stand_in(NEW, OLD, original=OLD, data=1), "both 'original' and 'model'"),  # type: ignore
+        (lambda: stand_in(NEW), "missing 2 required keyword-only"),
+        (lambda: stand_in(NEW, OLD, 1, data=2), "multiple values for argument 'data'"),
+        (lambda: stand_in(NEW, OLD, original=OLD, data=1), "both 'original' and 'model'"),
         (lambda: stand_in(*[NEW] * 20), "positional argument"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Fitting survives every trap of the zoo: whatever a model is made of, it is fitted, or the report says why not."""
+"""Every trap of the zoo is fitted, or the report says why not."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def swapped(model: Any) -> tuple[Any, Report]:
 
 
 def assert_fitted(report: CalibrationReport, approximate: bool, stays: str = "") -> None:
-    """Nothing got worse; what an approximate swap changed came nearer; no stage met numbers that are not finite."""
+    """Nothing got worse; what an approximate swap changed came nearer; all numbers were finite."""
     assert report.before.relative_error <= 1e-9 or approximate, (
         "an exact swap changed what the model makes"
     )

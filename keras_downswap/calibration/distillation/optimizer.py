@@ -93,6 +93,7 @@ class Optimizer:
         first, second = self.first_moments[number], self.second_moments[number]
         first.assign(ADAM_FIRST_DECAY * first + (1 - ADAM_FIRST_DECAY) * gradient)
         second.assign(ADAM_SECOND_DECAY * second + (1 - ADAM_SECOND_DECAY) * tf.square(gradient))
+        # Both moments start at 0 and are too small at first; the corrections undo that.
         corrected_first = first / (1 - ADAM_FIRST_DECAY**self.step_count)
         corrected_second = second / (1 - ADAM_SECOND_DECAY**self.step_count)
         step = rate * corrected_first / (tf.sqrt(corrected_second) + ADAM_EPSILON)

@@ -99,6 +99,7 @@ def _kind_and_scale(old_value: Any, is_output: bool) -> tuple[str, float]:
     exact = old_value.astype(np.float64)
     if is_output and is_distribution(old_value):
         kind = "probabilities"
+        # At most 1 nat: answers that differ by more should not count for less.
         scale = min(1.0, _divergence_from_mean(exact))
     else:
         kind = "values"

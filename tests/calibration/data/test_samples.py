@@ -1,4 +1,4 @@
-"""Data without labels: every kind of source gives the same batches, and every fault is described in words."""
+"""Data without labels: every kind of source gives the same batches; every fault is described."""
 
 from __future__ import annotations
 
