@@ -27,7 +27,8 @@ class BatchNormReestimation(LayerFitter):
         self.dialect = new.dialect
         self.axis = -1 if call.axis is None else call.axis
         self.merges_time = call.wrapped is not None
-        self.layer = new.dialect.unwrapped(new.layers[call.layer])
+        layer = new.layers[call.layer]
+        self.layer = new.dialect.unwrapped(layer)
 
     def fit_layer(
         self, inputs: Sequence[Array], side_values: Sequence[Sequence[Array]]
@@ -52,9 +53,11 @@ def moments(batches: Sequence[Any], axis: int) -> tuple[Any, Any]:
     squares: Any = 0.0
     for batch in batches:
         rows = _channels_as_columns(batch, axis)
-        squares = squares + np.square(rows - mean, dtype=np.float64).sum(0)
+        squared = np.square(rows - mean, dtype=np.float64)
+        squares = squares + squared.sum(0)
     return mean, squares / count
 
 
 def _channels_as_columns(batch: Any, axis: int) -> Any:
-    return np.moveaxis(batch, axis, -1).reshape(-1, batch.shape[axis])
+    channels = batch.shape[axis]
+    return np.moveaxis(batch, axis, -1).reshape(-1, channels)

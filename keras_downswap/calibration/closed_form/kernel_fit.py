@@ -75,20 +75,23 @@ class KernelFit(LayerFitter):
         """Fit the layer, given for each batch its input and what other branches bring."""
         kernel, target = self.kernel, self.target
         design = kernel.design_matrix(self._taps(inputs))
+        weights, bias = kernel.weights(), kernel.offset()
         goal = np.concatenate(self.goal_values)
         if kernel.ends_in_softmax:
-            sums = grouped_product(design, kernel.weights()) + kernel.offset()
+            # The number that is added to all logits of a row is free: that of the start leaves
+            # least to be fitted.
+            sums = grouped_product(design, weights) + bias
             goal += sums.mean(1, keepdims=True)
         problem = RidgeThroughActivation(
-            design,
-            goal,
-            kernel.apply_activation,
-            kernel.weights(),
-            kernel.offset(),
-            kernel.can_shift,
-            self.holdout_rows(inputs),
-            kernel.calls.slope_step,
-            self._side_rows(side_values),
+            design=design,
+            goal=goal,
+            activation=kernel.apply_activation,
+            weights=weights,
+            bias=bias,
+            intercept=kernel.can_shift,
+            holdout_rows=self.holdout_rows(inputs),
+            slope_step=kernel.calls.slope_step,
+            side_values=self._side_rows(side_values),
         )
         train_rows = problem.train_rows
         too_few = train_rows < kernel.unknowns
@@ -100,13 +103,15 @@ class KernelFit(LayerFitter):
             notes.append(self._note_on_few_rows(train_rows))
         if best.ridge is None:
             notes.append(NOT_IMPROVED)
-        return [LayerFit(target.name, target.site, best.start, best.error, "; ".join(notes))]
+        note = "; ".join(notes)
+        return [LayerFit(target.name, target.site, best.start, best.error, note)]
 
     def _solve_kernel(self, problem: RidgeThroughActivation) -> Solution:
         """Fit the whole kernel, and write it where it is better than the start."""
         best = problem.solve()
         if best.ridge is not None:
-            self.kernel.write(best.weights, best.bias, best.sums - best.bias)
+            sums = best.sums - best.bias
+            self.kernel.write(best.weights, best.bias, sums)
         return best
 
     def _solve_scale(self, problem: RidgeThroughActivation) -> Solution:
@@ -116,10 +121,12 @@ class KernelFit(LayerFitter):
         # Each filter is a group of its own, whose only unknown scales the sums of its kernel.
         own_rows = np.ascontiguousarray(sums.T[..., None])
         ones = np.ones((kernel.filters, 1, 1), np.float32)
-        best = replace(problem, design=own_rows, weights=ones).solve(ridges=(SCALE_RIDGE,))
+        scales_alone = replace(problem, design=own_rows, weights=ones)
+        best = scales_alone.solve(ridges=(SCALE_RIDGE,))
         if best.ridge is not None:
             scale = best.weights.reshape(kernel.groups, 1, -1)
-            kernel.write(problem.weights * scale, best.bias, sums * scale.ravel())
+            scaled_sums = sums * scale.ravel()
+            kernel.write(problem.weights * scale, best.bias, scaled_sums)
         return best
 
     def _note_on_few_rows(self, rows: int) -> str:
@@ -133,21 +140,26 @@ class KernelFit(LayerFitter):
 
     def _side_rows(self, side_values: Sequence[Sequence[Array]]) -> list[Array]:
         """Return what other branches bring to the rows, shape (rows, channels) each."""
-        channels_last = self.target.call.channels_last
-        batches = []
-        for values, positions in zip(side_values, self.positions, strict=True):
-            batches.append(
-                [values_at(move_channels_last(v, channels_last), positions) for v in values]
-            )
-        return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
+        rows = []
+        for number in range(len(self.side_tensors)):
+            parts = []
+            for values, positions in zip(side_values, self.positions, strict=True):
+                maps = self._channels_last(values[number])
+                parts.append(values_at(maps, positions))
+            rows.append(np.concatenate(parts))
+        return rows
+
+    def _channels_last(self, value: Array) -> Array:
+        return move_channels_last(value, self.target.call.channels_last)
 
     def _taps(self, inputs: Sequence[Array]) -> Array:
         """Return the input under each tap of the kernel, shape (rows, taps, channels)."""
         windows = self.target.call.windows
-        values = [move_channels_last(value, self.target.call.channels_last) for value in inputs]
-        counts = [positions.shape[0] * positions.shape[1] for positions in self.positions]
+        values = [self._channels_last(value) for value in inputs]
+        counts = [math.prod(positions.shape[:2]) for positions in self.positions]
         taps = math.prod(window.size for window in windows)
-        found = np.empty((sum(counts), taps, values[0].shape[-1]), np.float32)
+        channels = values[0].shape[-1]
+        found = np.empty((sum(counts), taps, channels), np.float32)
         # Each batch writes into its part: a copy of all rows at once would double the memory.
         ends = np.cumsum(counts)
         parts = np.split(found, ends[:-1])

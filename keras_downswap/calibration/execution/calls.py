@@ -12,6 +12,8 @@ from keras_downswap.ir.graph import Call
 from keras_downswap.ir.types import Array
 
 COARSE_DTYPES = frozenset({"float16", "bfloat16"})
+SLOPE_STEP = 0.01
+COARSE_SLOPE_STEP = 0.1
 
 
 def run_call(
@@ -32,33 +34,41 @@ def run_call(
     dialect, live = reading.dialect, reading.scopes[scope]
 
     def backend_value(leaf: Any) -> Any:
-        return values[live.numbers[id(leaf)]] if dialect.is_tensor(leaf) else leaf
+        if not dialect.is_tensor(leaf):
+            return leaf
+        return values[live.numbers[id(leaf)]]
 
+    # The node knows what else the layer is given there: masks, states, options of a function.
     given = dialect.node_arguments(live.nodes[call.index])
     args, kwargs = dialect.map(backend_value, given)
     layer = reading.layers[call.layer]
-    return dialect.flatten(dialect.call_layer(layer, args, {**kwargs, **arguments}))
+    outputs = dialect.call_layer(layer, args, {**kwargs, **arguments})
+    return dialect.flatten(outputs)
 
 
 def run_on_arrays(reading: Reading, scope: int, call: Call, values: Sequence[Array]) -> Array:
     """Run a call on arrays, one for each tensor it consumes, and return what it produces."""
     dialect = reading.dialect
     tensors = reading.scopes[scope].graph.tensors
+    dtypes = [tensors[number].dtype for number in call.inputs]
     if call.wrapped is not None:
-        return _run_at_each_step(reading, call, values[0], tensors[call.inputs[0]].dtype)
+        return _run_at_each_step(reading, call, values[0], dtypes[0])
     given = {}
-    for number, value in zip(call.inputs, values, strict=True):
-        given[number] = dialect.to_tensor(value, tensors[number].dtype)
-    return dialect.to_array(run_call(reading, scope, call, given)[0])
+    for number, value, dtype in zip(call.inputs, values, dtypes, strict=True):
+        given[number] = dialect.to_tensor(value, dtype)
+    outputs = run_call(reading, scope, call, given)
+    return dialect.to_array(outputs[0])
 
 
 def _run_at_each_step(reading: Reading, call: Call, value: Array, dtype: str) -> Array:
     """Run what a TimeDistributed layer wraps, with each step of time as a sample."""
     dialect = reading.dialect
     samples, steps = value.shape[:2]
+    # The layer is elementwise here, so a cell of one step is as good as a cell of a sample.
     merged = value.reshape(-1, *value.shape[2:])
     inner = dialect.unwrapped(reading.layers[call.layer])
-    made = dialect.to_array(dialect.run_layer(inner, dialect.to_tensor(merged, dtype)))
+    output = dialect.run_layer(inner, dialect.to_tensor(merged, dtype))
+    made = dialect.to_array(output)
     return made.reshape(samples, steps, *made.shape[1:])
 
 
@@ -102,8 +112,10 @@ class CallChain:
         would be mostly rounding.
         """
         tensors = self.reading.scopes[self.scope].graph.tensors
-        dtypes = {tensors[t].dtype for call in (self.call, *self.following) for t in call.outputs}
-        return 0.1 if dtypes & COARSE_DTYPES else 0.01
+        for call in (self.call, *self.following):
+            if any(tensors[t].dtype in COARSE_DTYPES for t in call.outputs):
+                return COARSE_SLOPE_STEP
+        return SLOPE_STEP
 
     def run(self, call: Call, values: Sequence[Array]) -> Array:
         """Run one of the calls on arrays."""

@@ -18,9 +18,15 @@ TensorRef = tuple[ScopePath, int]
 CallRef = tuple[ScopePath, int]
 """A call of the scope at the end of a path, by its number there."""
 
-Run = Generator[tuple[CallRef, Any], None, dict[TensorRef, Any]]
-"""A run that waits: yields the next call and its first argument, returns the kept values."""
-_ScopeRun = Generator[tuple[CallRef, Any], None, list[Any]]
+Kept = dict[TensorRef, Any]
+"""The backend tensors that a run keeps."""
+Pause = tuple[CallRef, Any]
+"""The call that a run waits before, and the value of its first argument."""
+Run = Generator[Pause, None, Kept]
+"""A run that waits: yields each pause, returns the kept values."""
+Values = dict[int, Any]
+"""The backend tensors of a scope, by the numbers of its tensors."""
+_ScopeRun = Generator[Pause, None, list[Any]]
 
 
 def _never(layer: Any) -> bool:
@@ -43,17 +49,17 @@ class Interpreter:
     stops: Collection[CallRef] = ()
     training: Callable[[Any], bool] = field(default=_never)
 
-    def run(self, inputs: Sequence[Any]) -> dict[TensorRef, Any]:
+    def run(self, inputs: Sequence[Any]) -> Kept:
         """Return the values of the kept tensors for some inputs, without waiting anywhere."""
         run = self.start(inputs)
         while True:
             try:
                 next(run)
             except StopIteration as end:
-                kept: dict[TensorRef, Any] = end.value
+                kept: Kept = end.value
                 return kept
 
-    def start(self, inputs: Sequence[Any], kept: dict[TensorRef, Any] | None = None) -> Run:
+    def start(self, inputs: Sequence[Any], kept: Kept | None = None) -> Run:
         """Run a model branch by branch, and wait before each call of `stops`.
 
         Args:
@@ -68,23 +74,24 @@ class Interpreter:
             The values of the kept tensors.
         """
         kept = {} if kept is None else kept
-        yield from self._run_scope(self.reading.scopes[0], list(inputs), (), kept)
+        outermost = self.reading.scopes[0]
+        yield from self._run_scope(outermost, inputs, (), kept)
         return kept
 
     def _run_scope(
-        self, scope: LiveScope, inputs: list[Any], path: ScopePath, kept: dict[TensorRef, Any]
+        self, scope: LiveScope, inputs: Sequence[Any], path: ScopePath, kept: Kept
     ) -> _ScopeRun:
         graph = scope.graph
-        values: dict[int, Any] = dict(zip(graph.inputs, inputs, strict=True))
-        self._keep(values, graph.inputs, path, kept)
+        values = dict(zip(graph.inputs, inputs, strict=True))
+        kept |= self._kept_of(values, graph.inputs, path)
         readers_left = Counter(graph.outputs)
         for call in graph.calls:
             readers_left.update(call.inputs)
 
         # Branch by branch instead of in the order of the graph: fewer values are alive at a time.
         for call in graph.branch_by_branch:
-            is_given = not call.inputs and all(t in values for t in call.outputs)
-            if is_given:
+            is_input = not call.inputs
+            if is_input and all(t in values for t in call.outputs):
                 continue
             if (path, call.index) in self.stops:
                 yield (path, call.index), values[call.inputs[0]]
@@ -94,7 +101,7 @@ class Interpreter:
             else:
                 made = self._run_layer(graph, call, values)
             values.update(zip(call.outputs, made, strict=True))
-            self._keep(values, call.outputs, path, kept)
+            kept |= self._kept_of(values, call.outputs, path)
             # A value is freed when its last reader has run: all of a model's inner values at once
             # would not fit into memory.
             readers_left.subtract(call.inputs)
@@ -103,31 +110,20 @@ class Interpreter:
                     values.pop(tensor, None)
         return [values[t] for t in graph.outputs]
 
-    def _keep(
-        self,
-        values: dict[int, Any],
-        tensors: Sequence[int],
-        path: ScopePath,
-        kept: dict[TensorRef, Any],
-    ) -> None:
-        for tensor in tensors:
-            if (path, tensor) in self.keep:
-                kept[path, tensor] = values[tensor]
+    def _kept_of(self, values: Values, tensors: Sequence[int], path: ScopePath) -> Kept:
+        """Return the values of those of some tensors of a scope that are to be kept."""
+        return {(path, t): values[t] for t in tensors if (path, t) in self.keep}
 
-    def _run_layer(self, graph: Graph, call: Call, values: dict[int, Any]) -> list[Any]:
+    def _run_layer(self, graph: Graph, call: Call, values: Values) -> list[Any]:
         layer = self.reading.layers[call.layer]
+        options = {}
         # Where the model itself passes `training=`, that holds.
         if call.frozen_training is None and self.training(layer):
-            return run_call(self.reading, graph.scope, call, values, training=True)
-        return run_call(self.reading, graph.scope, call, values)
+            options["training"] = True
+        return run_call(self.reading, graph.scope, call, values, **options)
 
     def _run_nested(
-        self,
-        call: Call,
-        nested: Graph,
-        inputs: list[Any],
-        path: ScopePath,
-        kept: dict[TensorRef, Any],
+        self, call: Call, nested: Graph, inputs: list[Any], path: ScopePath, kept: Kept
     ) -> _ScopeRun:
         """Run a nested model; one inside TimeDistributed sees each step of time as a sample."""
         dialect = self.reading.dialect
@@ -136,7 +132,8 @@ class Interpreter:
         # A model casts its inputs to the dtypes that it was built with.
         cast = []
         for value, tensor in zip(inputs, nested.inputs, strict=True):
-            cast.append(dialect.to_tensor(value, nested.tensors[tensor].dtype))
+            dtype = nested.tensors[tensor].dtype
+            cast.append(dialect.to_tensor(value, dtype))
         if call.wrapped is None:
             return (yield from self._run_scope(scope, cast, inner_path, kept))
         merged = [dialect.merge_time(value) for value in cast]

@@ -103,7 +103,9 @@ class LiveKernel:
     @property
     def filters(self) -> int:
         """Output channels of the layer."""
-        return math.prod(self.shape[-2:]) if self.is_depthwise else self.shape[-1]
+        if self.is_depthwise:
+            return math.prod(self.shape[-2:])
+        return self.shape[-1]
 
     @property
     def batch_norm(self) -> Any:
@@ -125,8 +127,8 @@ class LiveKernel:
         return None
 
     def _is_alone(self, call: Call) -> bool:
-        is_only_call = call.uses(self.calls.reading.graph.uses()) == 1
-        return is_only_call and call.frozen_training is None
+        uses = self.calls.reading.graph.uses()
+        return call.uses(uses) == 1 and call.frozen_training is None
 
     @property
     def _has_activation(self) -> bool:
@@ -163,17 +165,20 @@ class LiveKernel:
         patches = patches.astype(np.float32, copy=False)
         count, taps = patches.shape[:2]
         if self.kind == "SeparableConv":
-            spatial = self.calls.dialect.array(self.kernels[0]).astype(np.float32)
-            spatial = spatial.reshape(-1, *spatial.shape[-2:])
-            depthwise: Array = np.einsum("ntc,tcm->ncm", patches, spatial)
+            # The unknowns are those of the pointwise kernel: one for each depthwise output.
+            spatial = self._value_of(self.kernels[0])
+            flat = spatial.reshape(taps, *spatial.shape[-2:])
+            depthwise: Array = np.einsum("ntc,tcm->ncm", patches, flat)
             return depthwise.reshape(1, count, -1)
-        by_group = patches.reshape(count, taps, self.groups, -1)
-        design = np.ascontiguousarray(by_group.transpose(2, 0, 1, 3))
+        # Grouped and depthwise convolutions split the channels; taps stay together in a row.
+        by_channels = patches.reshape(count, taps, self.groups, -1)
+        by_group = by_channels.transpose(2, 0, 1, 3)
+        design = np.ascontiguousarray(by_group)
         return design.reshape(self.groups, count, -1)
 
     def weights(self) -> Array:
         """Return the kernel as (groups, unknowns, filters of a group)."""
-        kernel = self.calls.dialect.array(self.variable).astype(np.float32)
+        kernel = self._value_of(self.variable)
         if self.is_depthwise:
             channels_first = np.ascontiguousarray(np.moveaxis(kernel, -2, 0))
             return channels_first.reshape(self.groups, self.unknowns, -1)
@@ -184,7 +189,10 @@ class LiveKernel:
         """Return the bias, zeros where there is none, shape (filters,)."""
         if self.bias is None:
             return np.zeros(self.filters, np.float32)
-        return self.calls.dialect.array(self.bias).astype(np.float32)
+        return self._value_of(self.bias)
+
+    def _value_of(self, variable: Any) -> Array:
+        return self.calls.dialect.array(variable).astype(np.float32)
 
     def own_channels(self, values: Array) -> Array:
         """Return the channels that are the kernel's, of all that joins concatenate.
@@ -213,29 +221,32 @@ class LiveKernel:
             Shape (rows, filters), float32.
         """
         dialect = self.calls.dialect
-        value = as_single_cells(sums, self.calls.rank, self.calls.call.channels_last)
+        value = self._as_cells(sums)
         others = iter(side_values)
         if self._has_activation and not self.ends_in_softmax:
-            value = dialect.to_array(self.layer.activation(dialect.to_tensor(value)))
+            activated = self.layer.activation(dialect.to_tensor(value))
+            value = dialect.to_array(activated)
         for call in self.calls.following:
             value = self._apply(call, value, others)
-        rows = np.asarray(value, np.float32).reshape(len(sums), -1)
-        return self.own_channels(rows)
+        single = np.asarray(value, np.float32)
+        return self.own_channels(single.reshape(len(sums), -1))
+
+    def _as_cells(self, rows: Array) -> Array:
+        channels_last = self.calls.call.channels_last
+        return as_single_cells(rows, self.calls.rank, channels_last)
 
     def _apply(self, call: Call, value: Array, others: Iterator[Array]) -> Array:
         """Return what a call makes of a value; a join consumes further values of `others`."""
         join = self.joins.get(call.index)
         if join is None:
             return self.calls.run(call, [value])
-        channels_last = self.calls.call.channels_last
         if join.around is not None:
             # Concatenated channels change nothing in the fitted ones: zeros stand for them.
+            channel_axis = -1 if self.calls.call.channels_last else 1
             widths = [(0, 0)] * value.ndim
-            widths[-1 if channels_last else 1] = join.around
+            widths[channel_axis] = join.around
             return np.pad(value, widths)
-        arguments = []
-        for _ in range(join.others):
-            arguments.append(as_single_cells(next(others), self.calls.rank, channels_last))
+        arguments = [self._as_cells(next(others)) for _ in range(join.others)]
         arguments.insert(join.position, value)
         return self.calls.run(call, arguments)
 
@@ -267,8 +278,10 @@ class LiveKernel:
         if self.is_depthwise:
             taps = self.shape[:-2]
             by_channel = weights.reshape(self.groups, *taps, -1)
-            return np.moveaxis(by_channel, 0, -2).reshape(self.shape)
-        return weights.transpose(1, 0, 2).reshape(self.shape)
+            kernel = np.moveaxis(by_channel, 0, -2)
+        else:
+            kernel = weights.transpose(1, 0, 2)
+        return kernel.reshape(self.shape)
 
     def _renormalise(self, norm: Any, inputs: Array, shift: Array) -> None:
         """Give a BatchNormalization the statistics of its inputs, and keep its function but for a shift.
@@ -277,7 +290,8 @@ class LiveKernel:
         and beta make up for that, so that training mode, which uses the statistics of the batch,
         and inference agree when distillation begins.
         """
-        array, assign = self.calls.dialect.array, self.calls.dialect.assign
+        dialect = self.calls.dialect
+        array, assign = dialect.array, dialect.assign
         mean = array(norm.moving_mean).astype(np.float64)
         variance = array(norm.moving_variance).astype(np.float64)
         if norm.gamma is None or norm.beta is None:
@@ -291,7 +305,8 @@ class LiveKernel:
         new_variance = inputs.var(0, dtype=np.float64)
         assign(norm.moving_mean, new_mean)
         assign(norm.moving_variance, new_variance)
-        assign(norm.gamma, scale * np.sqrt(new_variance + norm.epsilon))
+        new_deviation = np.sqrt(new_variance + norm.epsilon)
+        assign(norm.gamma, scale * new_deviation)
         assign(norm.beta, beta + scale * (new_mean + shift - mean))
 
 
@@ -306,5 +321,7 @@ def logits_of(probabilities: Array) -> Array:
     """
     # The smallest positive numbers of the dtypes, about: what underflowed to 0 has a logarithm.
     least = np.float32(6e-5 if probabilities.dtype == np.float16 else 1e-37)
-    logits = np.log(np.maximum(probabilities.astype(np.float32), least))
-    return np.asarray(logits - logits.mean(-1, keepdims=True))
+    single = probabilities.astype(np.float32)
+    logits = np.log(np.maximum(single, least))
+    mean = logits.mean(-1, keepdims=True)
+    return np.asarray(logits - mean)

@@ -49,11 +49,12 @@ class LiveScale:
         """
         if self.kernel is None:
             # A BatchNormalization sees each cell alone: there is one tap.
-            value = as_single_cells(patches[:, 0], self.calls.rank, self.channels_last)
-            return self._run([self.calls.call], value)
-        by_group = np.matmul(self.kernel.design_matrix(patches), self.kernel.weights())
-        made = by_group.transpose(1, 0, 2).reshape(len(patches), -1)
-        return np.asarray(made + self.kernel.offset())
+            return self._run([self.calls.call], patches[:, 0])
+        design = self.kernel.design_matrix(patches)
+        by_group = np.matmul(design, self.kernel.weights())
+        by_row = by_group.transpose(1, 0, 2)
+        sums = by_row.reshape(len(patches), -1)
+        return np.asarray(sums + self.kernel.offset())
 
     def apply_activation(self, sums: Array) -> Array:
         """Return what the layer's activation and the calls after it make of the sums.
@@ -66,13 +67,14 @@ class LiveScale:
         """
         if self.kernel is not None:
             return self.kernel.apply_activation(sums)
-        value = as_single_cells(sums, self.calls.rank, self.channels_last)
-        return self._run(self.calls.following, value)
+        return self._run(self.calls.following, sums)
 
     def write(self, scale: Array, offset: Array) -> None:
         """Multiply the layer's output by a scale and add an offset, each of shape (channels,)."""
-        assign, array = self.calls.dialect.assign, self.calls.dialect.array
+        dialect = self.calls.dialect
+        assign, array = dialect.assign, dialect.array
         if self.kernel is None:
+            # A BatchNormalization is x -> gamma x' + beta with x' normalised, so both multiply.
             norm = self.calls.layer
             assign(norm.gamma, array(norm.gamma) * scale)
             assign(norm.beta, array(norm.beta) * scale + offset)
@@ -83,10 +85,14 @@ class LiveScale:
             # The last two axes of its kernel together are the output channels.
             filter_scale = scale.reshape(variable.shape[-2:])
         assign(variable, array(variable) * filter_scale)
-        if self.kernel.bias is not None:
-            assign(self.kernel.bias, array(self.kernel.bias) * scale + offset)
+        bias = self.kernel.bias
+        if bias is not None:
+            assign(bias, array(bias) * scale + offset)
 
-    def _run(self, calls: Sequence[Call], value: Array) -> Array:
+    def _run(self, calls: Sequence[Call], rows: Array) -> Array:
+        """Run calls on rows of channels, shape (rows, channels), and return the same shape."""
+        value = as_single_cells(rows, self.calls.rank, self.channels_last)
         for call in calls:
             value = self.calls.run(call, [value])
-        return np.asarray(value, np.float32).reshape(len(value), -1)
+        single = np.asarray(value, np.float32)
+        return single.reshape(len(rows), -1)

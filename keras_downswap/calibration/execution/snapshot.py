@@ -16,7 +16,8 @@ class Snapshot:
         self.dialect = reading.dialect
         self.variables = all_variables(reading)
         # The array may share the variable's memory, which later assignments change.
-        self.values = [np.array(self.dialect.array(variable)) for variable in self.variables]
+        array = self.dialect.array
+        self.values = [np.array(array(variable)) for variable in self.variables]
 
     def restore(self) -> None:
         """Put back every value that has changed."""

@@ -14,8 +14,10 @@ def all_variables(reading: Reading) -> list[Any]:
     """Return every variable of a model once, the state of seeds and of recurrent layers too."""
     model = reading.model
     # `variables` has not the same contents in both Kerases: the second list adds what it lacks.
-    listed = [*getattr(model, "variables", ()), *getattr(model, "non_trainable_variables", ())]
-    by_identity = {id(v): v for v in listed if reading.dialect.is_variable(v)}
+    listed = [*getattr(model, "variables", ())]
+    listed += getattr(model, "non_trainable_variables", ())
+    is_variable = reading.dialect.is_variable
+    by_identity = {id(v): v for v in listed if is_variable(v)}
     return list(by_identity.values())
 
 
@@ -23,8 +25,8 @@ def learnable_weights(dialect: Dialect, layer: Any) -> list[Any]:
     """Return the weights of a layer that training would change if the layer were not frozen."""
     found = []
     for name in LEARNABLE:
-        # Keras 3 holds a kernel under a private name: with LoRA or quantization, its property
-        # returns a computed tensor instead of the variable.
+        # A quantized layer or one with LoRA has a property of that name, which computes; the
+        # variable itself is then under the name with an underscore.
         value = vars(layer).get(f"_{name}", getattr(layer, name, None))
         if value is not None and dialect.is_variable(value):
             found.append(value)

@@ -17,6 +17,10 @@ from keras_downswap.ir.predicates import is_elementwise
 from keras_downswap.ir.walks import paths_upstream
 
 SLIDING = POOLS | {Role.CONV}
+Partners = Mapping[int, Call]
+"""For calls of one model, by number, those of the other."""
+Occurrence = tuple[str, int]
+"""The name of a layer, and how often that was called before."""
 
 
 @dataclass
@@ -37,11 +41,16 @@ class Pairs:
     sites: dict[CallRef, str] = field(default_factory=dict)
     added: dict[CallRef, str] = field(default_factory=dict)
 
+    def is_site(self, ref: CallRef) -> bool:
+        """Tell whether a call of the new model is a site's, or was added by a swap."""
+        return ref in self.sites or ref in self.added
+
 
 def pair_tensors(old: Graph, new: Graph) -> Pairs:
     """Pair the tensors of two models, nested ones included."""
     pairs = Pairs()
-    _ScopePairer(_Side(old, ()), _Side(new, ()), "", pairs).pair()
+    outermost = _ScopePairer(_Side(old, ()), _Side(new, ()), "", pairs)
+    outermost.pair()
     return pairs
 
 
@@ -57,6 +66,10 @@ class _Side:
         if call.nested_graph is None:
             return None
         return _Side(call.nested_graph, (*self.path, call.index))
+
+    def producer(self, tensor: int) -> int:
+        """Return the number of the call that produces a tensor."""
+        return self.graph.tensors[tensor].producer
 
 
 class _ScopePairer:
@@ -86,59 +99,71 @@ class _ScopePairer:
 
     def pair(self) -> None:
         """Pair what paired calls produce, then what they consume, then what is inside them."""
-        differing_old = self._differing_tensors(self.old.graph, self.new_of)
-        differing_new = self._differing_tensors(self.new.graph, self.old_of)
-        for index, old_call in self.old_of.items():
-            call = self.new.graph.calls[index]
+        old_graph, new_graph = self.old.graph, self.new.graph
+        differing_old = self._differing_tensors(old_graph, self.new_of)
+        differing_new = self._differing_tensors(new_graph, self.old_of)
+        for call, old_call in self._paired_calls():
             for tensor, old_tensor in zip(call.outputs, old_call.outputs, strict=False):
                 if old_tensor not in differing_old and tensor not in differing_new:
                     self._note(tensor, old_tensor)
             took_over_a_pool = call.role is Role.CONV and old_call.outputs[0] in differing_old
             if took_over_a_pool or _does_otherwise(call, old_call):
-                self.pairs.sites[self.new.path, index] = self.prefix + call.path
-        for call in self.new.graph.calls:
+                ref = (self.new.path, call.index)
+                self.pairs.sites[ref] = self.prefix + call.path
+        for call in new_graph.calls:
             if call.role is Role.CONV and call.index not in self.old_of:
-                self.pairs.added[self.new.path, call.index] = self.prefix + call.path
+                ref = (self.new.path, call.index)
+                self.pairs.added[ref] = self.prefix + call.path
 
-        for index, old_call in self.old_of.items():
-            self._pair_arguments(self.new.graph.calls[index].inputs, old_call.inputs)
-        self._pair_arguments(self.new.graph.outputs, self.old.graph.outputs)
+        # The first pair of a tensor holds. So arguments come after outputs: they only pair the end
+        # of a stretch whose own outputs have no counterpart.
+        for call, old_call in self._paired_calls():
+            self._pair_arguments(call.inputs, old_call.inputs)
+        self._pair_arguments(new_graph.outputs, old_graph.outputs)
 
-        for index, old_call in self.old_of.items():
-            call = self.new.graph.calls[index]
-            old_nested, nested = self.old.nested(old_call), self.new.nested(call)
+        for call, old_call in self._paired_calls():
+            nested = self.new.nested(call)
+            old_nested = self.old.nested(old_call)
             if old_nested is not None and nested is not None:
                 prefix = f"{self.prefix}{call.path}/"
-                _ScopePairer(old_nested, nested, prefix, self.pairs).pair()
+                inner = _ScopePairer(old_nested, nested, prefix, self.pairs)
+                inner.pair()
+
+    def _paired_calls(self) -> Iterator[tuple[Call, Call]]:
+        """Yield each call of the new scope that has a counterpart, with that."""
+        for index, old_call in self.old_of.items():
+            yield self.new.graph.calls[index], old_call
 
     def _note(self, tensor: int, old_tensor: int) -> None:
-        """Pair two tensors whose shapes do not contradict it; the first pair of a tensor holds."""
+        """Pair two tensors, unless their shapes contradict it or the first is paired already."""
         shape = self.new.graph.tensors[tensor].shape
         old_shape = self.old.graph.tensors[old_tensor].shape
         if _may_be_equal(shape, old_shape):
             ref = (self.new.path, tensor)
-            self.pairs.tensors.setdefault(ref, (self.old.path, old_tensor))
+            old_ref = (self.old.path, old_tensor)
+            self.pairs.tensors.setdefault(ref, old_ref)
 
     def _pair_arguments(self, tensors: Sequence[int], old_tensors: Sequence[int]) -> None:
         """Pair arguments of paired calls, where a call that only one model has produces one of them."""
         for tensor, old_tensor in zip(tensors, old_tensors, strict=False):
-            producer = self.new.graph.tensors[tensor].producer
-            old_producer = self.old.graph.tensors[old_tensor].producer
-            if old_producer not in self.new_of or producer not in self.old_of:
+            is_common = self.new.producer(tensor) in self.old_of
+            is_old_common = self.old.producer(old_tensor) in self.new_of
+            if not is_common or not is_old_common:
                 end = self._before_added_padding(tensor)
                 self._note(end, old_tensor)
                 self.pairs.ends.append((self.new.path, end))
 
     def _before_added_padding(self, tensor: int) -> int:
         """Return the input of the padding and cropping that a swap added before a convolution."""
-        graph = self.new.graph
-        call = graph.calls[graph.tensors[tensor].producer]
+        calls = self.new.graph.calls
+        call = calls[self.new.producer(tensor)]
+        # What is compared must not be padded: the old model's tensor is not.
         while call.role is Role.RESIZE and call.index not in self.old_of:
             tensor = call.inputs[0]
-            call = graph.calls[graph.tensors[tensor].producer]
+            call = calls[self.new.producer(tensor)]
         return tensor
 
-    def _differing_tensors(self, graph: Graph, partners: Mapping[int, Call]) -> set[int]:
+    def _differing_tensors(self, graph: Graph, partners: Partners) -> set[int]:
         """Return the tensors between a pool that only this model has and the convolutions before it.
 
         The other model's convolutions do the pool's work, so what is between has no counterpart
@@ -160,39 +185,40 @@ class _ScopePairer:
         return found
 
     def _were_swapped(
-        self,
-        graph: Graph,
-        pool: Call,
-        paths: Sequence[tuple[Call, ...]],
-        partners: Mapping[int, Call],
+        self, graph: Graph, pool: Call, paths: Sequence[Sequence[Call]], partners: Partners
     ) -> bool:
         """Tell whether the convolutions before a pool, one for each path, do its work in the other model."""
-        convs = [path[0] for path in paths]
-        if not all(conv.role is Role.CONV and conv.index in partners for conv in convs):
-            return False
-        if any(_has_other_readers(graph, path) for path in paths):
-            return False
-        if any(self._is_as_long(graph, conv, pool, partners) for conv in convs):
-            return False
-        if any(_does_otherwise(conv, partners[conv.index]) for conv in convs):
+        changed = False
+        for path in paths:
+            conv = path[0]
+            other = partners.get(conv.index)
+            if conv.role is not Role.CONV or other is None:
+                return False
+            if _has_other_readers(graph, path):
+                return False
+            if pool.strided and self._is_as_long(graph, conv, other):
+                return False
+            changed = changed or _does_otherwise(conv, other)
+        if changed:
             return True
         # The convolutions before it are the same in both models. Then the one after it did the
         # pool's work, if that has changed.
         return not self._next_conv_changed(graph, pool, partners)
 
-    def _is_as_long(
-        self, graph: Graph, conv: Call, pool: Call, partners: Mapping[int, Call]
-    ) -> bool:
-        """Tell whether a convolution has as long an output in the other model: then it does no strided pool's work."""
+    def _is_as_long(self, graph: Graph, conv: Call, other: Call) -> bool:
+        """Tell whether a convolution has as long an output in the other model as in this one.
+
+        Then it does no strided pool's work there.
+        """
         is_new = graph is self.new.graph
-        other = self.old.graph if is_new else self.new.graph
+        other_graph = self.old.graph if is_new else self.new.graph
         lengths = spatial(graph.output_shape(conv), conv.channels_last)
-        other_shape = other.output_shape(partners[conv.index])
+        other_shape = other_graph.output_shape(other)
         other_lengths = spatial(other_shape, conv.channels_last)
-        return pool.strided and None not in lengths and lengths == other_lengths
+        return None not in lengths and lengths == other_lengths
 
     @staticmethod
-    def _next_conv_changed(graph: Graph, pool: Call, partners: Mapping[int, Call]) -> bool:
+    def _next_conv_changed(graph: Graph, pool: Call, partners: Partners) -> bool:
         """Tell whether the convolution after a pool does otherwise in the other model."""
         call: Call | None = graph.sole_consumer(pool)
         while call is not None and is_elementwise(graph, call, pool.channels_last):
@@ -209,8 +235,11 @@ def _does_otherwise(call: Call, other: Call) -> bool:
     return call.class_name != other.class_name or call.windows != other.windows
 
 
-def _occurrences(graph: Graph) -> Iterator[tuple[tuple[str, int], Call]]:
-    """Yield every call with the name of its layer and how often that was called before."""
+def _occurrences(graph: Graph) -> Iterator[tuple[Occurrence, Call]]:
+    """Yield every call with what identifies it in both models: a name alone would not.
+
+    A layer may be called several times.
+    """
     counts: dict[str, int] = {}
     for call in graph.calls:
         count = counts.get(call.path, 0)
@@ -223,11 +252,15 @@ def _has_other_readers(graph: Graph, path: Sequence[Call]) -> bool:
 
     Then the pool cannot have been swapped: they would have read what is gone.
     """
-    return any(graph.sole_consumer(call) is None for call in path[:-1])
+    before_pool = path[:-1]
+    return any(graph.sole_consumer(call) is None for call in before_pool)
 
 
 def _may_be_equal(one: Shape, other: Shape) -> bool:
     if len(one) != len(other):
         return False
-    pairs = zip(one, other, strict=True)
-    return all(a is None or b is None or a == b for a, b in pairs)
+    for length, other_length in zip(one, other, strict=True):
+        is_known = length is not None and other_length is not None
+        if is_known and length != other_length:
+            return False
+    return True

@@ -48,7 +48,8 @@ def find_pool_targets(
     uses = new.uses()
 
     def can_be_fitted(graph: Graph, call: Call) -> bool:
-        return not fit_obstacle(graph, call, call.uses(uses)) and takes_scale(call)
+        obstacle = fit_obstacle(graph, call, call.uses(uses))
+        return not obstacle and takes_scale(call)
 
     found: list[PoolTarget] = []
     reasons: dict[str, str] = {}
@@ -56,6 +57,8 @@ def find_pool_targets(
         pool, graph = affected.call, affected.graph
         if pool.role not in POOLS or affected.ref not in pairs.sites:
             continue
+        # The nearest layer is the best one: the fewer calls between, the less the fit must look
+        # through, and one further up is tried only where it cannot be fitted.
         between: list[Call] = []
         layer = _call_before(graph, pool, pool)
         while layer is not None and not can_be_fitted(graph, layer):
@@ -66,7 +69,7 @@ def find_pool_targets(
             reasons[affected.name] = f"what {pool.label} makes stands for no tensor of the original"
         elif layer is None:
             reasons[affected.name] = (
-                f"no layer in front of {pool.label} alone takes a scale and an offset "
+                f"no layer whose output {pool.label} alone reads takes a scale and an offset "
                 "for each channel"
             )
         else:
@@ -103,10 +106,13 @@ def _call_before(graph: Graph, call: Call, pool: Call) -> Call | None:
         call: The pool, or a call before it.
         pool: The pool.
     """
-    if call is not pool and (call.role is Role.CONV or call.frozen_training):
+    is_opaque = call.role is Role.CONV or bool(call.frozen_training)
+    if is_opaque and call is not pool:
         return None
+    # Inside TimeDistributed, shapes have an axis more, and "channels first" no longer says where.
     if call.wrapped is not None and not pool.channels_last:
         return None
+    # If another call read that output too, a scale would change what it sees.
     before = sole_upstream(graph, call)
     if before is None or mixes_channels(before):
         return None

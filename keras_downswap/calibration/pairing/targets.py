@@ -106,27 +106,28 @@ class _AffectedWalk:
     def visit(self, graph: Graph, path: ScopePath, prefix: str) -> None:
         """Follow through one scope."""
         for call in graph.calls:
-            affected = self._is_site((path, call.index))
-            affected = affected or any((path, t) in self.changed for t in call.inputs)
+            inputs = {(path, tensor) for tensor in call.inputs}
+            is_site = self.pairs.is_site((path, call.index))
+            affected = is_site or not inputs.isdisjoint(self.changed)
+            # A nested model is affected where something inside it is: it may hold a site itself.
             if call.nested_graph is not None:
                 found_before = len(self.found)
                 self._visit_nested(call, call.nested_graph, path, prefix)
                 affected = affected or len(self.found) > found_before
             elif affected:
-                found = AffectedCall((path, call.index), prefix + call.path, call, graph)
+                name = prefix + call.path
+                found = AffectedCall((path, call.index), name, call, graph)
                 self.found.append(found)
             if affected:
                 self.changed.update((path, t) for t in call.outputs)
 
     def _visit_nested(self, call: Call, nested: Graph, path: ScopePath, prefix: str) -> None:
         inner_path = (*path, call.index)
-        for inner, outer in zip(nested.inputs, call.inputs, strict=False):
+        arguments = zip(nested.inputs, call.inputs, strict=False)
+        for inner, outer in arguments:
             if (path, outer) in self.changed:
                 self.changed.add((inner_path, inner))
         self.visit(nested, inner_path, f"{prefix}{call.path}/")
-
-    def _is_site(self, ref: CallRef) -> bool:
-        return ref in self.pairs.sites or ref in self.pairs.added
 
 
 def find_kernel_targets(new: Graph, pairs: Pairs) -> tuple[list[KernelTarget], dict[str, str]]:
@@ -147,19 +148,16 @@ def find_kernel_targets(new: Graph, pairs: Pairs) -> tuple[list[KernelTarget], d
         if call.role is not Role.CONV and call.class_name != DENSE:
             continue
         reason = fit_obstacle(graph, call, call.uses(uses))
-        is_site = affected.ref in pairs.sites or affected.ref in pairs.added
         path = affected.ref[0]
         route = None if reason else _route_to_goal(graph, path, call, pairs)
         if route is not None:
-            found.append(_kernel_target(affected, route, pairs, is_site))
-        elif is_site:
+            found.append(_kernel_target(affected, route, pairs))
+        elif pairs.is_site(affected.ref):
             reasons[affected.name] = reason or _why_not_compared(graph, call)
     return found, reasons
 
 
-def _kernel_target(
-    affected: AffectedCall, route: _Route, pairs: Pairs, is_site: bool
-) -> KernelTarget:
+def _kernel_target(affected: AffectedCall, route: _Route, pairs: Pairs) -> KernelTarget:
     path = affected.ref[0]
     end = (path, route.tensor)
     return KernelTarget(
@@ -173,7 +171,7 @@ def _kernel_target(
         scope=affected.graph.scope,
         joins=route.joins,
         side_tensors=tuple((path, tensor) for tensor in route.side_tensors),
-        site=is_site,
+        site=pairs.is_site(affected.ref),
     )
 
 
@@ -187,10 +185,13 @@ def fit_obstacle(graph: Graph, call: Call, uses: int) -> str:
     """
     if uses > 1:
         return f"{call.label} is called in {uses} places, and one kernel serves them all"
-    if call.windows and len(call.windows) != len(graph.input_shape(call)) - 2:
-        return f"{call.label} slides over the last axes of a map that has more"
+    if call.windows:
+        spatial_axes = len(graph.input_shape(call)) - 2
+        if len(call.windows) != spatial_axes:
+            return f"{call.label} slides over the last axes of a map that has more"
     if call.wrapped is not None and not call.channels_last:
         return f"{call.label} runs inside a TimeDistributed layer with its channels first"
+    # A transposed convolution is no product of input windows; `training=` may change any layer.
     if call.role is Role.OTHER_CONV or call.frozen_training is not None:
         return f"{call.label} is called in a way of its own"
     if call.obstacle is not None:
@@ -201,12 +202,15 @@ def fit_obstacle(graph: Graph, call: Call, uses: int) -> str:
 def _why_not_compared(graph: Graph, call: Call) -> str:
     """Say what keeps the output of a layer from being compared with the old model."""
     route = _Route(call.outputs[0])
-    while (further := _next_step(graph, call, route, compared=False)) is not None:
+    further = _next_step(graph, call, route, compared=False)
+    while further is not None:
         route = further
+        further = _next_step(graph, call, route, compared=False)
     user = graph.sole_consumer(route.last_call(call))
     if user is None:
         return f"{call.label} is followed by several layers, or none, {_NOTHING_PAIRED}"
-    if user.role is Role.JOIN and not _run_before(graph, call, _other_inputs(user, route)):
+    others = _other_inputs(user, route)
+    if user.role is Role.JOIN and not _run_before(graph, call, others):
         return (
             f"{call.label} meets branches in {user.label} that run later, "
             "and these take up what it gets wrong"
@@ -236,7 +240,8 @@ class _Route:
         """Return the route that goes on through a join with other tensors."""
         following = (*self.following, call)
         joins = {**self.joins, call.index: join}
-        return _Route(call.outputs[0], following, joins, (*self.side_tensors, *others))
+        side_tensors = (*self.side_tensors, *others)
+        return _Route(call.outputs[0], following, joins, side_tensors)
 
 
 def _route_to_goal(graph: Graph, path: ScopePath, call: Call, pairs: Pairs) -> _Route | None:
@@ -249,6 +254,8 @@ def _route_to_goal(graph: Graph, path: ScopePath, call: Call, pairs: Pairs) -> _
     best: _Route | None = None
     route: _Route | None = _Route(call.outputs[0])
     while route is not None:
+        # A tensor further on is the better goal, even if this one can be compared: what the
+        # activation cuts off need not be met.
         if (path, route.tensor) in pairs.tensors:
             best = route
         route = _next_step(graph, call, route, compared=best is not None)
@@ -281,8 +288,10 @@ def _step_through_join(graph: Graph, call: Call, route: _Route, join: Call) -> _
     """Return the route through a join; None where the values of other branches are not known."""
     if not is_position_wise(graph, join, call.channels_last):
         return None
-    channel_axis = len(graph.tensors[route.tensor].shape) - 1 if call.channels_last else 1
-    widths = [graph.tensors[t].shape[channel_axis] for t in join.inputs]
+    rank = len(graph.tensors[route.tensor].shape)
+    channel_axis = rank - 1 if call.channels_last else 1
+    shapes = [graph.tensors[tensor].shape for tensor in join.inputs]
+    widths = [shape[channel_axis] for shape in shapes]
     width_after = graph.tensors[join.outputs[0]].shape[channel_axis]
     if None in widths or width_after is None:
         return None
@@ -306,9 +315,12 @@ def _other_inputs(join: Call, route: _Route) -> tuple[int, ...]:
 
 def _run_before(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
     """Tell whether an interpreter has computed tensors before it comes to a call."""
-    order = {c.index: number for number, c in enumerate(graph.branch_by_branch)}
-    producers = [graph.tensors[tensor].producer for tensor in tensors]
-    return all(order[producer] < order[call.index] for producer in producers)
+    # A fit happens while a run waits before the call: what runs later is not known, and cannot be,
+    # since it may depend on the fit.
+    order = [other.index for other in graph.branch_by_branch]
+    ran_before = set(order[: order.index(call.index)])
+    producers = {graph.tensors[tensor].producer for tensor in tensors}
+    return producers <= ran_before
 
 
 def mixes_channels(call: Call) -> bool:

@@ -49,8 +49,10 @@ class TrainableSet:
         """
         pairs = pair_tensors(old.graph, new.graph)
         # Where lengths are unknown, the graphs alone do not tell whether shapes agree.
-        values = Interpreter(new, pairs.tensors.keys()).run(batch)
-        old_values = Interpreter(old, set(pairs.tensors.values())).run(batch)
+        interpreter = Interpreter(new, set(pairs.tensors.keys()))
+        old_interpreter = Interpreter(old, set(pairs.tensors.values()))
+        values = interpreter.run(batch)
+        old_values = old_interpreter.run(batch)
         for ref, old_ref in list(pairs.tensors.items()):
             is_known = ref in values and old_ref in old_values
             if not is_known:
@@ -97,8 +99,8 @@ class TrainableSet:
             notes.append(f"{name}: {reason}; only distillation fits it")
         for name, reason in self._pool_targets[1].items():
             notes.append(f"{name}: {reason}")
-        frozen = [str(layer.name) for layer in self._own_layers if not layer.trainable]
-        for name in dict.fromkeys(frozen):
+        frozen = [layer for layer in self._own_layers if not layer.trainable]
+        for name in dict.fromkeys(str(layer.name) for layer in frozen):
             notes.append(f"{name} is frozen, and is fitted nevertheless: it is part of a site")
         return notes
 
@@ -115,6 +117,7 @@ class TrainableSet:
             call = affected.call
             if affected.ref not in reached or call.frozen_training is not None:
                 continue
+            # A layer that is called in several places has one set of statistics: the first call's.
             layer = self._layer(call)
             if self.runs_in_training(layer):
                 found.setdefault(id(layer), (affected.ref, affected.name, call))
@@ -127,15 +130,17 @@ class TrainableSet:
             found += self.new.model.trainable_variables
         for layer in self._own_layers:
             found += learnable_weights(self.new.dialect, layer)
+        # Tables of embeddings are apart: a step moves only the rows that a batch looks up, so the
+        # optimiser of matrices does not suit them.
         tables: set[int] = set()
         for layer in self.new.layers:
             if self.new.dialect.stock_class(layer) == "Embedding":
                 tables.update(id(variable) for variable in layer.trainable_variables)
-        by_identity = {id(variable): variable for variable in found}
-        return {
-            "weights": [v for key, v in by_identity.items() if key not in tables],
-            "tables": [v for key, v in by_identity.items() if key in tables],
-        }
+        kinds: dict[str, list[Any]] = {"weights": [], "tables": []}
+        for key, variable in {id(variable): variable for variable in found}.items():
+            kind = "tables" if key in tables else "weights"
+            kinds[kind].append(variable)
+        return kinds
 
     def runs_in_training(self, layer: Any) -> bool:
         """Tell whether a layer runs in training mode end to end: BatchNormalization that may change does.
@@ -145,7 +150,8 @@ class TrainableSet:
         is_norm = self.new.dialect.stock_class(layer) == "BatchNormalization"
         if not is_norm:
             return False
-        return any(layer is own for own in self._own_layers) or self._is_free(layer)
+        is_own = any(layer is own for own in self._own_layers)
+        return is_own or self._is_free(layer)
 
     @cached_property
     def _own_layers(self) -> list[Any]:
@@ -170,7 +176,8 @@ class TrainableSet:
         layer = self._layer(call)
         can_take = call.role is Role.CONV
         if self.new.dialect.stock_class(layer) == "BatchNormalization":
-            can_take = can_take or (layer.gamma is not None and layer.beta is not None)
+            is_whole = layer.gamma is not None and layer.beta is not None
+            can_take = can_take or is_whole
         return can_take and bool(layer.trainable)
 
     def _is_free(self, layer: Any) -> bool:
@@ -182,7 +189,9 @@ class TrainableSet:
         if call_ref in self.pairs.sites:
             return True
         # A fixed kernel that a swap adds (a blur) is frozen, and stays what it is.
-        return call_ref in self.pairs.added and bool(self._layer(call).trainable)
+        is_added = call_ref in self.pairs.added
+        return is_added and bool(self._layer(call).trainable)
 
     def _layer(self, call: Call) -> Any:
-        return self.new.dialect.unwrapped(self.new.layers[call.layer])
+        layer = self.new.layers[call.layer]
+        return self.new.dialect.unwrapped(layer)

@@ -216,7 +216,7 @@ def test_what_others_read_too_is_left_alone_and_told(K: Any) -> None:
     )
     assert [stage.note for stage in report.stages] == ["no site can be fitted in closed form"]
     assert list(report.notes) == [
-        "pool: no layer in front of AveragePooling2D 'pool' alone takes a scale and an offset for each channel"
+        "pool: no layer whose output AveragePooling2D 'pool' alone reads takes a scale and an offset for each channel"
     ]
 
 
