@@ -52,7 +52,7 @@ costing none.
 
 def row(model: Any, to: str) -> str:
     """Return what one target finds in a model, as a row of a table."""
-    plan = plan_swaps(model, to)
+    plan = plan_swaps(model, to=to)
     exact = sum(site.promise == "exact" for site in plan.swaps)
     approximate = len(plan.swaps) - exact
     kept = len(plan.refusals)

@@ -1,4 +1,4 @@
-"""Change how a Keras model downsamples: pools into strides and back, weights moved, shapes proven equal."""
+"""Change how a Keras model downsamples: pools into strides and back, with shapes proven equal."""
 
 from keras_downswap.api import plan_swaps, swap_downsampling
 from keras_downswap.calibration.calibrate import calibrate
@@ -14,6 +14,7 @@ from keras_downswap.errors import (
     UnsupportedKeras,
     UntestedVersion,
 )
+from keras_downswap.files.io import load, save
 from keras_downswap.plan import Plan
 from keras_downswap.planning.sites import Site
 from keras_downswap.report import Report
@@ -33,7 +34,9 @@ __all__ = [
     "UnsupportedKeras",
     "UntestedVersion",
     "calibrate",
+    "load",
     "plan_swaps",
+    "save",
     "swap_downsampling",
 ]
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What was checked, and what happens where a check does not hold."""
+"""What was checked, and what happens where a check fails."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from keras_downswap.errors import BrokenPromise
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was checked and held.
+    """One thing that was checked and passed.
 
     Attributes:
-        what: `shape`, `law` (for every length), `length` (at the stated one alone), `weights`,
+        what: `shape`, `law` (for every length), `length` (at the declared one only), `weights`,
             `values`, `not run`, `boundary` or `original`.
         where: The site or layer, or `model`.
         detail: What was compared, with the numbers.
@@ -23,14 +23,18 @@ class Check:
     detail: str
 
 
-def check_or_break(holds: bool, sentence: str) -> None:
-    """Break off unless a check holds.
+def check_or_break(passed: bool, sentence: str) -> None:
+    """Break off unless a check passes.
+
+    Args:
+        passed: Whether it does.
+        sentence: What was checked where, what was expected and what received.
 
     Raises:
         BrokenPromise: If it does not.
     """
-    if not holds:
+    if not passed:
         raise BrokenPromise(
-            f"{sentence}. Nothing was returned or written; please report this model's architecture, or mend the rule "
-            "where it is your own."
+            f"{sentence}. Nothing was returned or written; please report this model's "
+            "architecture, or correct the rule where it is your own."
         )

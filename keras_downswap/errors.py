@@ -1,5 +1,11 @@
 """Every error and warning that this package gives on purpose."""
 
+from __future__ import annotations
+
+import sys
+import warnings
+from types import FrameType
+
 
 class DownswapError(Exception):
     """Base of all errors that the package raises on purpose; its text is one clear sentence or more."""
@@ -39,3 +45,14 @@ class SomethingLost(UserWarning):
 
 class UntestedVersion(UserWarning):
     """An installed Keras or TensorFlow is none of the versions with which this package is tested."""
+
+
+def warn_caller(warning: Warning) -> None:
+    """Give a warning that points at the code that calls this package, however deep it arises."""
+    package = __name__.partition(".")[0]
+    frame: FrameType | None = sys._getframe()
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+        frame = frame.f_back
+        level += 1
+    warnings.warn(warning, stacklevel=level)

@@ -13,8 +13,8 @@ import keras_downswap
 
 HOUSE = Path(keras_downswap.__file__).parent
 ORDER = [
-    "errors", "ir", "checks", "rulekit", "dialects", "rules", "planning", "files", "rebuilding", "calibration",
-    "report", "plan", "search", "api", "demo", "cli", "__init__", "__main__",
+    "errors", "ir", "checks", "rulekit", "dialects", "rules", "planning", "request", "files", "rebuilding",
+    "calibration", "report", "search", "plan", "deprecated", "api", "demo", "cli", "__init__", "__main__",
 ]  # fmt: skip
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 

@@ -28,7 +28,7 @@ BOUNDED = tuple(
 )  # whose limits are those of `verified`
 ALL = tuple(dict.fromkeys(("strided_conv", *TARGETS, *BOUNDED)))
 WAYS: tuple[dict[str, Any], ...] = (
-    {}, {"method": "exact"}, {"method": "copy"}, {"kernel": "cover"}, {"method": "wide"}, {"mixed": True},
+    {}, {"method": "exact"}, {"method": "copy"}, {"form": "cover"}, {"form": "wide"}, {"mixed": True},
 )  # fmt: skip
 """Options of a swap; `mixed` gives each approximate site a form of its own."""
 FORMS = ("cover", "kept", "wide", "same")
@@ -57,9 +57,9 @@ def coarsest(recipe: Recipe) -> str:
 def swapped(old: Any, to: str, way: dict[str, Any]) -> tuple[Any, Report]:
     """Swap in one of the ways; return the new model and its report."""
     if "mixed" not in way:
-        new, report = swap_downsampling(old, to, return_report=True, **way)
+        new, report = swap_downsampling(old, to=to, return_report=True, **way)
         return new, report
-    plan = plan_swaps(old, to)
+    plan = plan_swaps(old, to=to)
     near = [site for site in plan.swaps if site.promise == "approximate"]
     forms = {
         (site.scope, call): FORMS[n % len(FORMS)]

@@ -36,16 +36,15 @@ from rich.table import Table
 from keras_downswap import calibrate, plan_swaps, swap_downsampling
 from keras_downswap.files import io as files
 from keras_downswap.planning.cost import site_cost
-from keras_downswap.search.max_drop import search_forms
 
 ALL = 10**9
 ROWS: dict[str, tuple[dict[str, Any], int, dict[str, Any]]] = {
     "same kernel, copied": ({}, 0, {}),
     "same kernel": ({}, 4096, {}),
-    "cover": ({"kernel": "cover"}, 4096, {}),
-    "cover, all images": ({"kernel": "cover"}, ALL, {}),
-    "cover, closed form": ({"kernel": "cover"}, 1024, {"method": "least_squares"}),
-    "wide": ({"method": "wide"}, 1024, {}),
+    "cover": ({"form": "cover"}, 4096, {}),
+    "cover, all images": ({"form": "cover"}, ALL, {}),
+    "cover, closed form": ({"form": "cover"}, 1024, {"method": "least_squares"}),
+    "wide": ({"form": "wide"}, 1024, {}),
     "max -> average pool, closed form": ({"to": "average_pool"}, 512, {"method": "least_squares"}),
     "copy": ({"method": "copy"}, 4096, {}),
     "max_drop=0.01": ({"max_drop": 0.01}, 4096, {}),
@@ -161,7 +160,13 @@ def fitted(model: Any, case: Case, x: Any, seed: int) -> tuple[Any, float]:
     start = time.perf_counter()
     if "max_drop" in swap:
         plan = plan_swaps(model)
-        new, report = search_forms(plan, swap["max_drop"], images, case.budget, verbose=False)
+        new, report = plan.apply(
+            return_report=True,
+            calibration_data=images,
+            max_drop=swap["max_drop"],
+            budget=case.budget,
+            verbose=False,
+        )
         rich.print(str(report.choices))
         return new, time.perf_counter() - start
     new = swap_downsampling(model, **swap)

@@ -64,7 +64,7 @@ def traced(model: Any, x: Any) -> Run:
 
 def macs_of(model: Any, target: str) -> float:
     """Return the MACs of the model's one site after the swap, by those before it."""
-    plan = plan_swaps(model, target)
+    plan = plan_swaps(model, to=target)
     (site,) = plan.swaps
     cost = site_cost(plan.graph_of(site), site)
     return cost.after.macs / cost.before.macs
@@ -79,7 +79,7 @@ def measured(rounds: int, batch: int) -> list[dict[str, Any]]:
         x = tf.constant(drawn.astype(np.float32))
         runs = {"original": traced(original, x)}
         for form, target in FORMS.items():
-            runs[form] = traced(swap_downsampling(original, target), x)
+            runs[form] = traced(swap_downsampling(original, to=target), x)
 
         # By turns, so that what else the machine does meets all forms alike.
         times: dict[str, list[float]] = {form: [] for form in runs}

@@ -39,7 +39,7 @@ class StageReport:
         return f"{self.name}: {found}{verdict}{note}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CalibrationReport:
     """The account of one calibration.
 
@@ -74,6 +74,12 @@ class CalibrationReport:
     def to_json(self) -> str:
         """Return the report as indented JSON."""
         return json.dumps(self.to_dict(), indent=2)
+
+    def __repr__(self) -> str:
+        """Return the report in one line."""
+        kept = [stage.name for stage in self.stages if stage.kept]
+        stages = " + ".join(kept) or "nothing"
+        return f"<CalibrationReport method={self.method!r}: {stages} kept, after: {self.after}>"
 
     def __str__(self) -> str:
         """Return the report in words, one line for each stage and each fitted layer."""

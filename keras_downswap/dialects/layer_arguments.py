@@ -11,6 +11,8 @@ from keras_downswap.ir.replacement import (
     Make,
     MakeActivation,
     MakeConv,
+    MakeFlatten,
+    MakeGlobalPool,
     MakePermute,
     MakePool,
     MakeReshape,
@@ -43,6 +45,11 @@ def constructor_arguments(step: Make) -> dict[str, Any]:
         # Of one axis Keras wants a pair, of several a pair each.
         amount = step.amount if len(step.amount) > 1 else step.amount[0]
         return {name: amount, "data_format": _data_format(step.channels_last)}
+    if isinstance(step, MakeGlobalPool):
+        data_format = _data_format(step.channels_last)
+        return {"data_format": data_format, "keepdims": step.keepdims}
+    if isinstance(step, MakeFlatten):
+        return {}
     if isinstance(step, MakeReshape):
         return {"target_shape": step.target_shape}
     if isinstance(step, MakePermute):

@@ -14,10 +14,13 @@ class LayerKind(str, Enum):
     SEPARABLE_CONV = "SeparableConv"
     MAX_POOLING = "MaxPooling"
     AVERAGE_POOLING = "AveragePooling"
+    GLOBAL_MAX_POOLING = "GlobalMaxPooling"
+    GLOBAL_AVERAGE_POOLING = "GlobalAveragePooling"
     ZERO_PADDING = "ZeroPadding"
     CROPPING = "Cropping"
     RESHAPE = "Reshape"
     PERMUTE = "Permute"
+    FLATTEN = "Flatten"
     ACTIVATION = "Activation"
 
 

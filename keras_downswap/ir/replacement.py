@@ -140,6 +140,31 @@ class MakePool(Make):
 
 
 @dataclass(frozen=True)
+class MakeGlobalPool(Make):
+    """A pool over a whole map to be made.
+
+    Attributes:
+        axes: How many spatial axes the map has.
+        channels_last: Whether the channel axis is the last one.
+        keepdims: Whether the spatial axes stay, with one cell each.
+    """
+
+    axes: int
+    channels_last: bool = True
+    keepdims: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return self.axes
+
+
+@dataclass(frozen=True)
+class MakeFlatten(Make):
+    """A Flatten layer to be made: one axis for all positions and channels."""
+
+
+@dataclass(frozen=True)
 class MakeResize(Make):
     """A ZeroPadding or Cropping layer to be made.
 

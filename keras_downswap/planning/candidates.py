@@ -8,6 +8,7 @@ from typing import NamedTuple
 from keras_downswap.errors import BadRequest
 from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.replacement import MakeConv, Replacement
+from keras_downswap.planning.answers import answer_of
 from keras_downswap.rulekit.rule import NotApplicable, Refused, Rule
 
 
@@ -33,7 +34,7 @@ def candidate_answers(
         if not rule.anchors(call):
             continue
         try:
-            answer = rule.ask(graph, call, to)
+            answer = answer_of(rule, graph, call, to)
         except Refused as reason:
             refusals.append(Refusal(rule, reason))
             continue

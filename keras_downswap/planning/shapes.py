@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 from keras_downswap.ir.facts import ConvFacts
@@ -12,6 +13,8 @@ from keras_downswap.ir.replacement import (
     KEEP,
     Make,
     MakeConv,
+    MakeFlatten,
+    MakeGlobalPool,
     MakeReshape,
     MakeResize,
     Replacement,
@@ -90,6 +93,12 @@ def _input_map(
 
 
 def _map_after_kept(graph: Graph, call: Call, before: MapShape) -> MapShape:
+    given = graph.input_shape(call)
+    made = graph.output_shape(call)
+    if len(given) != len(made) or call.role is Role.GLOBAL_POOL:
+        # Spatial axes end here, as in a Flatten layer.
+        last = call.channels_last
+        return MapShape(spatial(made, last), channels(made, last))
     lengths = _window_lengths(call.windows, before.lengths)
     if isinstance(call.facts, ConvFacts):
         return MapShape(lengths, call.facts.output_channels(before.depth))
@@ -104,6 +113,11 @@ def _map_after_made(step: Make, call: Call, before: MapShape, channels_last: boo
         for n, around in zip(before.lengths, step.cells, strict=True):
             lengths.append(None if n is None else n + sum(around))
         return MapShape(tuple(lengths), before.depth)
+    if isinstance(step, MakeGlobalPool):
+        lengths_of_one = (1,) * len(before.lengths) if step.keepdims else ()
+        return MapShape(lengths_of_one, before.depth)
+    if isinstance(step, MakeFlatten):
+        return MapShape((), _product((*before.lengths, before.depth)))
     if isinstance(step, MakeReshape):
         shape = step.target_shape
         if channels_last:
@@ -114,6 +128,11 @@ def _map_after_made(step: Make, call: Call, before: MapShape, channels_last: boo
     if facts is not None:
         depth = facts.output_channels(depth)
     return MapShape(_window_lengths(step.windows, before.lengths), depth)
+
+
+def _product(sizes: Shape) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return prod(known) if len(known) == len(sizes) else None
 
 
 def _window_lengths(windows: Sequence[Window], lengths: Shape) -> Shape:

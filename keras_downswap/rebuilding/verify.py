@@ -1,25 +1,26 @@
-"""Holds a new model to its promises: shapes, names, weights, the old model's peace, and values where promised."""
+"""Holds a new model to its promises: shapes, names, weights, an untouched original, and values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from keras_downswap.checks import Check, check_or_break
 from keras_downswap.dialects.reading import Reading
-from keras_downswap.errors import BrokenPromise
-from keras_downswap.ir.facts import ResizeFacts
-from keras_downswap.ir.geometry import IDENTITY, SizeMap, resized
-from keras_downswap.ir.graph import Call, Graph, spatial
-from keras_downswap.ir.replacement import KEEP, Make, MakeConv
+from keras_downswap.ir.graph import Call
+from keras_downswap.ir.replacement import KEEP, Make, Step, MakeConv
 from keras_downswap.planning.sites import Site
+from keras_downswap.rebuilding.broken_rules import naming_the_rule
+from keras_downswap.rebuilding.lengths import length_checks
 from keras_downswap.rebuilding.make_layers import kernels
-from keras_downswap.rebuilding.rewrite import Rewritten
-from keras_downswap.rebuilding.value_check import compare_values, paths_through
+from keras_downswap.rebuilding.rewritten import Rewritten
+from keras_downswap.rebuilding.swapped_site import SwappedSite
+from keras_downswap.rebuilding.value_check import compare_values
 
 
 def traces(reading: Reading) -> tuple[tuple[int, int], ...]:
-    """Return how many nodes each layer of a reading has, to tell later whether anything touched it."""
+    """Return how many nodes each layer of a reading has, to see later whether any was added."""
     return tuple(reading.dialect.node_count(layer) for layer in reading.layers)
 
 
@@ -38,202 +39,184 @@ def verify(
         What was checked, in order.
 
     Raises:
-        BrokenPromise: At the first check that does not hold.
+        BrokenPromise: At the first check that fails.
     """
-    check_or_break(
-        traces(reading) == tuple(before),
-        "the original model's layers grew or lost nodes",
-    )
+    untouched = traces(reading) == tuple(before)
+    check_or_break(untouched, "the original model's layers grew or lost nodes")
     checks = [Check("original", "model", "no layer of the original gained or lost a node")]
     checks.append(_boundary(reading, new))
     for site in sites:
-        if site.replacement is not None:
-            try:
+        if site.status == "swapped":
+            with naming_the_rule(site, "that can be checked"):
                 checks += _site_checks(reading, site, new)
-            except BrokenPromise as broken:
-                raise BrokenPromise(f"the rule {site.rule} broke its promise: {broken}") from broken
     checks.append(_weights(reading, sites, new))
     return tuple(checks)
 
 
 def _boundary(reading: Reading, new: Rewritten) -> Check:
+    """Check what the rest of the world sees: shapes, dtypes, names and structure."""
     dialect = reading.dialect
-    for part, which in enumerate(("inputs", "outputs")):
-        olds, news = (
-            [
-                (dialect.shape(t), dialect.dtype(t))
-                for t in dialect.flatten(dialect.boundary(model)[part])
-            ]
-            for model in (reading.model, new.model)
+    olds = dialect.boundary(reading.model)
+    news = dialect.boundary(new.model)
+    for which, old, made in zip(("inputs", "outputs"), olds, news, strict=True):
+        expected, received = _specs(dialect, old), _specs(dialect, made)
+        check_or_break(
+            expected == received, f"the model's {which} changed from {expected} to {received}"
         )
-        check_or_break(olds == news, f"the model's {which} changed from {olds} to {news}")
-    names = [reading.dialect.boundary_names(model) for model in (reading.model, new.model)]
+    expected_names = dialect.boundary_names(reading.model)
+    received_names = dialect.boundary_names(new.model)
     check_or_break(
-        names[0] == names[1],
-        f"the names or structure of inputs and outputs changed from {names[0]} to {names[1]}",
+        expected_names == received_names,
+        "the names or structure of inputs and outputs changed "
+        f"from {expected_names} to {received_names}",
     )
-    outputs = ", ".join(str(reading.graph.tensors[t].shape) for t in reading.graph.outputs)
-    return Check(
-        "boundary",
-        "model",
-        f"names, order, structure, dtypes and shapes of inputs and outputs; outputs {outputs}",
-    )
+    graph = reading.graph
+    shapes = [str(graph.tensors[number].shape) for number in graph.outputs]
+    checked = "names, order, structure, dtypes and shapes of inputs and outputs"
+    return Check("boundary", "model", f"{checked}; outputs {', '.join(shapes)}")
+
+
+def _specs(dialect: Any, structure: Any) -> list[tuple[Any, str]]:
+    tensors = dialect.flatten(structure)
+    return [(dialect.shape(tensor), dialect.dtype(tensor)) for tensor in tensors]
 
 
 def _site_checks(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
+    dialect = reading.dialect
     graph = reading.scopes[site.scope].graph
-    where = " + ".join(site.layers)
-    last = graph.calls[site.calls[-1]]
-    old = graph.tensors[last.outputs[0]]
-    made = new.tensors[site.scope, last.outputs[0]]
-    shape, dtype = reading.dialect.shape(made), reading.dialect.dtype(made)
+    layers = {}
+    for index in site.calls:
+        layers[index] = list(_new_layers(site, graph.calls[index], new))
+    swapped = SwappedSite(reading, graph, site, layers)
+    where = swapped.where
+
+    old = graph.tensors[swapped.end]
+    made = new.tensors[site.scope, swapped.end]
+    expected = (old.shape, old.dtype)
+    received = (dialect.shape(made), dialect.dtype(made))
+    shape, dtype = received
     check_or_break(
-        (shape, dtype) == (old.shape, old.dtype),
-        f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}",
+        expected == received, f"{where}: expected {old.shape} {old.dtype}, got {shape} {dtype}"
     )
     yield Check("shape", where, f"{shape} {dtype}")
-    layers = {index: list(_new_layers(site, graph.calls[index], new)) for index in site.calls}
-    checked, sized = set(), site.replacement is not None and site.replacement.sized
-    for path in paths_through(graph, site):
-        for check in _length_checks(
-            reading, graph, where, path, [lay for call in path for lay in layers[call.index]], sized
-        ):
-            if check not in checked:
-                checked.add(check)
+    # Branches of a join often have the same laws: each is reported once.
+    reported = set()
+    for path in swapped.paths:
+        for check in length_checks(swapped, path):
+            if check not in reported:
+                reported.add(check)
                 yield check
-    yield from _moved(reading, site, new)
+    yield from _moved_weights(reading, site, new)
     if site.promise == "exact":
-        yield compare_values(reading, graph, site, layers)
+        yield compare_values(swapped)
 
 
-def _length_checks(
-    reading: Reading,
-    graph: Graph,
-    where: str,
-    path: Sequence[Call],
-    news: Sequence[Any],
-    sized: bool,
-) -> Iterator[Check]:
-    """Check the length laws of one branch of a site, axis by axis."""
-    first = path[0]
-    laws = _laws(path), _new_laws(reading, news, len(graph.output_shape(first)))
-    if sized:
-        yield Check(
-            "length",
-            where,
-            "by the shapes that Keras gives, as its layers take maps of one size only",
-        )
-        return
-    sizes = spatial(graph.input_shape(first), graph.channels_last(call.index for call in path))
-    for axis, (n, a, b) in enumerate(zip(sizes, *laws, strict=True)):
-        check_or_break(
-            a.agrees(b, n),
-            f"{where}: the length law of spatial axis {axis} changed from {a} to {b} (length {n})",
-        )
-        every = a == b
-        known = "for every length" if every else f"at length {n} alone"
-        yield Check(
-            "law" if every else "length",
-            where,
-            f"axis {axis}: (n + {a.offset}) // {a.stride} {known}",
-        )
+def _steps_of(site: Site) -> Mapping[int, tuple[Step, ...]]:
+    return {} if site.replacement is None else site.replacement.steps
 
 
 def _new_layers(site: Site, call: Call, new: Rewritten) -> Iterator[Any]:
     """Yield the layers that the site now calls in place of one call, in order."""
     made = iter(new.made.get((site.scope, call.index), ()))
-    for step in site.replacement.steps.get(call.index, (KEEP,)) if site.replacement else ():
+    for step in _steps_of(site).get(call.index, (KEEP,)):
         yield next(made) if isinstance(step, Make) else new.layers[call.layer]
 
 
-def _compose(parts: Iterable[Sequence[SizeMap]], rank: int) -> list[SizeMap]:
-    laws = [IDENTITY] * rank
-    for part in parts:
-        laws = [law.then(after) for law, after in zip(laws, part, strict=True)] if part else laws
-    return laws
+@dataclass(frozen=True)
+class _Successor:
+    """A layer that a swap made from another: the step, and both layers without wrappers."""
+
+    step: MakeConv
+    old: Any
+    made: Any
 
 
-def _laws(calls: Sequence[Call]) -> list[SizeMap]:
-    parts = ([resized(*pair) for pair in c.cells] if c.cells else c.windows for c in calls)
-    laws = ([part if isinstance(part, SizeMap) else part.law for part in axes] for axes in parts)
-    return _compose(laws, max(len(c.windows) for c in calls))
+def _successors(reading: Reading, site: Site, new: Rewritten) -> Iterator[_Successor]:
+    """Yield the layers that a site's swap made from others."""
+    dialect = reading.dialect
+    for index, steps in _steps_of(site).items():
+        makes = [step for step in steps if isinstance(step, Make)]
+        layers = new.made.get((site.scope, index), ())
+        for step, layer in zip(makes, layers, strict=True):
+            if isinstance(step, MakeConv) and step.like is not None:
+                old = dialect.unwrapped(reading.layers[step.like])
+                yield _Successor(step, old, dialect.unwrapped(layer))
 
 
-def _new_laws(reading: Reading, layers: Sequence[Any], rank: int) -> list[SizeMap]:
-    """Compose the laws of the new layers, read off the layers themselves."""
-    parts: list[Sequence[SizeMap]] = []
-    for layer in layers:
-        facts = reading.dialect.describe(layer, rank)
-        cells = facts.facts.cells if isinstance(facts.facts, ResizeFacts) else ()
-        parts.append([resized(*pair) for pair in cells] or [w.law for w in facts.windows])
-    return _compose(parts, rank - 2)
+def _moved_weights(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
+    """Check the weights that moved unchanged into the layers that a swap made from others."""
+    where = " + ".join(site.layers)
+    for successor in _successors(reading, site, new):
+        step = successor.step
+        names = []
+        if successor.old.use_bias and step.bias is None:
+            names.append("bias")
+        for name in kernels(successor.old):
+            if step.kernel is None or name == "pointwise_kernel":
+                names.append(name)
+        for name in names:
+            before = getattr(successor.old, name)
+            after = getattr(successor.made, name)
+            same = reading.dialect.same_bits(before, after)
+            check_or_break(same, f"{where}: the {name} was to move unchanged, and differs")
+        moved = " and ".join(names) or "no weight"
+        yield Check("weights", where, f"{moved} moved bit-equal")
+
+
+@dataclass
+class _Ties:
+    """Which new weight stands for which old one; one old weight has one successor everywhere."""
+
+    new_of: dict[int, int] = field(default_factory=dict)
+
+    def check(self, old: Any, new: Any, name: str) -> None:
+        """Break off where an old weight has a successor already, and it is another one."""
+        successor = self.new_of.setdefault(id(old), id(new))
+        tied = successor == id(new)
+        check_or_break(tied, f"layer '{name}': a weight tied to another came apart")
 
 
 def _weights(reading: Reading, sites: Sequence[Site], new: Rewritten) -> Check:
-    dialect, compared = reading.dialect, 0
+    """Check every weight of layers outside the swaps, and all ties between weights."""
     untied = ", ".join(dict.fromkeys(new.untied))
     check_or_break(
         not untied, f"something besides layer '{untied}' refers to its weights, and was untied"
     )
-    leaves = [
-        (i, lay)
-        for i, lay in enumerate(reading.layers)
-        if not dialect.has_graph(dialect.unwrapped(lay))
-    ]
-    weights = {i: dialect.weights(layer) for i, layer in leaves}
-    old_ids = {id(variable) for owned in weights.values() for variable in owned}
-    stands_for: dict[int, int] = {}
-    for number, layer in new.layers.items():
-        name = reading.layers[number].name
-        for a, b in (
-            zip(weights[number], dialect.weights(layer), strict=True) if number in weights else ()
-        ):
-            check_or_break(
-                dialect.same_bits(a, b), f"layer '{name}': a weight that no swap concerns changed"
-            )
-            shares = id(b) in old_ids and number not in new.sharing
-            check_or_break(not shares, f"layer '{name}' shares a variable with the original")
-            check_or_break(
-                stands_for.setdefault(id(a), id(b)) == id(b),
-                f"layer '{name}': a weight tied to another came apart",
-            )
-            compared += 1
+    ties = _Ties()
+    compared = _check_kept_weights(reading, new, ties)
     for site in sites:
-        for _, old, made in _remade(reading, site, new):
-            for a, b in zip(
-                dialect.weights(old), dialect.weights(made), strict=False
-            ):  # a made one may have a bias more
-                tied = stands_for.setdefault(id(a), id(b)) == id(b)
-                check_or_break(tied, f"layer '{old.name}': a weight tied to another came apart")
-    return Check(
-        "weights",
-        "model",
-        f"{compared} weights of layers outside the swaps are bit-equal and not shared",
-    )
+        for successor in _successors(reading, site, new):
+            olds = reading.dialect.weights(successor.old)
+            news = reading.dialect.weights(successor.made)
+            # Not strict: a made layer may have a bias besides.
+            for old, made in zip(olds, news, strict=False):
+                ties.check(old, made, successor.old.name)
+    detail = f"{compared} weights of layers outside the swaps are bit-equal and not shared"
+    return Check("weights", "model", detail)
 
 
-def _remade(reading: Reading, site: Site, new: Rewritten) -> Iterator[tuple[MakeConv, Any, Any]]:
-    """Yield each step of a site that made a layer from another, the layer that lent its weights, and the made one."""
+def _check_kept_weights(reading: Reading, new: Rewritten, ties: _Ties) -> int:
+    """Check that kept layers have copies of their weights; return how many were compared."""
     dialect = reading.dialect
-    for index, steps in site.replacement.steps.items() if site.replacement else ():
-        makes = [step for step in steps if isinstance(step, Make)]
-        for step, made in zip(makes, new.made.get((site.scope, index), ()), strict=True):
-            if isinstance(step, MakeConv) and step.like is not None:
-                yield step, dialect.unwrapped(reading.layers[step.like]), dialect.unwrapped(made)
-
-
-def _moved(reading: Reading, site: Site, new: Rewritten) -> Iterator[Check]:
-    """Check the weights of the layers that a swap made from others."""
-    for step, old, made in _remade(reading, site, new):
-        moved = [name for name in kernels(old) if step.kernel is None or name == "pointwise_kernel"]
-        names = ["bias"] * (old.use_bias and step.bias is None) + moved
-        for name in names:
-            same = reading.dialect.same_bits(getattr(old, name), getattr(made, name))
+    weights: dict[int, list[Any]] = {}
+    for number, layer in enumerate(reading.layers):
+        # The weights of a nested model are those of its layers, which are listed themselves.
+        if not dialect.has_graph(dialect.unwrapped(layer)):
+            weights[number] = dialect.weights(layer)
+    old_ids = {id(weight) for owned in weights.values() for weight in owned}
+    compared = 0
+    for number, layer in new.layers.items():
+        if number not in weights:
+            continue
+        name = reading.layers[number].name
+        may_share = number in new.sharing
+        for old, made in zip(weights[number], dialect.weights(layer), strict=True):
+            same = dialect.same_bits(old, made)
+            check_or_break(same, f"layer '{name}': a weight that no swap concerns changed")
+            shares = id(made) in old_ids
             check_or_break(
-                same, f"{' + '.join(site.layers)}: the {name} was to move unchanged, and differs"
+                may_share or not shares, f"layer '{name}' shares a variable with the original"
             )
-        yield Check(
-            "weights",
-            " + ".join(site.layers),
-            f"{' and '.join(names) or 'no weight'} moved bit-equal",
-        )
+            ties.check(old, made, name)
+            compared += 1
+    return compared

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from keras_downswap.calibration.forms import Option
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.replacement import Replacement, Step
-from keras_downswap.plan import Plan
 from keras_downswap.planning.cost import cost_of, effort
 from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Site
@@ -28,17 +28,15 @@ class Cluster:
         """Tell whether a site of another plan spans a call that one of these does."""
         return not self.calls.isdisjoint(_calls_of(site))
 
-    def option(self, plan: Plan, form: str, drop: float) -> Option:
+    def option(self, reading: Reading, sites: Sequence[Site], form: str, drop: float) -> Option:
         """Return what a plan does to these sites, and what they cost in it."""
         rules = []
-        macs = sum(_macs(plan, site, {}) for site in self.sites)
+        macs = sum(_macs(reading, site, {}) for site in self.sites)
         # A plan may cut the same calls into other sites, so each pays for what it changes.
-        for site in plan.sites:
+        for site in sites:
             if site.replacement is not None and self.touches(site):
                 rules.append(site.rule or "")
-                macs += _macs(plan, site, site.replacement.steps)
-                macs -= _macs(plan, site, {})
-        # Of several sites each rule is named once, in the order of the sites.
+                macs += _macs(reading, site, site.replacement.steps) - _macs(reading, site, {})
         different_rules = dict.fromkeys(rules)
         return Option(form, " + ".join(different_rules), macs, drop)
 
@@ -47,12 +45,12 @@ def _calls_of(site: Site) -> list[CallRef]:
     return [(site.scope, index) for index in site.calls]
 
 
-def _macs(plan: Plan, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
+def _macs(reading: Reading, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
     """Return what the calls of a site cost with some steps in their place.
 
     Where a length is unknown, the cost is for a length that is usual.
     """
-    graph = plan.graph_of(site)
+    graph = reading.scopes[site.scope].graph
     replacement = Replacement(site.calls, steps)
     known = cost_of(graph, replacement).macs
     if known is not None:
@@ -61,27 +59,27 @@ def _macs(plan: Plan, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
     return estimated_macs
 
 
-def clusters_of(plan: Plan) -> list[Cluster]:
-    """Return the approximate swaps of a plan, those together that share layers."""
+def clusters_of(reading: Reading, sites: Sequence[Site]) -> list[Cluster]:
+    """Return the approximate swaps among the sites of a model, those together that share layers."""
     found: list[tuple[set[int], tuple[Site, ...]]] = []
-    for site in plan.swaps:
+    for site in sites:
         if site.promise != "approximate":
             continue
-        layers = _layers_of(plan, site)
-        sites: tuple[Site, ...] = (site,)
+        layers = _layers_of(reading, site)
+        together: tuple[Site, ...] = (site,)
         # A site may share one layer with one cluster and another with a second: all become one.
         sharing = [cluster for cluster in found if not layers.isdisjoint(cluster[0])]
         for cluster in sharing:
             found.remove(cluster)
             layers |= cluster[0]
-            sites = (*cluster[1], *sites)
-        found.append((layers, sites))
-    return [Cluster(sites) for _, sites in found]
+            together = (*cluster[1], *together)
+        found.append((layers, together))
+    return [Cluster(together) for _, together in found]
 
 
-def _layers_of(plan: Plan, site: Site) -> set[int]:
+def _layers_of(reading: Reading, site: Site) -> set[int]:
     """Return the numbers of the layers that a site calls, those inside of them included."""
-    graph = plan.graph_of(site)
+    graph = reading.scopes[site.scope].graph
     layers: set[int] = set()
     for index in site.calls:
         call = graph.calls[index]

@@ -1,11 +1,11 @@
-"""One search for the cheapest forms within a limit: each form alone, then combinations."""
+"""One search for the cheapest forms within a limit: measure each form alone, then try combinations."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_downswap.calibration.data.model_inputs import input_specs_of
@@ -25,10 +25,13 @@ from keras_downswap.calibration.report import CalibrationReport
 from keras_downswap.calibration.run import run_calibration
 from keras_downswap.calibration.stages import AUTO, quick_stage
 from keras_downswap.dialects import read_model
+from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import NothingSwapped
-from keras_downswap.plan import Built, Plan
 from keras_downswap.planning.sites import Site
 from keras_downswap.planning.targets.request import KEEP_FORM as KEPT
+from keras_downswap.rebuilding.build import build
+from keras_downswap.report import Report
+from keras_downswap.request import FitOptions, Request
 from keras_downswap.search.clusters import Cluster, clusters_of
 
 FORMS = ("same", "cover", "wide")
@@ -49,47 +52,48 @@ SMALLEST_DROP = 1e-9
 """What a limit of 0 counts as where samples are counted that could measure it."""
 
 
-@dataclass
-class _ClusterForms:
-    """The forms of one cluster.
+@dataclass(frozen=True)
+class Found:
+    """A new model that was checked, its report, and what its caller is to be warned of."""
 
-    Attributes:
-        number: The number of the cluster.
-        cluster: The cluster.
-        candidates: The forms that it can have, `kept` among them, before they are measured.
-        measured: Those that were measured so far.
-    """
-
-    number: int
-    cluster: Cluster
-    candidates: dict[str, Option]
-    measured: list[Option] = field(default_factory=list)
-
-    def group(self) -> Group:
-        """Return the cluster with what was measured, the cheapest form first."""
-        layers = tuple(site.layers for site in self.cluster.sites)
-        measured = sorted(self.measured, key=lambda option: option.macs)
-        return Group(layers, (*measured, self.candidates[KEPT]))
+    model: Any
+    report: Report
+    warnings: tuple[UserWarning, ...]
 
 
 class FormSearch:
     """One search, and the best that it has found so far."""
 
     def __init__(
-        self, plan: Plan, max_drop: float, data: Any, budget: float | None, verbose: bool
+        self,
+        reading: Reading,
+        request: Request,
+        sites: Sequence[Site],
+        data: Any,
+        options: FitOptions,
     ) -> None:
         """Split the data; nothing is built yet."""
-        self.plan, self.max_drop, self.verbose = plan, max_drop, verbose
+        self.reading = reading
+        self.request = request
+        self.options = options
+        self.max_drop = options.max_drop or 0.0
         self.began = time.perf_counter()
+        budget = options.budget
         self.deadline = math.inf if budget is None else self.began + budget
-        self.clusters = clusters_of(plan)
-        self.samples = SampleSplit.of(data, plan.reading, seed=0, fraction=HOLDOUT_FRACTION)
+        self.clusters = clusters_of(reading, sites)
+        self.samples = SampleSplit.of(data, reading, seed=options.seed, fraction=HOLDOUT_FRACTION)
         self.groups: list[Group] = []
         self.trials: list[Trial] = []
         self.kinds: tuple[str, ...] = ()
-        self.best: tuple[Built, tuple[str, ...]] | None = None
+        self.best: tuple[Found, tuple[str, ...]] | None = None
 
-    def run(self) -> tuple[Built, FormSearchReport]:
+    def build(self, sites: Sequence[Site]) -> Found:
+        """Build the new model of a decision on the sites, and check it."""
+        built = build(self.reading, self.request, sites)
+        report = Report.of(self.request, tuple(sites), built)
+        return Found(built.model, report, built.warnings)
+
+    def run(self) -> tuple[Found, FormSearchReport]:
         """Measure, then try; return the cheapest that stays within the limit.
 
         At the worst that is everything kept.
@@ -102,7 +106,6 @@ class FormSearch:
         except KeyboardInterrupt:
             interrupted = True
         built, forms = self.best or self._all_kept()
-        seconds = time.perf_counter() - self.began
         report = FormSearchReport(
             max_drop=self.max_drop,
             groups=tuple(self.groups),
@@ -111,26 +114,25 @@ class FormSearch:
             kinds=self.kinds,
             note=self._note_on_few_samples(),
             interrupted=interrupted,
-            seconds=seconds,
+            seconds=time.perf_counter() - self.began,
         )
         sites = tuple(self._with_measurements(site, forms) for site in built.report.sites)
-        account = replace(built.report, sites=sites)
-        return replace(built, report=account), report
+        return replace(built, report=replace(built.report, sites=sites)), report
 
-    def _all_kept(self) -> tuple[Built, tuple[str, ...]]:
+    def _all_kept(self) -> tuple[Found, tuple[str, ...]]:
         """Build what loses nothing."""
         forms = (KEPT,) * len(self.clusters)
-        built = self._plan_with(forms).build()
+        built = self.build(self._sites_with(forms))
         nothing = NothingSwapped(
             f"nothing was swapped: no form of {len(self.clusters)} sites that was tried keeps to "
-            f"max_drop={self.max_drop:g}; the report says what was measured. "
-            "The new model is a copy."
+            f"max_drop={self.max_drop:g}; the report says what was measured. The new model is a copy."
         )
         # In place of the plan's own words for it, which know of no limit.
-        warnings: list[UserWarning] = []
-        for warning in built.warnings:
-            warnings.append(nothing if isinstance(warning, NothingSwapped) else warning)
-        return replace(built, warnings=tuple(warnings)), forms
+        warnings = tuple(
+            nothing if isinstance(warning, NothingSwapped) else warning
+            for warning in built.warnings
+        )
+        return replace(built, warnings=warnings), forms
 
     def _note_on_few_samples(self) -> str:
         """Say where the held-out samples are too few for the limit; empty where they are enough."""
@@ -143,59 +145,53 @@ class FormSearch:
         advice = f"give {math.ceil(needed / HOLDOUT_FRACTION)} samples"
         if needed > at_most:
             advice = f"no more than {at_most} are held out"
-        drop = f"{100 * self.max_drop:g} %"
-        return f"{count} held-out samples are few to tell a drop of {drop}: {advice}"
+        return f"{count} held-out samples are few to tell a drop of {100 * self.max_drop:g} %: {advice}"
 
-    def _plan_with(self, forms: Sequence[str]) -> Plan:
-        """Return the plan in which each cluster has a form."""
+    def _sites_with(self, forms: Sequence[str]) -> tuple[Site, ...]:
+        """Return the sites of the model where each cluster has a form."""
         form_of_call = {}
         for cluster, form in zip(self.clusters, forms, strict=True):
             for call in cluster.calls:
                 form_of_call[call] = form
-        return self.plan.in_forms(form_of_call)
+        return self.request.sites(self.reading.graph, form_of_call)
 
-    def _plan_alone(self, number: int, form: str) -> Plan:
-        """Return the plan in which one cluster has a form, and the others are kept."""
+    def _sites_alone(self, number: int, form: str) -> tuple[Site, ...]:
+        """Return the sites where one cluster has a form, and the others are kept."""
         forms = [KEPT] * len(self.clusters)
         forms[number] = form
-        return self._plan_with(forms)
+        return self._sites_with(forms)
 
     def _measure_forms(self) -> None:
         """Measure the forms of each cluster, each alone, in a share of the time at most.
 
         A form that there was no time for is none that a trial can have.
         """
-        forms: list[_ClusterForms] = []
-        for number, cluster in enumerate(self.clusters):
-            forms.append(_ClusterForms(number, cluster, self._candidate_forms(number)))
+        candidates = [self._candidate_forms(number) for number in range(len(self.clusters))]
+        measured: list[list[Option]] = [[] for _ in candidates]
         try:
-            self._measure_each(forms)
+            self._measure_into(measured, candidates)
         finally:
             # Also after Ctrl-C, so that the report says what was measured until then.
-            self.groups = [each.group() for each in forms]
+            for cluster, found, options in zip(self.clusters, candidates, measured, strict=True):
+                self.groups.append(_group_of(cluster, options, found[KEPT]))
 
-    def _measure_each(self, forms: Sequence[_ClusterForms]) -> None:
-        first = self.samples.fitting.first(SINGLE_FORM_SAMPLES_MAX, seed=0)
-        few = Data.of(first, input_specs_of(self.plan.reading))
+    def _measure_into(
+        self, measured: list[list[Option]], candidates: Sequence[dict[str, Option]]
+    ) -> None:
+        first = self.samples.fitting.first(SINGLE_FORM_SAMPLES_MAX, seed=self.options.seed)
+        few = Data.of(first, input_specs_of(self.reading))
         samples = SampleSplit(few, self.samples.held_out)
         until = self.began + (self.deadline - self.began) * SINGLE_FORM_TIME_SHARE
         # The first form of every cluster before the second of any: each may run out of time.
         for form in FORMS:
-            for each in forms:
-                option = each.candidates.get(form)
-                if option is not None and time.perf_counter() < until:
-                    drop = self._drop_alone(each.number, form, samples)
-                    each.measured.append(replace(option, drop=drop))
-
-    def _drop_alone(self, number: int, form: str, samples: SampleSplit) -> float:
-        """Fit the model in which one cluster has a form, in closed form; return what it loses."""
-        options = CalibrationOptions(quick_stage().name, deadline=self.deadline)
-        built = self._plan_alone(number, form).build()
-        report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
-        # What was fitted in part says nothing about the form.
-        if report.interrupted:
-            raise KeyboardInterrupt
-        return report.after.drop
+            for number, found in enumerate(candidates):
+                if form in found and time.perf_counter() < until:
+                    options = self._fit_options(quick_stage().name, None, self.deadline)
+                    built = self.build(self._sites_alone(number, form))
+                    report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
+                    if report.interrupted:
+                        raise KeyboardInterrupt
+                    measured[number].append(replace(found[form], drop=report.after.drop))
 
     def _candidate_forms(self, number: int) -> dict[str, Option]:
         """Return the forms that a cluster can have, `kept` among them.
@@ -204,12 +200,10 @@ class FormSearch:
         loses nothing.
         """
         cluster = self.clusters[number]
-        plan = self._plan_alone(number, KEPT)
-        kept = replace(cluster.option(plan, KEPT, drop=0.0), rule=None)
-        found = {KEPT: kept}
+        kept = cluster.option(self.reading, self._sites_alone(number, KEPT), KEPT, 0.0)
+        found = {KEPT: replace(kept, rule=None)}
         for form in FORMS:
-            plan = self._plan_alone(number, form)
-            option = cluster.option(plan, form, drop=math.inf)
+            option = cluster.option(self.reading, self._sites_alone(number, form), form, math.inf)
             known_rules = {other.rule for other in found.values()}
             is_new = bool(option.rule) and option.rule not in known_rules
             if is_new and (form == FORMS[0] or option.macs < kept.macs):
@@ -228,10 +222,8 @@ class FormSearch:
         steps = distillation_steps(
             self.samples.fitting.count, TRIAL_STEPS_PER_ROOT_SAMPLE, TRIAL_STEPS_MIN
         )
-        # A trial that fails must leave time for another one.
-        deadline = (now + self.deadline) / 2
-        options = CalibrationOptions(AUTO, steps=steps, deadline=deadline)
-        built = self._plan_with(forms).build()
+        options = self._fit_options(AUTO, steps, (now + self.deadline) / 2)
+        built = self.build(self._sites_with(forms))
         report = self._fit(built, self.samples, options, f"trial {len(self.trials) + 1}: ")
         self.trials.append(Trial(forms, report.after.drop))
         if report.after.drop <= self.max_drop:
@@ -242,12 +234,16 @@ class FormSearch:
             raise KeyboardInterrupt
         return report.after.drop
 
+    def _fit_options(self, method: str, steps: int | None, deadline: float) -> CalibrationOptions:
+        train_all = self.options.scope == "all"
+        return CalibrationOptions(method, train_all, self.options.seed, steps, deadline)
+
     def _fit(
-        self, built: Built, samples: SampleSplit, options: CalibrationOptions, title: str
+        self, built: Found, samples: SampleSplit, options: CalibrationOptions, title: str
     ) -> CalibrationReport:
         new = read_model(built.model)
-        with Bar(self.verbose, title) as bar:
-            report = run_calibration(new, self.plan.reading, samples, options, bar)
+        with Bar(self.options.verbose, title) as bar:
+            report = run_calibration(new, self.reading, samples, options, bar)
         self.kinds = report.after.kinds
         return report
 
@@ -268,3 +264,9 @@ class FormSearch:
             )
             return site.explained(reason)
         return site
+
+
+def _group_of(cluster: Cluster, measured: Sequence[Option], kept: Option) -> Group:
+    layers = tuple(site.layers for site in cluster.sites)
+    cheapest_first = sorted(measured, key=lambda option: option.macs)
+    return Group(layers, (*cheapest_first, kept))

@@ -2,59 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from keras_downswap.errors import BadRequest
-from keras_downswap.plan import Plan
+from keras_downswap.calibration.forms import FormSearchReport
+from keras_downswap.dialects.reading import Reading
+from keras_downswap.errors import BadRequest, warn_caller
+from keras_downswap.planning.sites import Site
 from keras_downswap.report import Report
+from keras_downswap.request import FitOptions, Request
 from keras_downswap.search.form_search import FormSearch
 
 
 def search_forms(
-    plan: Plan,
-    max_drop: float,
-    data: Any,
-    budget: float | None = None,
-    verbose: bool = True,
-    stacklevel: int = 1,
+    reading: Reading, request: Request, sites: Sequence[Site], data: Any, options: FitOptions
 ) -> tuple[Any, Report]:
-    """Build and fit the cheapest forms of a plan's approximate swaps that keep to a limit together.
+    """Build and fit the cheapest forms of approximate swaps that keep to a limit together.
 
     Args:
-        plan: A plan with method `auto` and kernel `same`.
-        max_drop: Share of right answers that may be lost, as expected on held-out samples from the
-            original's own probabilities; of outputs that are no classifier's, the squared
-            difference over the variance.
+        reading: The original model.
+        request: What was asked of the swap, with method `auto` and form `same`.
+        sites: What becomes of each downsampling call.
         data: Inputs of the model, in any form that `calibrate` accepts.
-        budget: Seconds to be done in, about; None for no limit.
-        verbose: Whether to show progress on stderr.
-        stacklevel: How many calls above this one warnings are for.
+        options: How to fit. Its `max_drop` is the share of right answers that may be lost, as
+            expected on held-out samples from the original's own probabilities; of outputs that are
+            no classifier's, the squared difference over the variance.
 
     Returns:
         The new model and its report, whose `choices` say what was tried.
 
     Raises:
-        BadRequest: If the limit is no share, the data is missing or does not fit, or the plan is of
-            another kind.
+        BadRequest: If the limit is no share, the data is missing or does not fit, or the request is
+            of another kind.
         BrokenPromise: If a check fails; no model is returned then.
     """
-    check_limit(plan, max_drop, data)
-    search = FormSearch(plan, max_drop, data, budget, verbose)
+    max_drop = 0.0 if options.max_drop is None else options.max_drop
+    check_limit(request, max_drop, data)
+    search = FormSearch(reading, request, sites, data, options)
+    choices: FormSearchReport | None = None
     if search.clusters:
-        built, choices = search.run()
+        found, choices = search.run()
     else:
-        built, choices = plan.build(), None
-    built.warn(stacklevel + 1)
-    return built.model, replace(built.report, choices=choices)
+        found = search.build(sites)
+    for warning in found.warnings:
+        warn_caller(warning)
+    return found.model, replace(found.report, choices=choices)
 
 
-def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
+def check_limit(request: Request, max_drop: float, data: Any) -> None:
     """Refuse a limit that cannot be kept to.
 
     Raises:
-        BadRequest: If it is no share, there is no data to measure on, or the plan has chosen its
-            forms already.
+        BadRequest: If it is no share, there is no data to measure on, or the request has chosen
+            its forms already.
     """
     if not 0 <= max_drop < 1:
         raise BadRequest(
@@ -65,9 +66,8 @@ def check_limit(plan: Plan, max_drop: float, data: Any) -> None:
             "max_drop is measured on inputs: "
             "expected calibration_data (--calibrate DATA), received none"
         )
-    request = plan.request
-    if (request.method, request.kernel) != ("auto", "same"):
+    if (request.method, request.form) != ("auto", "same"):
         raise BadRequest(
             "max_drop chooses the form of each site itself: expected method='auto' and "
-            f"kernel='same', received method={request.method!r} and kernel={request.kernel!r}"
+            f"form='same', received method={request.method!r} and form={request.form!r}"
         )

@@ -36,7 +36,7 @@ METHODS = ["statistics", "least_squares", "distill", "auto"]
 @pytest.mark.parametrize("method", METHODS)
 def test_each_method_brings_the_models_together(K: Any, method: Any, kernel: Any) -> None:
     old = network(K)
-    new = swap_downsampling(old, kernel=kernel)
+    new = swap_downsampling(old, form=kernel)
     before = laws.snapshot_of(old)
     fresh, x = images(64, seed=9), images()
     start = apart(new, old, fresh)
@@ -331,7 +331,7 @@ def test_networks_that_classify_nothing_are_fitted(
 ) -> None:
     K.utils.set_random_seed(2)
     old = make(K)
-    new, swaps = swap_downsampling(old, to, return_report=True)
+    new, swaps = swap_downsampling(old, to=to, return_report=True)
     assert [site.promise for site in swaps.sites if site.status == "swapped"] == ["approximate"] * 2
     shape = old.input_shape[1:]
     closed = calibrate(
@@ -341,7 +341,7 @@ def test_networks_that_classify_nothing_are_fitted(
     report = calibrate(
         new, original=old, data=images(160, 0, shape), method="distill", steps=160, verbose=False
     )
-    start = apart(swap_downsampling(old, to), old, images(48, 9, shape))
+    start = apart(swap_downsampling(old, to=to), old, images(48, 9, shape))
     assert apart(new, old, images(48, 9, shape)) < 0.5 * start
     assert report.after.kinds == (("numbers",) if make is not segments else report.after.kinds)
 
@@ -397,7 +397,7 @@ def test_a_few_samples_are_held_out_at_least(K: Any, count: int, held: int) -> N
 
 def test_too_little_data_falls_back_and_says_so(K: Any) -> None:
     old = network(K)
-    new = swap_downsampling(old, kernel="cover")
+    new = swap_downsampling(old, form="cover")
     report = calibrate(new, original=old, data=images(8), verbose=False)
     notes = [fit.note for fit in report.layers]
     assert any("rows are too few for" in note for note in notes)
@@ -442,8 +442,8 @@ def test_bad_requests_are_refused(K: Any) -> None:
         calibrate(old, original=old, data=images())
     with pytest.raises(BadRequest, match="the outputs of the models differ"):
         calibrate(new, original=K.Model(old.input, old.get_layer("gap").output), data=images())
-    with pytest.raises(BadRequest, match="unknown kernel='big'"):
-        swap_downsampling(old, kernel="big")  # type: ignore[call-overload]
+    with pytest.raises(BadRequest, match="unknown form='big'"):
+        swap_downsampling(old, form="big")  # type: ignore[call-overload]
 
 
 def test_ctrl_c_keeps_the_best_state(K: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -559,7 +559,7 @@ def test_a_network_for_texts_is_distilled_its_embedding_too(K: Any) -> None:
 
 def test_an_extra_convolution_is_fitted(K: Any) -> None:
     old = network(K)
-    new = swap_downsampling(old, "extra_conv")
+    new = swap_downsampling(old, to="extra_conv")
     start = apart(new, old, images(64, 9))
     before = new.get_layer("pool0").get_weights()[0]
     report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
@@ -672,7 +672,7 @@ def test_where_nothing_may_move_nothing_is_trained(K: Any) -> None:
     old = network(K)
     for layer in old.layers:
         layer.trainable = layer.name == "head"
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     report = calibrate(
         new, original=old, data=images(), method="distill", scope="sites", verbose=False
     )

@@ -120,7 +120,7 @@ def test_a_failure_in_the_middle_is_one_line_and_leaves_nothing(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("keras_downswap.plan.verify", fail)
+    monkeypatch.setattr("keras_downswap.rebuilding.build.verify", fail)
     done = run("convert", DEMO, tmp_path / "out.keras", "--report", tmp_path / "report.json")
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1

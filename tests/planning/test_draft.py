@@ -147,7 +147,7 @@ def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -
         K, 33, L.AveragePooling1D(3, 2), L.Conv1D(4, 2, name="conv"), L.MaxPooling1D(2), L.Flatten()
     )
     x = laws.sample_for(old)
-    (wide, report), (cover, _) = swap(old, method="wide"), swap(old, kernel="cover")
+    (wide, report), (cover, _) = swap(old, form="wide"), swap(old, form="cover")
     assert [site.rule for site in report.sites] == [
         "average_pool_into_next_kernel + pool_into_wide"
     ]
@@ -157,7 +157,7 @@ def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -
 def test_an_activation_that_has_no_name_goes_along_to_the_second_convolution(K: Any) -> None:
     conv = K.layers.Conv1D(4, 2, activation=lambda x: x * x - x, name="conv")
     old = stack(K, 33, conv, K.layers.MaxPooling1D(2))
-    wide, cover = swap(old, method="wide")[0], swap(old, kernel="cover")[0]
+    wide, cover = swap(old, form="wide")[0], swap(old, form="cover")[0]
     x = laws.sample_for(old)
     laws.assert_close(laws.values(cover, x), laws.values(wide, x), 1e-5)
 
@@ -167,10 +167,10 @@ def test_a_pool_behind_a_form_of_two_convolutions_goes_into_the_second(K: Any, l
     L = K.layers
     conv = L.Conv1D(4, 2, name="conv")
     old = stack(K, 33, conv, L.MaxPooling1D(2), getattr(L, last)(2, name="last"), L.Flatten())
-    new, report = swap(old, method="wide")
+    new, report = swap(old, form="wide")
     second = {"MaxPooling1D": "pool_into_stride", "AveragePooling1D": "average_pool_into_kernel"}[
         last
     ]
     assert [site.rule for site in report.sites] == [f"pool_into_wide + {second}"]
     assert new.output_shape == old.output_shape
-    assert_second_run_changes_nothing(new, method="wide")
+    assert_second_run_changes_nothing(new, form="wide")

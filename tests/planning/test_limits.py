@@ -225,8 +225,8 @@ def test_a_network_comes_out_within_its_profile(K: Any, name: str) -> None:
     to = f"profile:{name}"
     with laws.warnings.catch_warnings():
         laws.warnings.simplefilter("ignore")
-        new, report = swap_downsampling(old, to, return_report=True)
-        again = plan_swaps(new, to)
+        new, report = swap_downsampling(old, to=to, return_report=True)
+        again = plan_swaps(new, to=to)
     assert {site.promise for site in report.sites if site.status == "swapped"} <= {"exact"}
     laws.assert_same_values(old, new, laws.sample_for(old), rtol=1e-5)
     assert not again.swaps

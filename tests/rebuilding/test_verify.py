@@ -17,7 +17,8 @@ from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.kernel_math import pair_mean
 from keras_downswap.planning.find import find_sites
-from keras_downswap.rebuilding.rewrite import Rewritten, rewrite
+from keras_downswap.rebuilding.rewrite import rewrite
+from keras_downswap.rebuilding.rewritten import Rewritten
 from keras_downswap.rebuilding.value_check import probe_shape
 from keras_downswap.rebuilding.verify import traces, verify
 from keras_downswap.rules import all_rules, average_pool_into_kernel
@@ -233,7 +234,7 @@ UNFIT: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.filterwarnings("ignore::keras_downswap.NothingSwapped")
 def test_no_exact_promise_is_given_for(K: Any, unfit: str, to: str) -> None:
     model = chain((3, 16, 16) if "along" in unfit else (16, 16, 3), UNFIT[unfit], False)(K)
-    report = swap_downsampling(model, to, return_report=True)[1]
+    report = swap_downsampling(model, to=to, return_report=True)[1]
     assert [site for site in report.sites if site.promise == "exact" and len(site.layers) > 1] == []
 
 

@@ -75,7 +75,7 @@ def test_a_profile_of_small_pools_is_met(K: Any, padding: str) -> None:
         L.ReLU()(L.Conv2D(8, 3, padding="same")(image))
     )
     old = K.Model(image, L.Flatten()(L.MaxPooling2D(4, 4, name="pool2")(x)))
-    new, report = swap_downsampling(old, "profile:akida", return_report=True)
+    new, report = swap_downsampling(old, to="profile:akida", return_report=True)
     assert [(site.status, site.rule) for site in report.sites] == [
         ("swapped", "pool_into_smaller")
     ] * 2
@@ -83,4 +83,4 @@ def test_a_profile_of_small_pools_is_met(K: Any, padding: str) -> None:
     assert {layer.pool_size for layer in pools} == {(2, 2)}
     x = laws.sample_for(old)
     np.testing.assert_array_equal(*(np.asarray(model(x)) for model in (old, new)))
-    assert not plan_swaps(new, "profile:akida").swaps
+    assert not plan_swaps(new, to="profile:akida").swaps

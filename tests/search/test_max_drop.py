@@ -15,8 +15,7 @@ from support.teacher import images, network
 import keras_downswap.calibration.stage as stage_module
 import keras_downswap.calibration.stages.distill as distill_stage
 import keras_downswap.search.form_search as form_search
-import keras_downswap.search.max_drop as max_drop
-from keras_downswap import BadRequest, NothingSwapped, plan_swaps, swap_downsampling
+from keras_downswap import BadRequest, NothingSwapped, Plan, plan_swaps, swap_downsampling
 from keras_downswap.calibration import forms
 
 FEW = 70
@@ -30,6 +29,12 @@ def rules(report: Any) -> list[str | None]:
 def swapped(model: Any, max_drop: float, **options: Any) -> Any:
     options = {"calibration_data": images(FEW), "verbose": False, "return_report": True} | options
     return swap_downsampling(model, max_drop=max_drop, **options)
+
+
+def apply(plan: Plan, max_drop: float, data: Any, **options: Any) -> Any:
+    return plan.apply(
+        return_report=True, calibration_data=data, max_drop=max_drop, verbose=False, **options
+    )
 
 
 def test_a_wide_limit_takes_the_cheapest_forms(K: Any) -> None:
@@ -64,9 +69,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
         model, calibration_data=images(FEW), max_drop=0.0, verbose=False
     ),
     "plan": lambda model: plan_swaps(model, method="exact").apply(),
-    "limit": lambda model: max_drop.search_forms(
-        plan_swaps(model), 0.0, images(FEW), verbose=False
-    ),
+    "limit": lambda model: apply(plan_swaps(model), 0.0, images(FEW)),
 }
 
 
@@ -192,7 +195,7 @@ def test_a_limit_on_a_batch_that_is_larger_than_what_is_held_out(K: Any) -> None
 def test_time_that_is_up_keeps_everything(K: Any) -> None:
     plan = plan_swaps(network(K))
     with pytest.warns(NothingSwapped):
-        _, report = max_drop.search_forms(plan, 0.99, images(FEW), budget=1e-6, verbose=False)
+        _, report = apply(plan, 0.99, images(FEW), budget=1e-6)
     assert rules(report) == [None, None]
     assert "nothing was measured" in report.sites[0].reason
 
@@ -210,9 +213,7 @@ def test_ctrl_c_returns_what_holds(
 
     monkeypatch.setattr(module, at, interrupted)
     plan = plan_swaps(network(K))
-    _, report = (
-        max_drop.search_forms(plan, 0.99, images(192), verbose=False) if trials else kept(plan)
-    )
+    _, report = apply(plan, 0.99, images(192)) if trials else kept(plan)
     assert report.choices.interrupted
     assert len(report.choices.trials) == trials
     assert rules(report) == ["pool_into_stride" if trials else None] * 2
@@ -220,7 +221,7 @@ def test_ctrl_c_returns_what_holds(
 
 def kept(plan: Any) -> Any:
     with pytest.warns(NothingSwapped):
-        return max_drop.search_forms(plan, 0.99, images(192), verbose=False)
+        return apply(plan, 0.99, images(192))
 
 
 @pytest.mark.parametrize(
@@ -230,12 +231,12 @@ def kept(plan: Any) -> Any:
         ({"max_drop": -0.1}, "expected 0 <= max_drop < 1, received -0.1"),
         ({"max_drop": 0.01}, "expected calibration_data .*, received none"),
         (
-            {"max_drop": 0.01, "calibration_data": 1, "method": "wide"},
-            "expected method='auto' and kernel='same', rec",
+            {"max_drop": 0.01, "calibration_data": 1, "method": "copy"},
+            "expected method='auto' and form='same', rec",
         ),
         (
-            {"max_drop": 0.01, "calibration_data": 1, "kernel": "cover"},
-            "received method='auto' and kernel='cover'",
+            {"max_drop": 0.01, "calibration_data": 1, "form": "cover"},
+            "received method='auto' and form='cover'",
         ),
         ({"max_drop": 0.01, "calibration_data": np.zeros((9, 5, 5, 3))}, "expected .*12"),
     ],

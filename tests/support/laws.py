@@ -303,7 +303,9 @@ def assert_idempotent(model: Any, to: str, method: Any = "auto", **options: Any)
     """A second swap to the same target changes nothing and warns."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        again, report = swap_downsampling(model, to, method, return_report=True, **options)
+        again, report = swap_downsampling(
+            model, to=to, method=method, return_report=True, **options
+        )
     warned = [w for w in caught if w.category is NothingSwapped]
     assert warned, f"it swapped again:\n{report}"
     assert "nothing was swapped" in str(warned[0].message)

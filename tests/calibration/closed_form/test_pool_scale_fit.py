@@ -129,7 +129,7 @@ def test_the_layer_in_front_takes_them_and_no_other_moves(K: Any, name: str) -> 
     K.utils.set_random_seed(5)
     shape, layers, takes = in_front(K.layers)[name]
     old = K.Sequential([K.Input(shape), *layers])
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     before = {layer.name: [np.array(w) for w in layer.get_weights()] for layer in new.layers}
     x = images(96, shape=shape)
     report = calibrate(
@@ -151,7 +151,7 @@ def test_the_layer_in_front_takes_them_and_no_other_moves(K: Any, name: str) -> 
 def test_the_scale_is_that_of_the_values_behind(K: Any) -> None:
     """What the fit says it reaches is what the new model then makes."""
     old = network(K)
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     (first, *_) = calibrate(
         new, original=old, data=images(), method="least_squares", scope="sites", verbose=False
     ).layers
@@ -170,7 +170,7 @@ def test_channels_first(K: Any) -> None:
     old.add(L.BatchNormalization(axis=1, name="norm"))
     old.add(L.ReLU())
     old.add(L.MaxPooling2D(2, data_format="channels_first"))
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     report = calibrate(
         new,
         original=old,
@@ -189,14 +189,14 @@ def test_average_pools_that_become_max_pools_too(K: Any) -> None:
     old = K.Sequential(
         [K.Input((12, 12, 3)), L.Conv2D(6, 3, activation="relu"), L.AveragePooling2D(2)]
     )
-    new = swap_downsampling(old, "max_pool")
+    new = swap_downsampling(old, to="max_pool")
     report = calibrate(new, original=old, data=images(), method="statistics", verbose=False)
     assert report.after.relative_error < 0.5 * report.before.relative_error
 
 
 def test_all_of_the_ladder(K: Any) -> None:
     old = network(K)
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     report = calibrate(new, original=old, data=images(), steps=60, verbose=False)
     assert [stage.agreement is not None for stage in report.stages] == [True] * 3
     assert report.after.relative_error < 0.2 * report.before.relative_error
@@ -210,7 +210,7 @@ def test_what_others_read_too_is_left_alone_and_told(K: Any) -> None:
     i = K.Input((12, 12, 3))
     x = L.Conv2D(4, 3, activation="relu", name="conv")(i)
     old = K.Model(i, L.Add()([L.Conv2D(4, 2, 2)(x), L.MaxPooling2D(2, name="pool")(x)]))
-    new = swap_downsampling(old, "average_pool", include=["pool"])
+    new = swap_downsampling(old, to="average_pool", include=["pool"])
     report = calibrate(
         new, original=old, data=images(), method="least_squares", scope="sites", verbose=False
     )
@@ -234,7 +234,7 @@ def test_what_has_no_scale_for_each_channel_of_the_pool_takes_none(K: Any) -> No
         ]
     for name, layers in behind.items():
         old = K.Sequential([K.Input((12, 12, 3)), *layers])
-        new = swap_downsampling(old, "average_pool")
+        new = swap_downsampling(old, to="average_pool")
         report = calibrate(
             new, original=old, data=images(64), method="least_squares", scope="sites", verbose=False
         )
@@ -252,7 +252,7 @@ def test_a_scale_that_does_not_help_is_not_written_and_that_is_told(K: Any) -> N
         for n in (1, 3)
     ]
     old = K.Model(i, ends)
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     before = [np.array(w) for w in new.get_layer("conv1").get_weights()]
     x = images(shape=(6, 6, 3)).repeat(2, 1).repeat(2, 2)
     report = calibrate(
@@ -268,7 +268,7 @@ def test_a_scale_that_does_not_help_is_not_written_and_that_is_told(K: Any) -> N
 def test_nested_pools(K: Any) -> None:
     i = K.Input((12, 12, 3))
     old = K.Model(i, K.layers.Dense(2)(network(K)(i)))
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     report = calibrate(
         new, original=old, data=images(), method="least_squares", scope="sites", verbose=False
     )
@@ -279,8 +279,8 @@ def test_nested_pools(K: Any) -> None:
 
 def test_one_layer_in_front_is_fitted_as_a_layer_behind_and_then_scaled(K: Any) -> None:
     old = network(K, norm=False)
-    new = swap_downsampling(old, "average_pool")
+    new = swap_downsampling(old, to="average_pool")
     report = calibrate(new, original=old, data=images(), method="least_squares", verbose=False)
     assert [fit.layer for fit in report.layers] == ["pool0", "conv1", "pool1", "head"]
-    plain = swap_downsampling(old, "average_pool")
+    plain = swap_downsampling(old, to="average_pool")
     assert apart(new, old, images(64, 9)) < 0.3 * apart(plain, old, images(64, 9))

@@ -187,7 +187,7 @@ def swapped(model: Any, to: str = "strided_conv", method: Any = "auto", rule: st
             layer.set_weights(
                 [rng.uniform(0.5, 1.5, tuple(w.shape)).astype(np.float32) for w in layer.weights]
             )
-    new, report = swap_downsampling(model, to, method, return_report=True)
+    new, report = swap_downsampling(model, to=to, method=method, return_report=True)
     taken = {str(site.rule) for site in report.sites if site.status == "swapped"}
     assert taken == ({rule} if rule else set()), str(report)
     return Both(read_model(model), read_model(new))
@@ -850,7 +850,7 @@ def test_frozen_convolutions_that_a_swap_adds_are_not_fitted(K: Any) -> None:
     old = K.Model(
         i, L.Dense(2)(L.ReLU()(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(i)))
     )
-    new = swap_downsampling(old, "blur_pool")
+    new = swap_downsampling(old, to="blur_pool")
     readings = [read_model(model) for model in (old, new)]
     x = [tf.random.uniform((2, 12, 12, 3))]
     movable = TrainableSet.of(*readings, True, x)
