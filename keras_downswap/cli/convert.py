@@ -16,7 +16,7 @@ from keras_downswap.files import io as files
 from keras_downswap.files.formats import ending_words
 from keras_downswap.plan import Plan
 from keras_downswap.report import Report, describe_sites
-from keras_downswap.search.max_drop import check_limit, search_forms
+from keras_downswap.search.max_drop import check_limit
 
 CALIBRATION = "Calibration of approximate swaps"
 OUTPUT = "What is written"
@@ -108,16 +108,18 @@ def convert(
 
     plan = plan_file(origin, arguments, trust)
     if calibration.max_drop is not None:
-        check_limit(plan, calibration.max_drop, calibration.calibrate)
+        check_limit(plan.request, calibration.max_drop, calibration.calibrate)
     data = None if calibration.calibrate is None else plan.data(calibration.calibrate)
 
+    # The model is saved before the report: a report of a model that is nowhere would mislead.
     if output.dry_run:
         report = _preview(plan, calibration)
     else:
         model, report = _swap(plan, calibration, data)
         files.save(model, target, overwrite=output.overwrite)
     if output.report is not None:
-        files.write_text(output.report, report.to_json() + "\n", overwrite=output.overwrite)
+        text = report.to_json() + "\n"
+        files.write_text(output.report, text, overwrite=output.overwrite)
     print_text(_closing(report, None if output.dry_run else target))
 
 
@@ -134,16 +136,19 @@ def _preview(plan: Plan, calibration: CalibrationOptions) -> Report:
     print_text(str(plan))
     if calibration.max_drop is not None:
         print_text("Which form each site gets within --max-drop is measured, so not planned.")
-    return Report(plan.to, plan.method, plan.sites, checks=(), notes=())
+    return Report(plan.to, plan.method, plan.form, plan.sites, checks=(), notes=())
 
 
 def _swap(plan: Plan, calibration: CalibrationOptions, data: Any) -> tuple[Any, Report]:
+    budget = calibration.budget
     if calibration.max_drop is None:
         print_text(str(plan))
-        return plan.apply(return_report=True, calibration_data=data, budget=calibration.budget)
-    model, report = search_forms(plan, calibration.max_drop, data, calibration.budget)
+        return plan.apply(return_report=True, calibration_data=data, budget=budget)
+    model, report = plan.apply(
+        return_report=True, calibration_data=data, max_drop=calibration.max_drop, budget=budget
+    )
     # The plan says nothing of the forms that were chosen, so the sites are printed afterwards.
-    print_text(describe_sites(report.to, report.method, report.sites))
+    print_text(describe_sites(report.to, report.method, report.form, report.sites))
     return model, report
 
 

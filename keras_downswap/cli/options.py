@@ -110,14 +110,10 @@ class SwapOptions:
         _check_choice("--method", method, METHODS)
         form = self._form()
         _check_choice("--form", form, FORMS)
-        # The planner knows `wide` as a method that allows what `auto` does. The methods `exact`
-        # and `copy` allow no rule that changes a kernel's form, so they need no form.
-        if form == "wide" and method == "auto":
-            method = "wide"
         return {
             "to": self._target(),
             "method": method,
-            "kernel": "same" if form == "wide" else form,
+            "form": form,
             "include": self.include,
             "exclude": self.exclude,
         }
