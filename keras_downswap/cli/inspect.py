@@ -66,8 +66,12 @@ def _swap_words(site: Site) -> str:
 
 def shape_words(shape: Shape) -> str:
     """Return a shape without its batch axis, `?` where a length is unknown."""
-    lengths = ["?" if length is None else str(length) for length in shape[1:]]
+    lengths = map(_length, shape[1:])
     return "x".join(lengths) or "scalar"
+
+
+def _length(length: int | None) -> str:
+    return "?" if length is None else str(length)
 
 
 def change(before: int | None, after: int | None, arrow: str = " -> ") -> str:

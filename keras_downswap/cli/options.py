@@ -33,6 +33,10 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names)
 
 
+def _choices(names: Sequence[str]) -> str:
+    return "|".join(names)
+
+
 Source = Annotated[
     Path,
     typer.Argument(metavar="IN", help=f"A saved model: {format_words()}, of either Keras."),
@@ -63,10 +67,12 @@ class SwapOptions:
             f"tool: {_listed(profiles())}, or a .toml file.",
         ),
     ] = None
+    # A free text with choices of our own, since typer's would know neither the older spelling nor
+    # how to end with one line.
     method: Annotated[
         str,
         swap_option(
-            metavar="|".join(METHODS),
+            metavar=_choices(METHODS),
             help="Which swaps are allowed: auto (exact where possible, else approximate), exact, "
             "or copy (all weights unchanged).",
         ),
@@ -74,7 +80,7 @@ class SwapOptions:
     form: Annotated[
         str | None,
         swap_option(
-            metavar="|".join(FORMS),
+            metavar=_choices(FORMS),
             help="What an approximate swap puts in place: same (the same kernel with a larger "
             "stride), cover (a kernel as large as the receptive field of convolution and pool), "
             "or wide (twice the filters, a ReLU and a 1x1 convolution).",

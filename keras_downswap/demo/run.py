@@ -40,11 +40,13 @@ class Digits:
 
     @classmethod
     def read(cls) -> Digits:
-        """Read the images that come with the package, every second one without its label."""
+        """Read the images that come with the package; every second one is left unlabelled."""
         with as_file(DATA / "digits_test.npz") as path, np.load(path) as stored:
             images = stored["images"].astype(np.float32) / BRIGHTEST
             labels = stored["labels"].astype(np.int64)
-        return cls(unlabelled=images[::2], images=images[1::2], labels=labels[1::2])
+        unlabelled = images[::2]
+        labelled = slice(1, None, 2)
+        return cls(unlabelled, images[labelled], labels[labelled])
 
     def accuracy(self, model: Any) -> float:
         """Return the share of images that a model classifies correctly."""
@@ -67,6 +69,7 @@ def demonstrate(out: Console) -> None:
     macs = _macs_at_sites(plan_swaps(model), after=False)
     table.add_row(*_cells("as trained", "", model, macs, digits))
 
+    # Approximate swaps last: the plan of that round is the one that is fitted below.
     for title, method in METHODS:
         plan = plan_swaps(model, method=method)
         out.print(str(plan), markup=False, soft_wrap=True)
