@@ -26,28 +26,28 @@ HOME = resources.files("keras_downswap") / "profiles"
 
 @dataclass(frozen=True)
 class Limits:
-    """The convolutions and pools that a target takes; what a field leaves out, it takes.
+    """The layers that a device or tool accepts; what a field leaves out is accepted.
 
     Attributes:
         name: The profile's name.
         source: Where these limits are documented.
-        max_pool: Whether it takes max pools.
-        average_pool: Whether it takes average pools.
-        strided_conv: Whether it takes convolutions with a stride above 1.
-        grouped_conv: Whether it takes convolutions of several groups, depthwise ones aside.
-        depthwise_conv: Whether it takes depthwise convolutions.
-        separable_conv: Whether it takes separable convolutions.
+        max_pool: Whether it accepts max pools.
+        average_pool: Whether it accepts average pools.
+        strided_conv: Whether it accepts convolutions with a stride above 1.
+        grouped_conv: Whether it accepts convolutions of several groups, depthwise ones aside.
+        depthwise_conv: Whether it accepts depthwise convolutions.
+        separable_conv: Whether it accepts separable convolutions.
         depth_multipliers: The depth multipliers of depthwise and separable convolutions that it
-            takes.
-        kernel_sizes: The kernel sizes that it takes along an axis.
-        strided_kernel_sizes: Those that it takes where the stride is above 1.
-        conv_strides: The strides of convolutions that it takes.
-        pool_sizes: The window sizes of pools that it takes along an axis.
-        pool_strides: The strides of pools that it takes.
-        pool_padding: Whether it takes pools whose windows reach outside their map.
-        pool_overlap: Whether it takes pools whose stride is not their size.
-        relu: Whether it takes the ReLUs that a swap would add.
-        reshape: Whether it takes the Reshape and Permute layers that a swap would add.
+            accepts.
+        kernel_sizes: The kernel sizes that it accepts along an axis.
+        strided_kernel_sizes: Those that it accepts where the stride is above 1.
+        conv_strides: The strides of convolutions that it accepts.
+        pool_sizes: The window sizes of pools that it accepts along an axis.
+        pool_strides: The strides of pools that it accepts.
+        pool_padding: Whether it accepts pools whose windows reach outside their map.
+        pool_overlap: Whether it accepts pools whose stride is not their size.
+        relu: Whether it accepts the ReLUs that a swap would add.
+        reshape: Whether it accepts the Reshape and Permute layers that a swap would add.
     """
 
     name: str
@@ -70,11 +70,12 @@ class Limits:
     reshape: bool = True
 
     def sizes(self, strided: bool) -> frozenset[int] | None:
-        """Return the kernel sizes that it takes of convolutions, strided or not; None for all."""
+        """Return the kernel sizes that it accepts of convolutions, strided or not; None for all."""
         if not strided or self.strided_kernel_sizes is None:
             return self.kernel_sizes
         if self.kernel_sizes is None:
             return self.strided_kernel_sizes
+        # A strided convolution has to satisfy both lists.
         return self.kernel_sizes & self.strided_kernel_sizes
 
     def breach_of(self, call: Call, lengths: Shape) -> str | None:
@@ -94,63 +95,74 @@ class Limits:
             facts: The facts of a convolution; None for any other layer.
         """
         if isinstance(layer, MakeReshape | MakePermute) and not self.reshape:
-            return "it takes no Reshape and Permute layers"
+            return "it accepts no Reshape and Permute layers"
         if isinstance(layer, MakeConv) and facts is not None:
+            # Only a convolution with a kernel of ours brings an activation that was not there.
             adds_relu = layer.fixed is not None and layer.activation == "relu"
             if adds_relu and not self.relu:
-                return "it takes no ReLUs besides those of the model"
+                return "it accepts no ReLU layers besides those of the model"
             return self._conv(layer.axes, facts)
         if isinstance(layer, MakePool):
             maxima = layer.kind is LayerKind.MAX_POOLING
             return self._pool(maxima, layer.axes, lengths)
         return None
 
-    def _pool(self, takes_maxima: bool, windows: Sequence[Window], lengths: Shape) -> str | None:
-        kind = "max" if takes_maxima else "average"
-        if not (self.max_pool if takes_maxima else self.average_pool):
-            return f"it takes no {kind} pools"
+    def _pool(self, is_max: bool, windows: Sequence[Window], lengths: Shape) -> str | None:
+        accepted = self.max_pool if is_max else self.average_pool
+        if not accepted:
+            kind = "max" if is_max else "average"
+            return f"it accepts no {kind} pools"
         if not self.pool_overlap and any(w.size != w.stride for w in windows):
-            return "it takes pools only whose stride is their size"
-        if not self.pool_padding and not all(
-            w.never_pads(n) for w, n in zip(windows, lengths, strict=True)
-        ):
-            return "it takes no pools that pad"
-        return _outside("pool sizes", (w.size for w in windows), self.pool_sizes) or _outside(
-            "pool strides", (w.stride for w in windows), self.pool_strides
+            return "it accepts pools only whose stride is their size"
+        if not self.pool_padding:
+            # Whether a window reaches outside the map may depend on its length.
+            for window, length in zip(windows, lengths, strict=True):
+                if not window.never_pads(length):
+                    return "it accepts no pools that pad"
+        sizes = [window.size for window in windows]
+        strides = [window.stride for window in windows]
+        return _outside("pool sizes", sizes, self.pool_sizes) or _outside(
+            "pool strides", strides, self.pool_strides
         )
 
     def _conv(self, windows: Sequence[Window], facts: ConvFacts) -> str | None:
+        strides = [window.stride for window in windows]
+        strided = any(stride > 1 for stride in strides)
+        breach = self._conv_kind(facts)
+        if breach is not None:
+            return breach
+        if strided and not self.strided_conv:
+            return "it accepts no strided convolutions"
+        which = "kernel sizes of strided convolutions" if strided else "kernel sizes"
+        sizes = [window.size for window in windows]
+        return _outside(which, sizes, self.sizes(strided)) or _outside(
+            "strides of convolutions", strides, self.conv_strides
+        )
+
+    def _conv_kind(self, facts: ConvFacts) -> str | None:
         separable = facts.kind is LayerKind.SEPARABLE_CONV
         depthwise = facts.kind is LayerKind.DEPTHWISE_CONV
         if separable and not self.separable_conv:
-            return "it takes no separable convolutions"
+            return "it accepts no separable convolutions"
         if depthwise and not self.depthwise_conv:
-            return "it takes no depthwise convolutions"
+            return "it accepts no depthwise convolutions"
         grouped = facts.kind is LayerKind.CONV and facts.groups != 1
         if grouped and not self.grouped_conv:
-            return "it takes no grouped convolutions"
+            return "it accepts no grouped convolutions"
         if separable or depthwise:
             multipliers = [facts.depth_multiplier]
-            breach = _outside("depth multipliers", multipliers, self.depth_multipliers)
-            if breach:
-                return breach
-        strided = any(w.stride > 1 for w in windows)
-        if strided and not self.strided_conv:
-            return "it takes no strided convolutions"
-        which = "kernel sizes of strided convolutions" if strided else "kernel sizes"
-        return _outside(which, (w.size for w in windows), self.sizes(strided)) or _outside(
-            "strides of convolutions", (w.stride for w in windows), self.conv_strides
-        )
-
-
-def _outside(what: str, values: Iterable[int], taken: frozenset[int] | None) -> str | None:
-    """Return the smallest of some values that is not taken, in words; None where all are."""
-    if taken is None:
+            return _outside("depth multipliers", multipliers, self.depth_multipliers)
         return None
-    beyond = sorted(set(values) - taken)
+
+
+def _outside(what: str, values: Iterable[int], accepted: frozenset[int] | None) -> str | None:
+    """Return the smallest of some values that is not accepted, in words; None where all are."""
+    if accepted is None:
+        return None
+    beyond = sorted(set(values) - accepted)
     if not beyond:
         return None
-    return f"it takes the {what} {sorted(taken)}, not {beyond[0]}"
+    return f"it accepts the {what} {sorted(accepted)}, not {beyond[0]}"
 
 
 def profiles() -> list[str]:
@@ -230,7 +242,7 @@ def _contradiction(found: Limits) -> str | None:
     """Return what about limits cannot be meant; None where nothing is."""
     if not _has_strides(found) and not _has_pools(found):
         return (
-            "it takes neither strided convolutions nor pools with a stride, "
+            "it accepts neither strided convolutions nor pools with a stride, "
             "so nothing could downsample"
         )
     return _contradiction_of_pools(found) or _contradiction_of_convs(found)
@@ -251,8 +263,8 @@ def _has_pools(found: Limits) -> bool:
     return _goes_beyond_one(found.pool_strides)
 
 
-def _goes_beyond_one(taken: frozenset[int] | None) -> bool:
-    return taken is None or max(taken) > 1
+def _goes_beyond_one(accepted: frozenset[int] | None) -> bool:
+    return accepted is None or max(accepted) > 1
 
 
 def _contradiction_of_pools(found: Limits) -> str | None:
@@ -260,18 +272,18 @@ def _contradiction_of_pools(found: Limits) -> str | None:
     strides = found.pool_strides
     nothing_in_common = sizes is not None and strides is not None and sizes.isdisjoint(strides)
     if not found.pool_overlap and nothing_in_common:
-        return "it takes pools only whose stride is their size, and no stride is among the sizes"
+        return "it accepts pools only whose stride is their size, and no stride is among the sizes"
     if not found.max_pool and not found.average_pool and (sizes or strides):
-        return "it takes no pools and lists their sizes or strides"
+        return "it accepts no pools and lists their sizes or strides"
     return None
 
 
 def _contradiction_of_convs(found: Limits) -> str | None:
     strides = found.conv_strides
     if not found.strided_conv and found.strided_kernel_sizes:
-        return "it takes no strided convolutions and lists their kernel sizes"
+        return "it accepts no strided convolutions and lists their kernel sizes"
     if not found.strided_conv and strides is not None and 1 not in strides:
-        return "it takes no strided convolutions, and a stride of 1 is not among the strides"
+        return "it accepts no strided convolutions, and a stride of 1 is not among the strides"
     if found.strided_kernel_sizes and not _goes_beyond_one(strides):
         return "it lists kernel sizes of strided convolutions, and only 1 is among the strides"
     if found.sizes(strided=True) == frozenset():

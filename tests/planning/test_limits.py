@@ -53,11 +53,11 @@ def test_profiles_ship_with_their_source() -> None:
         ("strided_conv = false\npool_strides = [1]", "nothing could downsample"),
         (
             "max_pool = false\naverage_pool = false\npool_sizes = [2]",
-            "takes no pools and lists their sizes",
+            "accepts no pools and lists their sizes",
         ),
         (
             "strided_conv = false\nstrided_kernel_sizes = [3]",
-            "takes no strided convolutions and lists",
+            "accepts no strided convolutions and lists",
         ),
         (
             "kernel_sizes = [1, 5]\nstrided_kernel_sizes = [3]",
@@ -168,7 +168,7 @@ def test_each_limit_finds_its_form(
                 layer, (None,), layer.facts(None) if isinstance(layer, MakeConv) else None
             ) in (
                 None,
-                "it takes no pools that pad",
+                "it accepts no pools that pad",
             )
 
 
@@ -194,8 +194,8 @@ def test_a_small_kernel_is_embedded_where_only_larger_ones_may_stride(tmp_path: 
 def test_what_has_no_form_within_is_kept_with_the_limit_as_reason(tmp_path: Path) -> None:
     (site,) = plan(pair(32), "profile:encrypted")
     assert site.status == "kept"
-    assert "exceeds profile:encrypted: it takes no max pools" in site.reason
-    assert "it takes no ReLUs besides those of the model" in site.reason
+    assert "exceeds profile:encrypted: it accepts no max pools" in site.reason
+    assert "it accepts no ReLU layers besides those of the model" in site.reason
     (site,) = plan(pair(32, conv={"kernel": 4}), profile(tmp_path, "kernel_sizes = [1, 3]"))[:1]
     assert "no accepted size is as large" in site.reason
 
