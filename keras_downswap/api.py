@@ -9,8 +9,8 @@ from keras_downswap.deprecated import accepts_older_spellings
 from keras_downswap.dialects import read_model
 from keras_downswap.plan import Plan
 from keras_downswap.planning.sites import Selector
-from keras_downswap.report import Report
 from keras_downswap.planning.targets import Form, Method, Target
+from keras_downswap.report import Report
 from keras_downswap.request import FitOptions, Request
 from keras_downswap.rulekit.rule import Rule
 from keras_downswap.rules import all_rules, checked_rules

@@ -16,10 +16,10 @@ from keras_downswap.errors import BadRequest, warn_caller
 from keras_downswap.ir.graph import Graph
 from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Site
+from keras_downswap.planning.targets import Form, Method
 from keras_downswap.rebuilding.build import build
 from keras_downswap.rebuilding.same_graph import difference
 from keras_downswap.report import Report, describe_sites, sites_as_html, summary_of
-from keras_downswap.planning.targets import Form, Method, Target
 from keras_downswap.request import FitOptions, Request
 from keras_downswap.search.max_drop import search_forms
 

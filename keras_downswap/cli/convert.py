@@ -16,7 +16,7 @@ from keras_downswap.files import io as files
 from keras_downswap.files.formats import ending_words
 from keras_downswap.plan import Plan
 from keras_downswap.report import Report, describe_sites
-from keras_downswap.search.max_drop import check_limit, search_forms
+from keras_downswap.search.max_drop import check_limit
 
 CALIBRATION = "Calibration of approximate swaps"
 OUTPUT = "What is written"
@@ -108,7 +108,7 @@ def convert(
 
     plan = plan_file(origin, arguments, trust)
     if calibration.max_drop is not None:
-        check_limit(plan, calibration.max_drop, calibration.calibrate)
+        check_limit(plan.request, calibration.max_drop, calibration.calibrate)
     data = None if calibration.calibrate is None else plan.data(calibration.calibrate)
 
     # The model is saved before the report: a report of a model that is nowhere would mislead.
@@ -136,7 +136,7 @@ def _preview(plan: Plan, calibration: CalibrationOptions) -> Report:
     print_text(str(plan))
     if calibration.max_drop is not None:
         print_text("Which form each site gets within --max-drop is measured, so not planned.")
-    return Report(plan.to, plan.method, plan.sites, checks=(), notes=())
+    return Report(plan.to, plan.method, plan.form, plan.sites, checks=(), notes=())
 
 
 def _swap(plan: Plan, calibration: CalibrationOptions, data: Any) -> tuple[Any, Report]:
@@ -144,9 +144,11 @@ def _swap(plan: Plan, calibration: CalibrationOptions, data: Any) -> tuple[Any, 
     if calibration.max_drop is None:
         print_text(str(plan))
         return plan.apply(return_report=True, calibration_data=data, budget=budget)
-    model, report = search_forms(plan, calibration.max_drop, data, budget)
+    model, report = plan.apply(
+        return_report=True, calibration_data=data, max_drop=calibration.max_drop, budget=budget
+    )
     # The plan says nothing of the forms that were chosen, so the sites are printed afterwards.
-    print_text(describe_sites(report.to, report.method, report.sites))
+    print_text(describe_sites(report.to, report.method, report.form, report.sites))
     return model, report
 
 

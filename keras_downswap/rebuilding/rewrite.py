@@ -15,7 +15,7 @@ from keras_downswap.dialects.base import NewGraph
 from keras_downswap.dialects.copying.deep_copy import LayerCopier, Uncopyable
 from keras_downswap.dialects.reading import LiveScope, Reading
 from keras_downswap.ir.graph import Call, Graph, channels
-from keras_downswap.ir.replacement import KEEP, Make, MakeConv, Step, MakeConv
+from keras_downswap.ir.replacement import KEEP, Make, MakeConv, Step
 from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.broken_rules import naming_the_rule

@@ -9,7 +9,7 @@ from typing import Any
 from keras_downswap.checks import Check, check_or_break
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.ir.graph import Call
-from keras_downswap.ir.replacement import KEEP, Make, Step, MakeConv
+from keras_downswap.ir.replacement import KEEP, Make, MakeConv, Step
 from keras_downswap.planning.sites import Site
 from keras_downswap.rebuilding.broken_rules import naming_the_rule
 from keras_downswap.rebuilding.lengths import length_checks
