@@ -20,81 +20,94 @@ def _is_a_pool(name: str, call: Call) -> str:
     return f"to='{name}' concerns strided convolutions only, and {call.label} is a pool"
 
 
+STRIDED_CONV = Target(
+    "strided_conv",
+    "A pool is merged into the convolution before or after it. A lone average pool "
+    "becomes a depthwise convolution.",
+    "exact for average pools and pools of size 1, otherwise approximate",
+    site_layers=convs_upstream,
+    why_not=_is_one_already,
+)
+SUBSAMPLE = Target(
+    "subsample",
+    "A strided convolution becomes one of stride 1 and a pool of size 1. Before a 1x1 "
+    "convolution the pool comes first.",
+    "exact, same kernel",
+    why_not=_is_a_pool,
+)
+MAX_POOL = Target(
+    "max_pool",
+    "A strided convolution becomes one of stride 1 and a max pool. For a 1x1 convolution "
+    "the pool comes first (ResNet-D). An average pool becomes a max pool.",
+    "approximate, same kernel",
+)
+AVERAGE_POOL = Target(
+    "average_pool",
+    "A strided convolution becomes one of stride 1 and an average pool. For a 1x1 "
+    "convolution the pool comes first (ResNet-D). A max pool becomes an average pool.",
+    "approximate, same kernel",
+)
+CHEAPEST = Target(
+    "cheapest",
+    "Average pools move before their convolution or into it. Consecutive pools become "
+    "one. Pools move before activations. The form with the fewest multiplications is "
+    "used.",
+    "exact",
+    strategy=MostSaved(),
+    site_layers=convs_upstream,
+)
+CONV_RELU = Target(
+    "conv_relu",
+    "A max pool becomes strided depthwise and 1x1 convolutions with ReLUs between them. "
+    "An average pool becomes convolutions.",
+    "exact",
+    site_layers=convs_upstream,
+)
+EXTRA_CONV = Target(
+    "extra_conv",
+    "A pool becomes a trainable strided convolution that starts as the mean (the All-CNN form).",
+    "exact for average pools, otherwise approximate",
+)
+BLUR_POOL = Target(
+    "blur_pool",
+    "A pool or a stride gets a fixed binomial blur before it subsamples (Zhang 2019).",
+    "approximate, same kernel",
+)
+SPACE_TO_DEPTH = Target(
+    "space_to_depth",
+    "A strided convolution becomes Reshape, Permute and a convolution of stride 1.",
+    "exact",
+)
+IDENTITY_SHORTCUT = Target(
+    "identity_shortcut",
+    "A strided 1x1 convolution on a shortcut becomes a max pool (FishNet).",
+    "approximate",
+)
+ODD_KERNEL = Target(
+    "odd_kernel",
+    "An even kernel becomes an odd one.",
+    "exact",
+)
+SMALL_POOL = Target(
+    "small_pool",
+    "A pool becomes consecutive pools with prime windows: a max pool of 3 with stride 2 "
+    "becomes two pools of 2.",
+    "exact",
+)
+
 TARGETS: tuple[Target, ...] = (
-    Target(
-        "strided_conv",
-        "a pool goes into the convolution before or after it; an average pool by itself becomes a "
-        "depthwise one",
-        "exact for averages and subsampling, else the same kernel with the pool's stride, "
-        "approximate",
-        site_layers=convs_upstream,
-        why_not=_is_one_already,
-    ),
-    Target(
-        "subsample",
-        "a strided convolution becomes one of stride 1 and a pool of size 1 (before a 1x1 "
-        "convolution)",
-        "exact, same kernel",
-        why_not=_is_a_pool,
-    ),
-    Target(
-        "max_pool",
-        "a strided convolution becomes one of stride 1 and a max pool; a 1x1 one a pool and "
-        "itself (ResNet-D); an average pool becomes a max pool",
-        "approximate, same kernel",
-    ),
-    Target(
-        "average_pool",
-        "the same with average pools; a max pool becomes an average pool",
-        "approximate, same kernel",
-    ),
-    Target(
-        "cheapest",
-        "an average pool moves before its convolution or into it, pools in a row become one, "
-        "pools move before activations: whatever needs fewest multiplications",
-        "exact",
-        strategy=MostSaved(),
-        site_layers=convs_upstream,
-    ),
-    Target(
-        "conv_relu",
-        "a max pool becomes strided depthwise and 1x1 convolutions with ReLU between them, an "
-        "average pool convolutions",
-        "exact",
-        site_layers=convs_upstream,
-    ),
-    Target(
-        "extra_conv",
-        "a pool becomes a strided convolution that starts at the mean, open to training (the "
-        "All-CNN form)",
-        "exact for averages",
-    ),
-    Target(
-        "blur_pool",
-        "a pool or stride gets a fixed binomial blur before its subsampling (Zhang 2019)",
-        "approximate, same kernel",
-    ),
-    Target(
-        "space_to_depth",
-        "a strided convolution becomes Reshape, Permute and a convolution of stride 1",
-        "exact",
-    ),
-    Target(
-        "identity_shortcut",
-        "a strided 1x1 convolution on a shortcut becomes a max pool (FishNet's form)",
-        "approximate",
-    ),
-    Target(
-        "odd_kernel",
-        "an even kernel becomes an odd one",
-        "exact",
-    ),
-    Target(
-        "small_pool",
-        "a pool becomes pools of prime windows in a row: maxima over 3 with stride 2 are two "
-        "over 2",
-        "exact",
-    ),
+    STRIDED_CONV,
+    SUBSAMPLE,
+    MAX_POOL,
+    AVERAGE_POOL,
+    CHEAPEST,
+    CONV_RELU,
+    EXTRA_CONV,
+    BLUR_POOL,
+    SPACE_TO_DEPTH,
+    IDENTITY_SHORTCUT,
+    ODD_KERNEL,
+    SMALL_POOL,
 )
 """Every target of the package, in the order in which people are shown them."""
 
