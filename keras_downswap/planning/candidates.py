@@ -65,14 +65,15 @@ def reason_of(refusals: Sequence[Refusal]) -> str:
     """Return the reason of the rule that got furthest.
 
     A rule that is about such calls comes before one that is not; then the one with more conditions
-    that held; of equals the last one, which is the least demanding. So a further rule changes
-    nothing that is said of calls on which it fails early.
+    that held. Of equals the last one is shown: the rules are asked from the most to the least
+    demanding. So a further rule changes nothing that is said of calls that it does not concern.
     """
     best: Refusal | None = None
     best_rank = (False, -1)
     for refusal in refusals:
         about_it = not isinstance(refusal.reason, NotApplicable)
-        rank = (about_it, refusal.reason.passed)
+        # How far a rule got that is about other calls says nothing about this one.
+        rank = (about_it, refusal.reason.passed if about_it else 0)
         if rank >= best_rank:
             best, best_rank = refusal, rank
     return "" if best is None else str(best.reason)
