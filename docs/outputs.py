@@ -1,10 +1,11 @@
-"""Runs the code blocks of the README and of docs/, and writes what they print under them.
+"""Writes what the code blocks of the README and of docs/ print, and the table of targets.
 
     python docs/outputs.py [PAGE ...]
 
 A `python` block may be followed by a `text` block, which shows what it prints; the blocks of a page
 run one after another and share their names. A `console` block holds one command line of
-`keras-downswap` and what that prints on standard output. tests/test_docs.py compares.
+`keras-downswap` and what that prints on standard output. The table of targets stands between
+`<!-- targets -->` and `<!-- end of targets -->`. tests/test_docs.py compares.
 """
 
 from __future__ import annotations
@@ -22,9 +23,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_downswap.planning.targets import TARGETS as ALL_TARGETS
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TARGETS = re.compile(r"(?<=<!-- targets -->\n).*?(?=<!-- end of targets -->)", re.DOTALL)
+PROFILE_ROW = (
+    "| `profile:NAME` | Whatever exceeds the limits of a device becomes the cheapest exact form "
+    "within them. | exact, or kept with the limit as the reason |"
+)
 COLUMNS = "100"
 """Width of the help pages that are shown."""
 
@@ -103,9 +111,17 @@ def console_output(block: Block, folder: Path) -> str:
     return "\n".join([command, *lines]) + "\n"
 
 
+def targets_table() -> str:
+    """Return the table of all targets, from the code."""
+    lines = ["| `to` | what becomes of a site | promise |", "| --- | --- | --- |"]
+    for target in ALL_TARGETS:
+        lines.append(f"| `{target.name}` | {target.summary} | {target.promise} |")
+    return "\n".join([*lines, PROFILE_ROW]) + "\n"
+
+
 def refreshed(page: Path) -> str:
-    """Return a page with what its blocks print today."""
-    text = page.read_text("utf-8")
+    """Return a page with what its blocks print today, and with today's table of targets."""
+    text = TARGETS.sub(lambda _: targets_table(), page.read_text("utf-8"))
     changes: list[tuple[Block, str]] = []
     for shown, output in printed(text, page.name):
         if shown is not None:
@@ -126,5 +142,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import keras_downswap
 from keras_downswap.calibration.closed_form.layerwise import LayerFit
 from keras_downswap.calibration.evaluation.agreement import Agreement
 from keras_downswap.calibration.forms import FormSearchReport, Group, Option, Trial
@@ -68,6 +69,16 @@ def test_a_wrong_output_is_seen(tmp_path: Path) -> None:
         test_python_blocks_print_what_is_shown(page)
     page.write_text(OUTPUTS.refreshed(page), "utf-8")
     test_python_blocks_print_what_is_shown(page)
+
+
+def test_the_table_of_targets_is_that_of_the_code() -> None:
+    shown = OUTPUTS.TARGETS.findall(PAGES[0].read_text("utf-8"))
+    assert shown == [OUTPUTS.targets_table()]
+
+
+@pytest.mark.parametrize("name", keras_downswap.__all__)
+def test_every_public_name_is_described(name: str) -> None:
+    assert f"`{name}" in (ROOT / "docs" / "api.md").read_text("utf-8")
 
 
 def test_every_page_is_linked_from_the_readme() -> None:
