@@ -1,8 +1,9 @@
-"""Fits one layer after another in the order in which they run: input from the new model, goal from the old.
+"""Fits one layer after another in the order in which they run.
 
-What an earlier layer gets wrong is part of the input of the next, which makes up for it where it
-can (asymmetric reconstruction, Zhang et al. 2015). Each batch waits before a layer until that is
-fitted, so every layer of the new model runs once.
+The input of a fit comes from the new model, its goal from the old one. What an earlier layer gets
+wrong is part of the input of the next, which makes up for it where it can (asymmetric
+reconstruction, Zhang et al. 2015). Each batch waits before a layer until that is fitted, so every
+layer of the new model runs once.
 """
 
 from __future__ import annotations

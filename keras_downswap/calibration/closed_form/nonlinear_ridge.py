@@ -38,7 +38,7 @@ tell later layers something, as long as they stay near their initial values."""
 SLOPE_STEP = 1e-2
 """Distance of the two points by which a slope is measured, in standard deviations."""
 FLAT = 1e-6
-"""Slope, as a share of the steepest one of the filter, below which the activation counts as flat."""
+"""Slope below which the activation counts as flat, as a share of the steepest of the filter."""
 NEWTON_DAMPING = 1e-4
 """Damping of a Newton step, in units of the squared usual slope."""
 WIDEST_STEP = 4.0

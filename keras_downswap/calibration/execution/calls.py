@@ -74,7 +74,7 @@ def _run_at_each_step(reading: Reading, call: Call, value: Array, dtype: str) ->
 
 @dataclass(frozen=True)
 class CallChain:
-    """A layer that is fitted, by one of its calls, and the calls after it that its fit sees through.
+    """A call of a layer that is fitted, and the calls after it that its fit sees through.
 
     Attributes:
         reading: The model.

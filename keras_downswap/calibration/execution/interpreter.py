@@ -1,4 +1,4 @@
-"""Runs a model call by call on backend tensors, so that inner values can be read, and waited for."""
+"""Runs a model call by call on backend tensors, so that inner values can be read."""
 
 from __future__ import annotations
 

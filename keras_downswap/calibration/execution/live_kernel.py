@@ -1,4 +1,4 @@
-"""The live side of a kernel fit: a layer's kernel as a matrix, what follows as a function, both written back."""
+"""The live side of a kernel fit: the kernel as a matrix, and what follows as a function."""
 
 from __future__ import annotations
 
@@ -284,7 +284,7 @@ class LiveKernel:
         return kernel.reshape(self.shape)
 
     def _renormalise(self, norm: Any, inputs: Array, shift: Array) -> None:
-        """Give a BatchNormalization the statistics of its inputs, and keep its function but for a shift.
+        """Give a BatchNormalization new statistics, and keep its function but for a shift.
 
         Its function is x -> scale x + (beta - scale mean). New statistics would change it; gamma
         and beta make up for that, so that training mode, which uses the statistics of the batch,

@@ -1,4 +1,4 @@
-"""The live side of a scale and an offset for each channel: the layer that takes them up, and what follows it."""
+"""The live side of a pool scale: the layer that takes it up, and what follows it."""
 
 from __future__ import annotations
 

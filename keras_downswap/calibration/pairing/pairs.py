@@ -144,7 +144,7 @@ class _ScopePairer:
             self.pairs.tensors.setdefault(ref, old_ref)
 
     def _pair_arguments(self, tensors: Sequence[int], old_tensors: Sequence[int]) -> None:
-        """Pair arguments of paired calls, where a call that only one model has produces one of them."""
+        """Pair arguments of paired calls, where only one model has the call that produces it."""
         for tensor, old_tensor in zip(tensors, old_tensors, strict=False):
             is_common = self.new.producer(tensor) in self.old_of
             is_old_common = self.old.producer(old_tensor) in self.new_of
@@ -164,7 +164,7 @@ class _ScopePairer:
         return tensor
 
     def _differing_tensors(self, graph: Graph, partners: Partners) -> set[int]:
-        """Return the tensors between a pool that only this model has and the convolutions before it.
+        """Return the tensors between a pool of this model alone and the convolutions before it.
 
         The other model's convolutions do the pool's work, so what is between has no counterpart
         there: its map is larger, or not pooled yet.
@@ -187,7 +187,7 @@ class _ScopePairer:
     def _were_swapped(
         self, graph: Graph, pool: Call, paths: Sequence[Sequence[Call]], partners: Partners
     ) -> bool:
-        """Tell whether the convolutions before a pool, one for each path, do its work in the other model."""
+        """Tell whether the convolutions before a pool do its work in the other model."""
         changed = False
         for path in paths:
             conv = path[0]
@@ -229,7 +229,7 @@ class _ScopePairer:
 
 
 def _does_otherwise(call: Call, other: Call) -> bool:
-    """Tell whether two calls of one name, a convolution or a pool among them, compute differently."""
+    """Tell whether two calls of one name differ, and a convolution or a pool is among them."""
     if call.role not in SLIDING and other.role not in SLIDING:
         return False
     return call.class_name != other.class_name or call.windows != other.windows

@@ -1,4 +1,4 @@
-"""Which pools of a swapped model are of another kind than in the old one, and what takes a scale before them."""
+"""Which pools of a swapped model are of another kind now, and the layers fitted before them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def find_pool_targets(
             reasons[affected.name] = f"what {pool.label} makes stands for no tensor of the original"
         elif layer is None:
             reasons[affected.name] = (
-                f"no layer whose output {pool.label} alone reads takes a scale and an offset "
+                f"no layer that {pool.label} alone reads can have a scale and an offset "
                 "for each channel"
             )
         else:

@@ -19,7 +19,7 @@ _NOTHING_PAIRED = "before anything stands for a tensor of the original"
 
 @dataclass(frozen=True)
 class FitTarget:
-    """A layer that a closed form fits, and the tensor after it that has a counterpart in the old model.
+    """A layer that a closed form fits, and the tensor after it that is compared.
 
     Attributes:
         call_ref: The layer's call in the new model.
@@ -83,7 +83,7 @@ class AffectedCall:
 
 
 def affected_calls(graph: Graph, pairs: Pairs) -> list[AffectedCall]:
-    """Return every call that some site's output reaches, sites included, in the order of the graph."""
+    """Return the calls that some site's output reaches, and sites, in the order of the graph."""
     walk = _AffectedWalk(pairs)
     walk.visit(graph, (), "")
     return walk.found
@@ -324,7 +324,7 @@ def _run_before(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
 
 
 def mixes_channels(call: Call) -> bool:
-    """Tell whether each output channel of a call depends on all input channels, as with a softmax."""
+    """Tell whether each output channel depends on all input channels, as with a softmax."""
     has_axis = call.role is Role.POINTWISE and call.axis is not None
     # The axes of a PReLU say where its slopes are shared: it mixes nothing.
     if has_axis and call.class_name != "PReLU":

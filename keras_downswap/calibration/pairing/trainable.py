@@ -88,12 +88,12 @@ class TrainableSet:
 
     @property
     def pools(self) -> list[PoolTarget]:
-        """The pools of another kind that have a layer before them that takes a scale and an offset."""
+        """The pools of another kind for which a layer before them can be fitted."""
         return self._pool_targets[0]
 
     @property
     def notes(self) -> list[str]:
-        """What a user must know: sites that no closed form fits, and frozen layers that are fitted."""
+        """What a user must know: sites without a closed form, and frozen layers that are fitted."""
         notes = []
         for name, reason in self._kernel_targets[1].items():
             notes.append(f"{name}: {reason}; only distillation fits it")
@@ -124,7 +124,7 @@ class TrainableSet:
         return list(found.values())
 
     def variables(self) -> dict[str, list[Any]]:
-        """Return the variables that may change end to end: `weights`, and `tables` of embeddings."""
+        """Return what distillation may change: `weights`, and `tables` of embeddings."""
         found: list[Any] = []
         if self.everything:
             found += self.new.model.trainable_variables
@@ -143,9 +143,10 @@ class TrainableSet:
         return kinds
 
     def runs_in_training(self, layer: Any) -> bool:
-        """Tell whether a layer runs in training mode end to end: BatchNormalization that may change does.
+        """Tell whether a layer runs in training mode during distillation.
 
-        One that a TimeDistributed layer wraps does not: the layer given is the wrapper then.
+        BatchNormalization that may change does. One that a TimeDistributed layer wraps does not:
+        the layer given is the wrapper then.
         """
         is_norm = self.new.dialect.stock_class(layer) == "BatchNormalization"
         if not is_norm:
@@ -172,7 +173,7 @@ class TrainableSet:
         return layers
 
     def _takes_scale(self, call: Call) -> bool:
-        """Tell whether the weights of a call's layer can take a scale for each channel, and may change."""
+        """Tell whether a layer's weights can take a scale for each channel, and may change."""
         layer = self._layer(call)
         can_take = call.role is Role.CONV
         if self.new.dialect.stock_class(layer) == "BatchNormalization":

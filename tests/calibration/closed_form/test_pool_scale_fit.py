@@ -216,7 +216,8 @@ def test_what_others_read_too_is_left_alone_and_told(K: Any) -> None:
     )
     assert [stage.note for stage in report.stages] == ["no site can be fitted in closed form"]
     assert list(report.notes) == [
-        "pool: no layer whose output AveragePooling2D 'pool' alone reads takes a scale and an offset for each channel"
+        "pool: no layer that AveragePooling2D 'pool' alone reads can have a scale and an offset "
+        "for each channel"
     ]
 
 
