@@ -131,7 +131,21 @@ KERAS_3 = (
     PrivateName("src.utils.tracking.TrackedDict", "to copy the dicts of a layer"),
     PrivateName("src.utils.tracking.TrackedSet", "to copy the sets of a layer"),
     PrivateName("_value", "to copy the variable of the backend", "src.backend.Variable"),
-    PrivateName("_keras_history", "to find the layer that produced a tensor", "src.ops.node.Node"),
+    *_attributes_of(
+        "src.utils.tracking.Tracker",
+        config="to enter the copies of a layer's parts into the copied tracker",
+        stored_ids="to enter the copies of a layer's parts into the copied tracker",
+    ),
+    PrivateName(
+        "tracker", "to give copied lists the copied tracker", "src.utils.tracking.TrackedList"
+    ),
+    *_attributes_of(
+        "src.ops.node.Node",
+        operation="to read which layer a call calls",
+        arguments="to read the arguments of a call",
+        outputs="to read the tensors that a call produced",
+        _keras_history="to find the layer that produced a tensor",
+    ),
     PrivateName(
         "_keras_mask",
         "to copy a symbolic tensor without its mask, which belongs to the original's graph",
