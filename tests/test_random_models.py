@@ -21,12 +21,12 @@ from support.random_recipe import Recipe
 
 from keras_downswap import NothingSwapped, Report, plan_swaps, swap_downsampling
 from keras_downswap.planning.limits import profiles
-from keras_downswap.rules import TARGETS
+from keras_downswap.planning.targets import names_of_targets
 
 BOUNDED = tuple(
     f"profile:{name}" for name in profiles() if name != "no_max_pool"
 )  # whose limits are those of `verified`
-ALL = tuple(dict.fromkeys(("strided_conv", *TARGETS, *BOUNDED)))
+ALL = tuple(dict.fromkeys(("strided_conv", *sorted(names_of_targets()), *BOUNDED)))
 WAYS: tuple[dict[str, Any], ...] = (
     {}, {"method": "exact"}, {"method": "copy"}, {"form": "cover"}, {"form": "wide"}, {"mixed": True},
 )  # fmt: skip
