@@ -1,4 +1,4 @@
-"""The public door: every target on every model of the zoo, there and back, and what is refused with which words."""
+"""The public functions: every target on every model of the zoo, there and back, and refusals."""
 
 import json
 import subprocess
@@ -70,7 +70,7 @@ def test_further_targets_keep_every_law(K: Any, name: str, seed: int, tmp_path: 
         ("transition_of_densenet", "cheapest", "average_pool_before_pointwise"),
         ("shortcut_that_keeps_its_channels", "identity_shortcut", "shortcut_into_pool"),
         ("volume", "conv_relu", "max_pool_into_relus"),
-        ("pool_behind_pool", "cheapest", "pools_into_one"),
+        ("pool_after_pool", "cheapest", "pools_into_one"),
         ("conv_norm_relu_max", "cheapest", "pool_before_elementwise"),
         ("stem_of_resnet", "small_pool", "pool_into_smaller"),
     ],
@@ -177,9 +177,16 @@ EXTRA = {
     ),
 }
 THERE_AND_BACK = [
-    *EXTRA, "article_pair", "sequential_article_pair", "conv_norm_relu_max", "own_activation", "fixed_batch", "seeds",
-    "shared_conv", "own_settings",
-]  # fmt: skip
+    *EXTRA,
+    "article_pair",
+    "sequential_article_pair",
+    "conv_norm_relu_max",
+    "own_activation",
+    "fixed_batch",
+    "seeds",
+    "shared_conv",
+    "own_settings",
+]
 
 
 @pytest.mark.parametrize("name", THERE_AND_BACK)
@@ -229,9 +236,12 @@ def test_a_report_can_be_read_by_people_and_programs(K: Any) -> None:
     assert json.loads(report.to_json()) == facts
     assert facts["to"] == "strided_conv"
     assert facts["sites"][1] == {
-        "layers": ["conv2d_1", "average_pooling2d"], "status": "swapped", "promise": "exact",
-        "rule": "average_pool_into_kernel", "reason": "",
-    }  # fmt: skip
+        "layers": ["conv2d_1", "average_pooling2d"],
+        "status": "swapped",
+        "promise": "exact",
+        "rule": "average_pool_into_kernel",
+        "reason": "",
+    }
     first, *lines, last = str(report).splitlines()
     assert first == "to='strided_conv', method='auto': 2 swapped, 0 kept"
     assert lines[1] == "  conv2d_1 + average_pooling2d -> exact (average_pool_into_kernel)"
@@ -252,14 +262,17 @@ def test_a_plan_builds_nothing_until_applied(K: Any) -> None:
     laws.assert_untouched(before, old)
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"to": "stride"}, r"unknown target to='stride': expected one of .*max_pool.*strided_conv"),
-    ({"method": "fast"}, "unknown method='fast': expected one of auto, exact, copy"),
-    ({"include": ["conv2d", "convv"]}, "include names no layer of the model: convv"),
-    ({"exclude": "conv("}, r"exclude='conv\(' is not a regular expression: "),
-    ({"include": 5}, "include"),
-    ({"exclude": [5]}, "exclude"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"to": "stride"}, r"unknown target to='stride': expected one of .*max_pool.*strided_conv"),
+        ({"method": "fast"}, "unknown method='fast': expected one of auto, exact, copy"),
+        ({"include": ["conv2d", "convv"]}, "include names no layer of the model: convv"),
+        ({"exclude": "conv("}, r"exclude='conv\(' is not a regular expression: "),
+        ({"include": 5}, "include"),
+        ({"exclude": [5]}, "exclude"),
+    ],
+)
 def test_a_wrong_request_is_refused_in_clear_words(
     K: Any, options: dict[str, Any], words: str
 ) -> None:
@@ -336,14 +349,23 @@ def test_output_names_survive_the_removal_of_an_output_pool(
     if len(old.output_names) > 1:
         assert list(again.output_names) == list(old.output_names)
     else:
-        assert any(f"will name the output after the layer that now makes it, '{again.output_names[0]}'" in note
-                   for note in report.notes)  # fmt: skip
+        assert any(
+            f"will name the output after the layer that now makes it, '{again.output_names[0]}'"
+            in note
+            for note in report.notes
+        )
 
 
-@pytest.mark.parametrize("name", [
-    "subclass_with_the_stock_constructor", "attributes_of_the_users_own", "sequential_stays_sequential",
-    "subclass_with_a_constructor_like_the_stock_one", "subclass_of_sequential",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "subclass_with_the_stock_constructor",
+        "attributes_of_the_users_own",
+        "sequential_stays_sequential",
+        "subclass_with_a_constructor_like_the_stock_one",
+        "subclass_of_sequential",
+    ],
+)
 def test_a_class_that_a_graph_can_build_is_kept(K: Any, name: str) -> None:
     old = ZOO[name](K)
     new = swap_downsampling(old)

@@ -1,4 +1,4 @@
-"""The house stays as docs/architecture.md draws it: imports point one way, and one folder knows the Kerases."""
+"""Imports point one way, and one folder knows the Kerases, as docs/architecture.md draws it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 import keras_downswap
 
-HOUSE = Path(keras_downswap.__file__).parent
+PACKAGE = Path(keras_downswap.__file__).parent
 ORDER = [
     "errors", "ir", "checks", "rulekit", "dialects", "rules", "planning", "request", "files", "rebuilding",
     "calibration", "report", "search", "plan", "deprecated", "api", "demo", "cli", "__init__", "__main__",
@@ -19,8 +19,8 @@ ORDER = [
 FRAMEWORKS = {"tensorflow", "keras", "tf_keras", "jax", "torch"}
 
 
-def room(path: Path) -> str:
-    return path.relative_to(HOUSE).with_suffix("").parts[0]
+def subpackage(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -33,26 +33,28 @@ def imports(tree: ast.AST) -> set[str]:
     return found
 
 
-FILES = sorted(HOUSE.rglob("*.py"))
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path: Path) -> None:
     for name in imports(ast.parse(path.read_text("utf-8"))):
         parts = name.split(".")
         if parts[0] in FRAMEWORKS:
-            assert room(path) in ("dialects", "calibration", "rebuilding"), (
+            assert subpackage(path) in ("dialects", "calibration", "rebuilding"), (
                 f"{path.name} imports {name}"
             )
         if parts[0] == "keras_downswap" and len(parts) > 1 and parts[1] in ORDER:
-            assert ORDER.index(parts[1]) <= ORDER.index(room(path)), f"{path.name} imports {name}"
+            assert ORDER.index(parts[1]) <= ORDER.index(subpackage(path)), (
+                f"{path.name} imports {name}"
+            )
 
 
-def test_the_order_names_every_room() -> None:
-    assert {room(path) for path in FILES} == set(ORDER)
+def test_the_order_names_every_subpackage() -> None:
+    assert {subpackage(path) for path in FILES} == set(ORDER)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text("utf-8")
     assert len(text.splitlines()) <= 400
@@ -73,7 +75,7 @@ def test_every_file_of_the_zoo_is_in_its_index() -> None:
 def test_each_rule_file_is_named_like_its_rule_and_its_function() -> None:
     from keras_downswap.rules import all_rules
 
-    files = {p.stem for p in (HOUSE / "rules").glob("*.py")} - {"__init__"}
+    files = {p.stem for p in (PACKAGE / "rules").glob("*.py")} - {"__init__"}
     own = [rule for rule in all_rules() if rule.apply.__module__.startswith("keras_downswap.rules")]
     assert {rule.name for rule in own} == files
     assert all(

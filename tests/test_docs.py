@@ -1,4 +1,4 @@
-"""The code blocks of the README and of docs/ print what is shown, links and paths lead somewhere."""
+"""Code blocks of the README and of docs/ print what is shown, links and paths lead somewhere."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def text_of(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors that a page's headings get: lower case, hyphens for blanks, no punctuation."""
+    """Return the anchors that a page's headings get: lower case, hyphens for blanks, no
+    punctuation.
+    """
     found: Counter[str] = Counter()
     names = set()
     for heading in HEADING.findall(text_of(page)):

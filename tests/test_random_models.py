@@ -1,4 +1,6 @@
-"""Random whole models keep every law under every target and method; see `random_models` for what is drawn."""
+"""Random whole models keep every law under every target and method; see `random_models` for what is
+drawn.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ BOUNDED = tuple(
 )  # whose limits are those of `verified`
 ALL = tuple(dict.fromkeys(("strided_conv", *sorted(names_of_targets()), *BOUNDED)))
 WAYS: tuple[dict[str, Any], ...] = (
-    {}, {"method": "exact"}, {"method": "copy"}, {"form": "cover"}, {"form": "wide"}, {"mixed": True},
+    {}, {"method": "exact"}, {"method": "copy"}, {"form": "cover"}, {"form": "wide"},
+    {"mixed": True},
 )  # fmt: skip
 """Options of a swap; `mixed` gives each approximate site a form of its own."""
 FORMS = ("cover", "kept", "wide", "same")
@@ -37,9 +40,13 @@ MODELS = int(
         "RANDOM_MODELS", (4 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples
     )
 )
-"""Models per Keras: 240 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long draws others."""
+"""Models per Keras: 240 in the profile `ci` (60 on JAX), always the same; HYPOTHESIS_PROFILE=long
+draws others.
+"""
 TOLERANCE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2}
-"""By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact swap rounds."""
+"""By the coarsest dtype of the model, of the largest output: many layers enlarge what one exact
+swap rounds.
+"""
 
 
 def coarsest(recipe: Recipe) -> str:
@@ -141,16 +148,21 @@ def seen_in(recipe: Recipe, reports: list[Report]) -> Counter[str]:
 
 
 FLOORS = {
-    "exact": 300, "approximate": 100, "kept": 400, "average_pool_into_kernel": 5, "pool_into_stride": 20,
-    "pool_of_one_into_stride": 5, "stride_into_pool": 5, "stride_into_subsample": 10, "pool_into_pool": 10,
-    "average_pool_into_depthwise": 20, "max_pool_into_relus": 20, "kernel_into_larger": 20, "pool_into_blur": 10,
-    "stride_into_blur": 5, "stride_into_depth": 5, "average_pool_into_extra_conv": 5, "pool_into_next_stride": 2,
+    "exact": 300, "approximate": 100, "kept": 400, "average_pool_into_kernel": 5,
+    "pool_into_stride": 20,
+    "pool_of_one_into_stride": 5, "stride_into_pool": 5, "stride_into_subsample": 10,
+    "pool_into_pool": 10,
+    "average_pool_into_depthwise": 20, "max_pool_into_relus": 20, "kernel_into_larger": 20,
+    "pool_into_blur": 10,
+    "stride_into_blur": 5, "stride_into_depth": 5, "average_pool_into_extra_conv": 5,
+    "pool_into_next_stride": 2,
     "pool_into_cover": 10, "pool_into_wide": 10, "pools behind pools": 1, "swaps through joins": 5,
     "swaps inside nested models": 30,
     "swapped models with shared layers": 20, "nested models": 50, "models in nested models": 10,
     "several outputs": 50, "joins": 30, "unknown sizes": 10,
 }  # fmt: skip
-"""What 400 models must have shown at least, and fewer accordingly; most show several times as much."""
+"""What 400 models must have shown at least, and fewer accordingly; most show several times as much.
+"""
 
 
 @pytest.mark.filterwarnings("ignore:You are using a softmax over axis")

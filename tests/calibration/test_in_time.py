@@ -126,7 +126,7 @@ def texts(K: Any) -> Any:
 
 
 @pytest.mark.parametrize("make", [masked, texts])
-def test_masks_reach_what_stands_behind_a_model_in_time(K: Any, make: Callable[[Any], Any]) -> None:
+def test_masks_reach_what_stands_after_a_model_in_time(K: Any, make: Callable[[Any], Any]) -> None:
     if make is masked and K.__name__ == "keras":
         pytest.skip("Keras 3 hands an LSTM the mask of every cell, and the model does not run")
     model = make(K)

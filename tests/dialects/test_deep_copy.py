@@ -193,7 +193,7 @@ def test_a_model_with_a_graph_is_rebuilt_not_copied(copier: LayerCopier) -> None
     assert new.model is new.again
 
 
-def test_a_copy_that_fails_leaves_nothing_behind(copier: LayerCopier) -> None:
+def test_a_copy_that_fails_leaves_nothing(copier: LayerCopier) -> None:
     shared = [1]
     with pytest.raises(Uncopyable, match="generator"):
         copier.copy_layer(Layer(shared=shared, stream=(i for i in range(3))))

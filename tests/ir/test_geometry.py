@@ -1,4 +1,6 @@
-"""The laws of `geometry`, against brute force, against positions seen by real convolutions, and against Keras."""
+"""The laws of `geometry`, against brute force, against positions seen by real convolutions, and
+against Keras.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ lengths = st.integers(0, 400)
 
 
 def same_padding(n: int, window: Window) -> tuple[int, int]:
-    """Returns the left and right padding of TensorFlow's `same`: the least that makes ceil(n / s) windows fit."""
+    """Returns the left and right padding of TensorFlow's `same`: the least that makes ceil(n / s)
+    windows fit.
+    """
     windows = -(-n // window.stride)
     for total in range(1000):
         starts = range(0, n + total - window.span + 1, window.stride)
@@ -109,7 +113,9 @@ def test_an_index_ramp_shows_each_windows_cells() -> None:
 
 @pytest.mark.parametrize("padding", PADDINGS)
 def test_kerases_convolutions_see_these_cells(K: Any, padding: Padding) -> None:
-    """Tap t of the kernel feeds filter t alone, so the output shows which cell each tap of each window saw."""
+    """Tap t of the kernel feeds filter t alone, so the output shows which cell each tap of each
+    window saw.
+    """
     for k, s, d, n in product((1, 2, 3, 5), (1, 2, 3), (1, 2), (5, 6, 7, 10)):
         window = Window(k, s, d, padding)
         if (s > 1 and d > 1) or window.law(n) <= 0:

@@ -54,7 +54,7 @@ def test_a_convolution_inside_a_network() -> None:
     assert found.after == Cost(9_248, 2_073_600)
 
 
-def test_layers_in_front_lengthen_the_way() -> None:
+def test_earlier_layers_lengthen_the_way() -> None:
     """A pair of 33 -> 33 -> 16 needs one pad; 16 positions * 4 taps * 2 * 4."""
     found = cost(pair(33, conv={"padding": "same"}, pool={"kind": "Average"}))
     assert found.before == Cost(28, 792)
@@ -62,7 +62,7 @@ def test_layers_in_front_lengthen_the_way() -> None:
 
 
 def test_a_dilated_convolution_is_counted_as_written_out() -> None:
-    """Three taps two cells apart span five, and with the pool six: 14 positions * 6 taps * 2 * 4."""
+    """Three taps two cells apart span five, with the pool six: 14 positions * 6 taps * 2 * 4."""
     found = cost(pair(32, conv={"dilation": 2}, pool={"kind": "Average"}))
     assert found.before == Cost(28, 672)
     assert found.after == Cost(52, 672)
@@ -104,7 +104,7 @@ def test_going_back_costs_the_stride_squared() -> None:
     assert cost(sketch.graph(), "max_pool").after == found.after
 
 
-def test_going_back_in_front_of_a_1x1_convolution_costs_nothing() -> None:
+def test_going_back_before_a_1x1_convolution_costs_nothing() -> None:
     sketch = Sketch()
     sketch.conv(sketch.input(32, 32), 1, 2, filters=8)
     for to in ("subsample", "max_pool", "average_pool"):

@@ -141,7 +141,7 @@ def test_within_limits_a_shared_convolution_is_embedded_alike_in_all_its_places(
     laws.assert_idempotent(new, "profile:akida")
 
 
-def test_a_form_of_two_convolutions_takes_in_the_pool_in_front_of_them(K: Any) -> None:
+def test_a_form_of_two_convolutions_takes_in_the_pool_before_them(K: Any) -> None:
     L = K.layers
     old = stack(
         K, 33, L.AveragePooling1D(3, 2), L.Conv1D(4, 2, name="conv"), L.MaxPooling1D(2), L.Flatten()
@@ -163,7 +163,7 @@ def test_an_activation_that_has_no_name_goes_along_to_the_second_convolution(K: 
 
 
 @pytest.mark.parametrize("last", ["MaxPooling1D", "AveragePooling1D"])
-def test_a_pool_behind_a_form_of_two_convolutions_goes_into_the_second(K: Any, last: str) -> None:
+def test_a_pool_after_a_form_of_two_convolutions_goes_into_the_second(K: Any, last: str) -> None:
     L = K.layers
     conv = L.Conv1D(4, 2, name="conv")
     old = stack(K, 33, conv, L.MaxPooling1D(2), getattr(L, last)(2, name="last"), L.Flatten())

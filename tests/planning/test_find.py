@@ -1,4 +1,4 @@
-"""Which swaps a plan chooses, what it says of the rest, and that nothing is passed over in silence."""
+"""Which swaps a plan chooses, what it says of the rest; nothing is passed over in silence."""
 
 from __future__ import annotations
 
@@ -39,18 +39,34 @@ def two_pairs() -> Graph:
 
 def test_rules_come_exact_first_and_verbatim_first() -> None:
     assert [rule.name for rule in all_rules() if "strided_conv" in rule.targets] == [
-        "pool_of_one_into_stride", "average_pool_into_kernel", "pool_of_one_into_next_stride",
-        "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_into_wide", "pool_into_cover",
-        "pool_into_stride", "pool_into_next_stride",
-    ]  # fmt: skip
+        "pool_of_one_into_stride",
+        "average_pool_into_kernel",
+        "pool_of_one_into_next_stride",
+        "average_pool_into_next_kernel",
+        "average_pool_into_depthwise",
+        "pool_into_wide",
+        "pool_into_cover",
+        "pool_into_stride",
+        "pool_into_next_stride",
+    ]
     assert tuple(sorted(names_of_targets())) == (
-        "average_pool", "blur_pool", "cheapest", "conv_relu", "extra_conv", "identity_shortcut", "max_pool",
-        "odd_kernel", "small_pool", "space_to_depth", "strided_conv", "subsample",
-    )  # fmt: skip
+        "average_pool",
+        "blur_pool",
+        "cheapest",
+        "conv_relu",
+        "extra_conv",
+        "identity_shortcut",
+        "max_pool",
+        "odd_kernel",
+        "small_pool",
+        "space_to_depth",
+        "strided_conv",
+        "subsample",
+    )
     assert all(rule.summary and rule.apply.__name__ == rule.name for rule in all_rules())
 
 
-def test_average_pools_in_a_row_in_front_of_a_convolution_become_its_stride() -> None:
+def test_average_pools_in_a_row_before_a_convolution_become_its_stride() -> None:
     sketch = Sketch()
     x = sketch.pool(sketch.relu(sketch.input(32)), kind="Average", name="a")
     sketch.conv(sketch.pool(x, kind="Average", name="b"), 3, padding="same", name="conv")
@@ -80,8 +96,10 @@ def test_an_average_pool_whose_convolution_takes_another_one_first_is_still_swap
 
 
 @pytest.mark.parametrize("kernel", ["same", "cover"])
-def test_a_pool_behind_its_zero_padding_goes_with_it(kernel: Any) -> None:
-    """As in ResNet's stem: convolution of 7, stride 2, padding, pool of 3, stride 2: sampled at the window's middle."""
+def test_a_pool_after_its_zero_padding_goes_with_it(kernel: Any) -> None:
+    """As in ResNet's stem: convolution of 7, stride 2, padding, pool of 3, stride 2: sampled at the
+    window's middle.
+    """
     sketch = Sketch()
     x = sketch.pad(
         sketch.relu(sketch.conv(sketch.input(38), 7, 2, name="conv")), (1, 1), name="pad"
@@ -206,8 +224,10 @@ def test_nested_layers_are_named_by_their_path_and_each_scope_is_listed_once() -
     outer.pool(outer.nested(outer.input(32), middle.graph(), "outer"))
     sites = plan(outer.graph())
     assert [(site.scope, site.layers) for site in sites] == [
-        (0, ("pool",)), (1, ("outer/conv", "outer/pool")), (2, ("outer/inner/conv", "outer/inner/pool"))
-    ]  # fmt: skip
+        (0, ("pool",)),
+        (1, ("outer/conv", "outer/pool")),
+        (2, ("outer/inner/conv", "outer/inner/pool")),
+    ]
     assert [site.promise for site in sites] == [None, "exact", "approximate"]
     assert (
         sites[0].reason
@@ -246,7 +266,9 @@ def test_what_an_opaque_layer_hides_is_named() -> None:
 
 
 def shared(second: str, **facts: Any) -> Graph:
-    """Draws one convolution called twice, with a max pool behind the first call and something behind the second."""
+    """Draws one convolution called twice, with a max pool behind the first call and something
+    behind the second.
+    """
     sketch = Sketch()
     one = sketch.conv(sketch.input(32))
     two = sketch.again(sketch.calls[-1], sketch.input(20, name="input2"))
@@ -315,7 +337,9 @@ def test_sites_come_in_the_order_of_their_first_layers() -> None:
 
 
 def pairs_of_layers(kernels: dict[int, Any]) -> Rule:
-    """Makes a rule that replaces the two convolutions in front of a pool; `kernels` gives each call's new kernel."""
+    """Makes a rule that replaces the two convolutions in front of a pool; `kernels` gives each
+    call's new kernel.
+    """
 
     def apply(graph: Graph, pool: Call, to: str) -> Replacement:
         second = graph.producer(pool)
@@ -391,7 +415,7 @@ OPERATIONS = [
 
 @st.composite
 def chains(draw: st.DrawFn) -> Graph:
-    """Draws calls on the last tensor or the one before it; layers may be shared, outputs anywhere."""
+    """Draws calls on the last tensor or the one before; layers may be shared, outputs anywhere."""
     sketch = Sketch()
     sketch.input(draw(st.sampled_from([None, 40, 41, 64])))
     for operation in draw(st.lists(st.sampled_from(OPERATIONS), min_size=2, max_size=9)):

@@ -1,4 +1,6 @@
-"""Profiles: what exceeds them is swapped for the cheapest exact form within, or kept with the limit as the reason."""
+"""Profiles: what exceeds them is swapped for the cheapest exact form within, or kept with the limit
+as the reason.
+"""
 
 from __future__ import annotations
 

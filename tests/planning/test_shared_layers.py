@@ -1,4 +1,6 @@
-"""What several places hold at once: nodes of two scopes, layers inside opaque layers, pools of several outputs."""
+"""What several places hold at once: nodes of two scopes, layers inside opaque layers, pools of
+several outputs.
+"""
 
 from __future__ import annotations
 
@@ -185,7 +187,7 @@ def test_tensors_may_come_by_keyword(K: Any) -> None:
     assert new.output_shape == old.output_shape
 
 
-def test_the_checks_leave_no_losses_behind(K: Any) -> None:
+def test_the_checks_leave_no_losses(K: Any) -> None:
     L = K.layers
     inputs = K.Input((16, 16, 3))
     old = K.Model(inputs, L.AveragePooling2D(2)(L.Conv2D(4, 3, activity_regularizer="l2")(inputs)))

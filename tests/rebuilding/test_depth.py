@@ -1,4 +1,6 @@
-"""Graphs as deep and as wide as either Keras can build, under the interpreter's usual recursion limit."""
+"""Graphs as deep and as wide as either Keras can build, under the interpreter's usual recursion
+limit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A rewrite with an empty plan is a faithful copy that owns all its state, of every model in the zoo."""
+"""A rewrite with an empty plan is a faithful copy that owns all its state, of every model in the
+zoo.
+"""
 
 import functools
 import gc
@@ -88,7 +90,9 @@ def test_every_layer_of_the_copy_can_be_an_output(K: Any, name: str) -> None:
 
 
 def uncut(K: Any, model: Any, x: Any) -> set[str]:
-    """Return the layers at which a model cannot be cut off: called several times, or fed from another input."""
+    """Return the layers at which a model cannot be cut off: called several times, or fed from
+    another input.
+    """
     names = set()
     for layer in model.layers:
         try:
@@ -133,7 +137,9 @@ def structured(model: Any, values: list[Any]) -> Any:
 
 
 def assert_alive(old: Any, new: Any, x: Any) -> None:
-    """New weights given to the copy change its values alone, and to what the original gives with those weights."""
+    """New weights given to the copy change its values alone, and to what the original gives with
+    those weights.
+    """
     before = laws.values(old, x)
     moved = [w * 0.5 if w.dtype.kind == "f" else w for w in old.get_weights()]
     new.set_weights(moved)
@@ -155,7 +161,7 @@ def test_the_copy_computes_with_its_own_weights(K: Any, name: str) -> None:
 def test_random_layers_draw_on_from_the_same_state(K: Any) -> None:
     if K.__name__ == "tf_keras":
         pytest.skip(
-            "tf_keras seeds its random layers per object and call, not by a state that could be copied"
+            "tf_keras seeds its random layers per object and call: there is no state to copy"
         )
     old = ZOO["seeds"](K)
     x = laws.sample_for(old)
@@ -262,7 +268,8 @@ def by_dict_of_own_class(layer: Any) -> Any:
 
 
 @pytest.mark.parametrize("hold", [
-    by_helper, by_list, by_default, by_object, by_weak_reference, by_partial, by_traced_function, by_cached_function,
+    by_helper, by_list, by_default, by_object, by_weak_reference, by_partial, by_traced_function,
+    by_cached_function,
     by_dict_of_own_class,
 ])  # fmt: skip
 def test_a_layer_of_the_users_own_computes_with_its_own_weights(K: Any, hold: Any) -> None:

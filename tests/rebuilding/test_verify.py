@@ -91,7 +91,7 @@ def test_a_shared_variable(K: Any) -> None:
     broken(given, f"layer '{norm.name}' shares a variable with the original")
 
 
-def test_a_wrong_shape_behind_a_site(K: Any) -> None:
+def test_a_wrong_shape_after_a_site(K: Any) -> None:
     given = case(K, "article_pair")
     (site,) = given.sites
     wrong = K.Input((15, 14, 32))
@@ -99,7 +99,7 @@ def test_a_wrong_shape_behind_a_site(K: Any) -> None:
     broken(given, r"expected \(None, 15, 15, 32\) float32, got \(None, 15, 14, 32\) float32")
 
 
-def test_a_wrong_dtype_behind_a_site(K: Any) -> None:
+def test_a_wrong_dtype_after_a_site(K: Any) -> None:
     given = case(K, "article_pair")
     (site,) = given.sites
     wrong = K.Input((15, 15, 32), dtype="float16")
@@ -219,14 +219,22 @@ def mean_free(x: Any) -> Any:
 FIRST = {"data_format": "channels_first"}
 UNFIT: dict[str, Callable[[Any], Any]] = {
     "an activation of the convolution along a spatial axis": lambda L: [
-        L.Conv2D(4, 3, padding="same", activation="softmax", **FIRST), L.MaxPooling2D(1, 2, **FIRST)],
+        L.Conv2D(4, 3, padding="same", activation="softmax", **FIRST),
+        L.MaxPooling2D(1, 2, **FIRST),
+    ],
     "a strided convolution with an activation along a spatial axis": lambda L: [
-        L.Conv2D(4, 3, 2, padding="same", activation="softmax", **FIRST)],
+        L.Conv2D(4, 3, 2, padding="same", activation="softmax", **FIRST)
+    ],
     "an activation of the user's own that is not elementwise": lambda L: [
-        L.Conv2D(4, 3, padding="same", activation=mean_free), L.MaxPooling2D(1, 2)],
+        L.Conv2D(4, 3, padding="same", activation=mean_free),
+        L.MaxPooling2D(1, 2),
+    ],
     "an activation layer of the user's own that is not elementwise": lambda L: [
-        L.Conv2D(4, 3, padding="same"), L.Activation(mean_free), L.MaxPooling2D(1, 2)],
-}  # fmt: skip
+        L.Conv2D(4, 3, padding="same"),
+        L.Activation(mean_free),
+        L.MaxPooling2D(1, 2),
+    ],
+}
 
 
 @pytest.mark.parametrize("to", ["strided_conv", "subsample"])

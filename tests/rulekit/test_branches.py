@@ -1,4 +1,6 @@
-"""A graph's calls branch by branch: producers first, and one argument's branch whole before the next one's."""
+"""A graph's calls branch by branch: producers first, and one argument's branch whole before the
+next one's.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from keras_downswap.ir.graph import Call, Graph, Role
 
 
 def drawn(sources: list[list[int]]) -> Graph:
-    """A graph whose calls read what earlier ones made, by their numbers; the last one is the output."""
+    """A graph whose calls read what earlier ones made, by their numbers; the last one is the
+    output.
+    """
     sketch = Sketch()
     made = [sketch.input(8, 8)]
     for number, read in enumerate(sources):
@@ -46,7 +50,9 @@ def test_producers_come_first_and_branches_are_whole(sources: list[list[int]]) -
 
 
 def test_keras_own_order_goes_by_depth() -> None:
-    """Of two branches side by side, the first runs as a whole; ten thousand calls in a row are no depth."""
+    """Of two branches side by side, the first runs as a whole; ten thousand calls in a row are no
+    depth.
+    """
     sketch = Sketch()
     x = sketch.input(8, 8)
     shape = sketch.tensors[x].shape

@@ -1,4 +1,6 @@
-"""Each rule swaps the examples in its file, and refuses the others there in the words that stand there."""
+"""Each rule swaps the examples in its file, and refuses the others there in the words that stand
+there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Every small combination of one convolution and one pool, through the planner, against Keras and float64 loops.
+"""Every small combination of one convolution and one pool, through the planner, against Keras and
+float64 loops.
 
 The values and positions below come from TensorFlow's definition of padding (`placed`), not from the
 package.
@@ -39,7 +40,7 @@ X = RNG.standard_normal((40, 2))
 
 
 class Case(NamedTuple):
-    """One axis: a convolution, and the pool behind it."""
+    """One axis: a convolution, and the pool after it."""
 
     kernel: int
     stride: int
@@ -52,7 +53,7 @@ class Case(NamedTuple):
 
     @property
     def lengths(self) -> list[int]:
-        """The lengths to look at: its own; where it is unknown, those at which something is left."""
+        """Its own length; where it is unknown, all lengths at which something is left."""
         return [n for n in (range(1, 21) if self.n is None else [self.n]) if self.out(n)]
 
     def conv(self, n: int) -> tuple[int, int]:
@@ -236,8 +237,10 @@ def test_layers_are_added_only_where_no_plain_padding_does() -> None:
         assert not plain or conv["padding"] in plain
 
 
-def test_a_copy_behind_added_layers_samples_the_middle_where_it_can() -> None:
-    """Or the position nearest to it, the earlier first, that needs no padding and cropping of one axis."""
+def test_a_copy_after_added_layers_samples_the_middle_where_it_can() -> None:
+    """Or the position nearest to it, the earlier first, that needs no padding and cropping of one
+    axis.
+    """
     middles = others = 0
     for case, site in decided():
         if site.rule != "pool_into_stride" or len(made(site)) == 1:

@@ -1,4 +1,6 @@
-"""Every small combination of one pool and the convolution behind it, and of a pool alone, against float64 loops."""
+"""Every small combination of one pool and the convolution after it, and of a pool alone, against
+float64 loops.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ X = RNG.standard_normal((40, 2))
 
 
 class Case(NamedTuple):
-    """One axis: a pool, and the convolution behind it."""
+    """One axis: a pool, and the convolution after it."""
 
     pool: int
     pool_stride: int
@@ -37,7 +39,9 @@ class Case(NamedTuple):
 
     @property
     def lengths(self) -> list[int]:
-        """The lengths at which the pool covers not the whole map and the convolution makes something of its means."""
+        """The lengths at which the pool covers not the whole map and the convolution makes
+        something of its means.
+        """
         asked = range(1, 22) if self.n is None else [self.n]
         return [n for n in asked if (self.pool == 1 or self.pool < n) and self.out(n)]
 
@@ -84,7 +88,8 @@ def decided() -> tuple[tuple[Case, Site], ...]:
 def test_every_pair_is_swapped_and_the_rule_tells_how() -> None:
     rules = Counter(str(site.rule) for _, site in decided())
     assert set(rules) == {
-        "average_pool_into_next_kernel", "average_pool_into_depthwise", "pool_of_one_into_next_stride",
+        "average_pool_into_next_kernel", "average_pool_into_depthwise",
+        "pool_of_one_into_next_stride",
         "pool_into_next_stride",
     }  # fmt: skip
     assert min(rules.values()) > 100
@@ -101,7 +106,9 @@ def test_every_pair_is_swapped_and_the_rule_tells_how() -> None:
 
 
 def test_one_convolution_does_it_wherever_its_zeros_are_zeros_of_the_input() -> None:
-    """Where windows do not overlap, or the convolution pads none, at every length that is asked for."""
+    """Where windows do not overlap, or the convolution pads none, at every length that is asked
+    for.
+    """
     for case, site in decided():
         if site.promise != "exact" or case.pool == case.kernel == 1:
             continue

@@ -1,4 +1,6 @@
-"""A new rule is one file: laid into the folder, it changes no word about sites that it does not concern."""
+"""A new rule is one file: laid into the folder, it changes no word about sites that it does not
+concern.
+"""
 
 from __future__ import annotations
 

@@ -108,7 +108,9 @@ mine = others_rules:RULE
 
 
 def listed(folder: Path, module: str) -> subprocess.CompletedProcess[str]:
-    """Return what a fresh Python says of the rules, with a package installed in a folder that offers one."""
+    """Return what a fresh Python says of the rules, with a package installed in a folder that
+    offers one.
+    """
     (folder / "others-1.0.dist-info").mkdir()
     (folder / "others-1.0.dist-info" / "METADATA").write_text(
         "Metadata-Version: 2.1\nName: others\nVersion: 1.0\n"
@@ -129,7 +131,8 @@ def listed(folder: Path, module: str) -> subprocess.CompletedProcess[str]:
 
 def test_an_installed_package_offers_its_rules(tmp_path: Path) -> None:
     module = (
-        "from dataclasses import replace\nfrom keras_downswap.rules.pool_into_stride import pool_into_stride as RULE\n"
+        "from dataclasses import replace\n"
+        "from keras_downswap.rules.pool_into_stride import pool_into_stride as RULE\n"
         "RULE = replace(RULE, name='theirs', targets=frozenset({'theirs'}))\n"
     )
     done = listed(tmp_path, module)

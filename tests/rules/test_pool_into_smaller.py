@@ -1,4 +1,6 @@
-"""A pool as a chain of smaller ones: every small window along one axis in float64 loops, two axes, both Kerases."""
+"""A pool as a chain of smaller ones: every small window along one axis in float64 loops, two axes,
+both Kerases.
+"""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def test_the_articles_swap() -> None:
         (30, "valid", 3, ["Cropping (1, 1)", "Conv valid"]),
     ],
 )
-def test_layers_in_front_only_where_plain_padding_has_another_length(
+def test_layers_are_added_before_only_where_plain_padding_has_another_length(
     n: int | None, conv: str, pool: int, layers: list[str]
 ) -> None:
     steps = made(apply(pair(n, conv={"padding": conv}, pool={"size": pool})))
@@ -91,7 +91,9 @@ def test_one_axis_may_be_padded_and_another_cropped(last: bool) -> None:
 
 
 def test_axes_that_need_different_paddings_are_padded_by_a_layer() -> None:
-    """`same` would do for the even axis and `valid` for the odd one, but a convolution has one padding."""
+    """`same` would do for the even axis and `valid` for the odd one, but a convolution has one
+    padding.
+    """
     pad, conv = made(apply(pair(32, 33, conv={"padding": "same"})))
     assert arguments(pad)["padding"] == ((1, 0), (1, 0))
     assert arguments(conv)["padding"] == "valid"

@@ -1,4 +1,6 @@
-"""Subsampling behind a convolution, moved into its stride: where it is exact, and where it must not be."""
+"""Subsampling behind a convolution, moved into its stride: where it is exact, and where it must not
+be.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +93,9 @@ def test_an_unknown_length_refuses_what_depends_on_it() -> None:
 
 
 def test_batch_statistics_see_which_positions_are_left() -> None:
-    """A normalisation frozen into training takes its mean over all positions, so it does not commute."""
+    """A normalisation frozen into training takes its mean over all positions, so it does not
+    commute.
+    """
     sketch = Sketch()
     x = sketch.batch_norm(sketch.conv(sketch.input(32)), frozen_training=True)
     sketch.pool(x, **ONE)

@@ -1,4 +1,6 @@
-"""docs/rules.md and docs/architectures.md say what the code does today, to the letter; errors are bounds."""
+"""docs/rules.md and docs/architectures.md say what the code does today, to the letter; errors are
+bounds.
+"""
 
 from __future__ import annotations
 

@@ -84,14 +84,16 @@ def test_followers_end_where_another_consumer_looks() -> None:
     assert apply(graph).chain == (1, 2)
 
 
-def test_followers_along_a_spatial_axis_stay_behind_the_pool() -> None:
+def test_followers_along_a_spatial_axis_stay_after_the_pool() -> None:
     sketch = Sketch()
     sketch.batch_norm(sketch.conv(sketch.input(32), stride=2), axis=1)
     assert apply(sketch.graph()).chain == (1,)
 
 
 def test_the_pool_takes_the_dtype_of_the_layer_that_it_follows() -> None:
-    """Mixed precision ends in a float32 activation; a pool behind it with the convolution's policy would undo that."""
+    """Mixed precision ends in a float32 activation; a pool behind it with the convolution's policy
+    would undo that.
+    """
     sketch = Sketch()
     sketch.cast(sketch.conv(sketch.input(32), stride=2, dtype="float16"), "float32")
     graph = sketch.graph()

@@ -55,7 +55,9 @@ def test_a_valid_convolution_is_subsampled(last: bool) -> None:
 
 
 def test_the_strided_lead_is_held() -> None:
-    """For even lengths `same` with stride 2 starts at cell 0, where the stride-1 convolution would start one before."""
+    """For even lengths `same` with stride 2 starts at cell 0, where the stride-1 convolution would
+    start one before.
+    """
     pad, conv, _ = made(apply(strided(32, padding="same")))
     assert arguments(pad)["padding"] == (0, 2)
     assert arguments(conv)["padding"] == "valid"
@@ -63,7 +65,7 @@ def test_the_strided_lead_is_held() -> None:
     assert arguments(conv)["padding"] == "same"
 
 
-def test_it_stands_directly_behind_the_convolution() -> None:
+def test_it_stands_directly_after_the_convolution() -> None:
     sketch = Sketch()
     sketch.relu(sketch.conv(sketch.input(32), stride=2))
     assert apply(sketch.graph()).chain == (1,)

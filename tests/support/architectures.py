@@ -1,4 +1,6 @@
-"""Small networks built after their papers, channels last, by the Keras handed in as `K` (`keras` or `tf_keras`)."""
+"""Small networks built after their papers, channels last, by the Keras handed in as `K` (`keras` or
+`tf_keras`).
+"""
 
 from typing import Any
 
@@ -8,7 +10,8 @@ Shape = tuple[int | None, int | None, int]
 
 
 def squeezenet_1_1(K: Any, input_shape: Shape = (64, 64, 3), classes: int = 10) -> Any:
-    """Builds SqueezeNet v1.1 (Iandola et al. 2016): a strided stem and three overlapping pools, two behind fires.
+    """Builds SqueezeNet v1.1 (Iandola et al. 2016): a strided stem and three overlapping pools, two
+    after fires.
 
     Args:
         K: The Keras module to build with.
@@ -48,7 +51,8 @@ def _fire(K: Any, x: Any, squeeze: int, expand: int, name: str) -> Any:
 def fishnet_like(
     K: Any, input_shape: Shape = (32, 32, 3), classes: int = 10, width: int = 16
 ) -> Any:
-    """Builds a small network after FishNet (Sun et al. 2018): tail, body, head; max pools, no strided convolution.
+    """Builds a small network after FishNet (Sun et al. 2018): tail, body, head; max pools, no
+    strided convolution.
 
     Args:
         K: The Keras module to build with.
@@ -67,7 +71,8 @@ def fishnet_like(
     """
     if width % 4 or any(length is not None and length % 4 for length in input_shape[:2]):
         raise ValueError(
-            "fishnet_like: expected a height, a width and a `width` that are multiples of 4 (it halves them twice), "
+            "fishnet_like: expected a height, a width and a `width` that are multiples of 4 "
+            "(it halves them twice), "
             f"received input_shape={input_shape}, width={width}; round them to multiples of 4"
         )
     image = K.Input(input_shape, name="image")
@@ -133,7 +138,9 @@ def _norm_relu(K: Any, x: Any, name: str) -> Any:
 
 
 def _sum_adjacent_channels(K: Any, x: Any, group: int, name: str) -> Any:
-    """Law: out[c] = x[group*c] + ... + x[group*c + group-1], as a frozen 1x1 kernel of zeros and ones."""
+    """Law: out[c] = x[group*c] + ... + x[group*c + group-1], as a frozen 1x1 kernel of zeros and
+    ones.
+    """
     kept = x.shape[-1] // group
     reduce = K.layers.Conv2D(kept, 1, use_bias=False, trainable=False, name=name)
     reduced = reduce(x)
@@ -150,7 +157,8 @@ def resnet_d(
     width: int = 16,
     blocks: tuple[int, ...] = (1, 2, 1),
 ) -> Any:
-    """Builds a small ResNet-D (He et al. 2019, "Bag of tricks"): a deep stem, strides on the 3x3, pooled shortcuts.
+    """Builds a small ResNet-D (He et al. 2019, "Bag of tricks"): a deep stem, strides on the 3x3,
+    pooled shortcuts.
 
     Args:
         K: The Keras module to build with.

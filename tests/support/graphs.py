@@ -1,4 +1,6 @@
-"""Synthetic graphs, as a dialect would read them off a model, and what their layers compute, in float64 loops."""
+"""Synthetic graphs, as a dialect would read them off a model, and what their layers compute, in
+float64 loops.
+"""
 
 from __future__ import annotations
 
@@ -318,7 +320,9 @@ def fixed_kernel(step: MakeConv, depth: int) -> Any:
 def convolved(
     x: Any, kernel: Any, windows: Sequence[tuple[int, int, str]], bias: float = 0.5
 ) -> Any:
-    """Convolves in float64 and adds a bias; one (stride, dilation, padding) per axis of x but the last."""
+    """Convolves in float64 and adds a bias; one (stride, dilation, padding) per axis of x but the
+    last.
+    """
     cuts = []
     for axis, (s, d, padding) in enumerate(windows):
         n, k = x.shape[axis], kernel.shape[axis]
@@ -333,7 +337,9 @@ def convolved(
 
 
 def averages(x: Any, windows: Sequence[tuple[int, int, str]]) -> Any:
-    """Averages the real cells of each window; one (size, stride, padding) per axis of x but the last."""
+    """Averages the real cells of each window; one (size, stride, padding) per axis of x but the
+    last.
+    """
     return pooled(x, windows, np.mean)
 
 

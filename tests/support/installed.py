@@ -10,11 +10,14 @@ from keras_downswap.files.format import Origin
 
 
 def skip_if_newer_than_installed(origin: Origin) -> None:
-    """Skip the running test where a file was written by a newer Keras, which an older one need not read."""
+    """Skip the running test where a file was written by a newer Keras, which an older one need not
+    read.
+    """
     here = importlib.import_module(origin.keras).__version__
     if _minor(origin.version) > _minor(here):
         pytest.skip(
-            f"{origin.path.name} was written by {origin.keras} {origin.version}, and {here} is installed"
+            f"{origin.path.name} was written by {origin.keras} {origin.version}, "
+            f"and {here} is installed"
         )
 
 

@@ -1,4 +1,6 @@
-"""What must hold of a rewritten model, as `assert_*` helpers; `test_laws.py` shows that each can fail."""
+"""What must hold of a rewritten model, as `assert_*` helpers; `test_laws.py` shows that each can
+fail.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def assert_same_boundary(old: Any, new: Any) -> None:
 
 
 def bits(variable: Any) -> tuple[Any, ...]:
-    """Return the bits of a variable, or the words of a vocabulary that stands among a layer's weights."""
+    """Return the bits of a variable, or the words of a vocabulary that stands among a layer's
+    weights.
+    """
     if hasattr(variable, "get_tensors"):
         return tuple(array(tensor).tolist() for tensor in variable.get_tensors())
     value = array(variable)
@@ -82,7 +86,9 @@ def bits(variable: Any) -> tuple[Any, ...]:
 
 
 def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> None:
-    """Every weight outside the layers excepted by path is bit-equal under the same path, and none was added."""
+    """Every weight outside the layers excepted by path is bit-equal under the same path, and none
+    was added.
+    """
     excepted = set(except_layers)
     weighted = (
         {p: getattr(lay, "weights", ()) for p, lay in parts(m) if p not in excepted}
@@ -99,11 +105,12 @@ def assert_weights_kept(old: Any, new: Any, except_layers: Iterable[str]) -> Non
 
 
 def assert_nothing_shared(old: Any, new: Any) -> None:
-    """No variable, layer or node is used by both models, through whatever attribute, closure or call argument."""
+    """No variable, layer or node is used by both models, through whatever attribute, closure or
+    call argument.
+    """
     common = owned(old).keys() & (mine := owned(new)).keys()
-    assert not common, (
-        f"shared: {[type(mine[i]).__name__ + ' ' + str(getattr(mine[i], 'name', '')) for i in common]}"
-    )
+    shared = [f"{type(mine[i]).__name__} {getattr(mine[i], 'name', '')}" for i in common]
+    assert not common, f"shared: {shared}"
 
 
 COMPOSING = (
@@ -128,7 +135,9 @@ FIXED = (
 
 
 def composed(old: Any, new: Any, report: Report) -> set[str]:
-    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact swaps made."""
+    """Return the paths, by each way that leads to them, of the convolutions whose kernels exact
+    swaps made.
+    """
     found: set[str] = set()
     for model, rules in ((old, COMPOSING), (new, COMPOSING + FIXED)):
         bounded = report.to.startswith("profile:")
@@ -195,7 +204,9 @@ def assert_untouched(before: Snapshot, model: Any) -> None:
 
 @contextmanager
 def at_rest(model: Any) -> Iterator[None]:
-    """Give a model back the state (of stateful layers, of statistics and seeds) that it had before a run."""
+    """Give a model back the state (of stateful layers, of statistics and seeds) that it had before
+    a run.
+    """
     import tensorflow as tf
 
     states = [
@@ -224,7 +235,9 @@ def values(model: Any, x: Any) -> list[np.ndarray[Any, Any]]:
 
 
 def assert_same_values(old: Any, new: Any, x: Any, rtol: float) -> None:
-    """At inference every output agrees to `rtol` of its largest magnitude; bit by bit where `rtol` is 0."""
+    """At inference every output agrees to `rtol` of its largest magnitude; bit by bit where `rtol`
+    is 0.
+    """
     olds, news = values(old, x), values(new, x)
     assert len(olds) == len(news)
     for number, (a, b) in enumerate(zip(olds, news, strict=True)):
@@ -256,7 +269,9 @@ def assert_close(olds: list[Any], news: list[Any], tolerance: float) -> None:
 
 
 def assert_accounted(model: Any, report: Report) -> None:
-    """The report has an entry for every pool and strided convolution, and says of each kept one why."""
+    """The report has an entry for every pool and strided convolution, and says of each kept one
+    why.
+    """
     for names in owed(model):
         wanted = [together if report.to == "strided_conv" else together[-1:] for together in names]
         found = any(
@@ -272,14 +287,16 @@ def assert_accounted(model: Any, report: Report) -> None:
 
 
 def _stands_alone(pool: str, site: Site) -> bool:
-    """Tell whether a site need not mention the convolution in front of its pool."""
+    """Tell whether a site need not mention the convolution before its pool."""
     return pool in site.layers and (
         site.status == "swapped" or (pool == site.layers[0] and len(site.layers) > 1)
     )
 
 
 def assert_survives_saving(model: Any, tmp_path: Path) -> None:
-    """Saved as `.keras` and loaded again, the model has the same structure and shapes and gives the same values."""
+    """Saved as `.keras` and loaded again, the model has the same structure and shapes and gives the
+    same values.
+    """
     file = tmp_path / f"{root_of(model)}.keras"
     model.save(file)
     again = sys.modules[root_of(model)].models.load_model(file, compile=False, safe_mode=False)

@@ -1,4 +1,6 @@
-"""How the laws look at models of either Keras, from their public and private parts alone, without this package."""
+"""How the laws look at models of either Keras, from their public and private parts alone, without
+this package.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,15 @@ OWNED = frozenset({"Layer", "Operation", "Node", "KerasVariable"})
 
 
 def root_of(value: Any) -> str:
-    """Return which Keras a value belongs to: `tf_keras`, `keras`, or an empty string for neither."""
+    """Return which Keras a value belongs to: `tf_keras` or `keras`; an empty string for neither."""
     roots = (cls.__module__.split(".")[0] for cls in type(value).__mro__)
     return next((root for root in roots if root in ("tf_keras", "keras")), "")
 
 
 def parts(model: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (path, layer) of every layer that is not itself a model with layers, nested ones as `outer/inner`."""
+    """Yield (path, layer) of every layer that is not itself a model with layers, nested ones as
+    `outer/inner`.
+    """
     for layer in model.layers:
         held = unwrapped(layer)
         path = layer.name if held is layer else f"{layer.name}/{held.name}"
@@ -103,7 +107,8 @@ def _producer(layer: Any) -> Any:
 
 
 def owed(model: Any) -> list[set[tuple[str, ...]]]:
-    """Return, from Keras alone, what a report must mention: for each pool, strided convolution, and pair of both.
+    """Return, from Keras alone, what a report must mention: for each pool, strided convolution, and
+    pair of both.
 
     Each is the set of its possible names, as a shared nested model is reached by several paths; a
     pair has two names.
@@ -127,6 +132,6 @@ def owed(model: Any) -> list[set[tuple[str, ...]]]:
                 folder = path.removesuffix(wrapped.name).removesuffix(
                     f"{outer.name}/" if outer is not wrapped else ""
                 )
-                behind = before.name if conv is before else f"{before.name}/{conv.name}"
-                entries.setdefault((id(layer), True), set()).add((folder + behind, name))
+                earlier = before.name if conv is before else f"{before.name}/{conv.name}"
+                entries.setdefault((id(layer), True), set()).add((folder + earlier, name))
     return list(entries.values())

@@ -1,4 +1,4 @@
-"""The index of the zoo: small models, each named after the trap it lays; `ZOO[name](K)` builds one."""
+"""The index of the zoo: small models, named after the traps they lay; `ZOO[name](K)` builds one."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from support.zoo.trap import Trap, randomised
 SEVERAL_SIZES = ("unknown_sizes", "unknown_sizes_strided", "nested")
 
 __all__ = [
-    "SEVERAL_SIZES", "ZOO", "Trap", "arguments", "boundaries", "branches", "calls", "chain", "chains", "classes",
+    "SEVERAL_SIZES", "ZOO", "Trap", "arguments", "boundaries", "branches", "calls", "chain",
+    "chains", "classes",
     "kinds", "names", "nesting", "pools", "randomised", "state",
 ]  # fmt: skip

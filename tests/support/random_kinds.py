@@ -10,9 +10,11 @@ from support.random_layers import Dim, Layer, Spec, least
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "elu", "softmax", "swish", "python:half", "python:square")
 RARE: tuple[dict[str, Any], ...] = (
-    {"kernel_regularizer": "l2"}, {"activity_regularizer": "l2"}, {"kernel_constraint": "non_neg"},
+    {"kernel_regularizer": "l2"},
+    {"activity_regularizer": "l2"},
+    {"kernel_constraint": "non_neg"},
     {"trainable": False},
-)  # fmt: skip
+)
 CHANGING = (
     "Depthwise",
     "Separable",
@@ -29,10 +31,27 @@ CHANGING = (
 STEPS = (0, 1, 2, 5)
 """By how much the unknown lengths of the samples differ from the first one."""
 POINTWISE = (
-    "BatchNormalization", "BatchNormalization", "BatchNormalization", "ReLU", "ReLU", "LeakyReLU", "PReLU", "ELU",
-    "Activation", "Activation", "Dropout", "SpatialDropout", "GaussianNoise", "Softmax", "LayerNormalization",
-    "GroupNormalization", "UnitNormalization", "Rescaling", "ActivityRegularization", "Lambda",
-)  # fmt: skip
+    "BatchNormalization",
+    "BatchNormalization",
+    "BatchNormalization",
+    "ReLU",
+    "ReLU",
+    "LeakyReLU",
+    "PReLU",
+    "ELU",
+    "Activation",
+    "Activation",
+    "Dropout",
+    "SpatialDropout",
+    "GaussianNoise",
+    "Softmax",
+    "LayerNormalization",
+    "GroupNormalization",
+    "UnitNormalization",
+    "Rescaling",
+    "ActivityRegularization",
+    "Lambda",
+)
 
 
 def sizes(draw: st.DrawFn, space: tuple[Dim, ...], most: int, low: int = 1) -> tuple[int, ...]:
@@ -64,11 +83,17 @@ def convolution(
     filters = draw(st.sampled_from((2, 3, 4)))
     whole = math.gcd(filters, least(channels))
     settings = {
-        "filters": filters, "kernel_size": kernel, "strides": strides, "dilation_rate": dilation,
-        "padding": draw(st.sampled_from(("valid", "same", "causal") if rank == 1 else ("valid", "same"))),
+        "filters": filters,
+        "kernel_size": kernel,
+        "strides": strides,
+        "dilation_rate": dilation,
+        "padding": draw(
+            st.sampled_from(("valid", "same", "causal") if rank == 1 else ("valid", "same"))
+        ),
         "groups": whole if draw(st.integers(0, 5)) == 0 else 1,
-        "use_bias": draw(st.booleans()), "activation": draw(st.sampled_from((None,) * 12 + ACTIVATIONS)),
-    }  # fmt: skip
+        "use_bias": draw(st.booleans()),
+        "activation": draw(st.sampled_from((None,) * 12 + ACTIVATIONS)),
+    }
     rare = {
         "kernel_regularizer": "l2",
         "activity_regularizer": "l2",

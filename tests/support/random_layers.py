@@ -1,4 +1,6 @@
-"""Layers and operations of random models in words: what each does to shapes, and how either Keras makes it."""
+"""Layers and operations of random models in words: what each does to shapes, and how either Keras
+makes it.
+"""
 
 from __future__ import annotations
 

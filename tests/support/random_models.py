@@ -1,4 +1,6 @@
-"""Random whole models: branches, shared layers, nested models, every kind of layer; a recipe builds in either Keras."""
+"""Random whole models: branches, shared layers, nested models, every kind of layer; a recipe builds
+in either Keras.
+"""
 
 from __future__ import annotations
 
@@ -113,14 +115,16 @@ class Drawing:
             self.pool(at)
 
     def ahead(self) -> None:
-        """Add a pool and a convolution right behind it."""
+        """Add a pool and a convolution right after it."""
         at = self.tensor(1)
         at = at if at is None else self.pool(at)
         if at is not None:
             self.convolution(at)
 
     def averaged(self) -> None:
-        """Add a convolution, an affine layer or none, and a pool that never pads: exact where it averages."""
+        """Add a convolution, an affine layer or none, and a pool that never pads: exact where it
+        averages.
+        """
         at = self.tensor(1)
         at = at if at is None else self.convolution(at, activation=None)
         if at is None:
@@ -132,7 +136,9 @@ class Drawing:
         self.pool(self.add(between, (at,)) or at, padding="valid")
 
     def branched(self) -> None:
-        """Add two or three convolutions of one tensor that differ in their weights, a join of them, and a pool."""
+        """Add two or three convolutions of one tensor that differ in their weights, a join of them,
+        and a pool.
+        """
         at = self.tensor(1)
         first = (
             at
@@ -193,7 +199,9 @@ class Drawing:
             self.add(Layer(self.one("affine", "relu", "slice", "slice", "mean")), (at,))
 
     def join(self) -> None:
-        """Join the newest tensor with others that fit it, itself included, or with a small one that stretches."""
+        """Join the newest tensor with others that fit it, itself included, or with a small one that
+        stretches.
+        """
         at = self.tensor()
         if at is None or self.chain:
             return
@@ -258,10 +266,10 @@ class Drawing:
             self.pool(made)
 
     def part(self) -> None:
-        """Cut a model out of the calls so far, which then share their nodes with it, and call it."""
+        """Cut a model out of the calls so far, which share their nodes with it, and call it."""
         makers = {len(self.inputs) + i: step for i, step in enumerate(self.steps)}
         if self.chain or len(self.specs) != len(self.inputs) + len(self.steps) or not self.steps:
-            return  # a call that makes several tensors leaves the numbers of tensors and calls out of step
+            return  # a call of several outputs leaves numbers of tensors and calls out of step
         end = at = self.draw(st.sampled_from(sorted(makers)))
         row: list[Step] = []
         while (
@@ -281,8 +289,10 @@ class Drawing:
     def drawn(self, rounds: int) -> Recipe:
         """Return a recipe of so many rounds of calls."""
         rows: list[Callable[[], object]] = [
-            *[self.site] * 3, *[self.averaged] * 2, self.ahead, self.branched, *[self.strided] * 2, *[self.other] * 2,
-            *[self.join] * 2, *[self.repeat] * 2, *[self.nested] * 2, self.operation, self.shared, self.part,
+            *[self.site] * 3, *[self.averaged] * 2, self.ahead, self.branched, *[self.strided] * 2,
+            *[self.other] * 2,
+            *[self.join] * 2, *[self.repeat] * 2, *[self.nested] * 2, self.operation, self.shared,
+            self.part,
         ]  # fmt: skip
         for _ in range(rounds):
             if len(self.steps) < 14:

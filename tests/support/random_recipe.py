@@ -13,7 +13,9 @@ from support.random_layers import Layer, Spec
 
 @dataclass(frozen=True)
 class Step:
-    """One call: the layer that the key stands for throughout the model, on tensors by their numbers."""
+    """One call: the layer that the key stands for throughout the model, on tensors by their
+    numbers.
+    """
 
     key: int
     layer: Layer | Recipe
@@ -62,16 +64,20 @@ class Recipe:
         return model
 
     def make(self, K: Any, made: dict[int, Any], around: Sequence[Any] = ()) -> Any:
-        """Return the model; `made` holds the layers by their keys, `around` the tensors of the model around it."""
+        """Return the model; `made` holds the layers by their keys, `around` the tensors of the
+        model around it.
+        """
         if self.cut is not None:
             return K.Model(*(around[i] for i in self.cut))
         tensors = [
             K.Input(
                 tuple(n if isinstance(n, int) else None for n in spec.shape),
-                batch_size=self.batch, dtype=spec.dtype, name=f"in_{i}" if self.form[0] == "dict" else None,
+                batch_size=self.batch,
+                dtype=spec.dtype,
+                name=f"in_{i}" if self.form[0] == "dict" else None,
             )
             for i, spec in enumerate(self.inputs)
-        ]  # fmt: skip
+        ]
         import tensorflow as tf
 
         inputs, layers = list(tensors), []

@@ -14,7 +14,9 @@ def images(count: int = 192, seed: int = 0, shape: tuple[int, ...] = (12, 12, 3)
 
 
 def network(K: Any, norm: bool = True, outputs: str = "logits", name: str = "pair") -> Any:
-    """Two convolution-and-pool pairs and a head, with weights and statistics as training leaves them."""
+    """Two convolution-and-pool pairs and a head, with weights and statistics as training leaves
+    them.
+    """
     K.utils.set_random_seed(3)
     L = K.layers
     x = inputs = K.Input((12, 12, 3), name="image")

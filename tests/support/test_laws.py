@@ -170,16 +170,16 @@ def test_accounted_fails_where_a_pool_lacks_its_convolution_or_a_reason(K: Any) 
             laws.assert_accounted(old, replace(report, sites=(wrong,)))
 
 
-def test_accounted_takes_a_pool_with_the_convolution_behind_it(K: Any) -> None:
+def test_accounted_takes_a_pool_with_the_convolution_after_it(K: Any) -> None:
     L = K.layers
     i = K.Input((16, 3))
     x = L.Conv1D(3, 3, name="before")(i)
-    old = K.Model(i, [L.Conv1D(3, 3, name="behind")(L.MaxPooling1D(2, name="pool")(x)), x])
+    old = K.Model(i, [L.Conv1D(3, 3, name="after")(L.MaxPooling1D(2, name="pool")(x)), x])
     with pytest.warns(NothingSwapped):
         _, report = swap_downsampling(old, method="exact", return_report=True)
     (site,) = report.sites
-    laws.assert_accounted(old, replace(report, sites=(replace(site, layers=("pool", "behind")),)))
-    for wrong in (("pool",), ("behind", "pool"), ("behind",)):
+    laws.assert_accounted(old, replace(report, sites=(replace(site, layers=("pool", "after")),)))
+    for wrong in (("pool",), ("after", "pool"), ("after",)):
         with pytest.raises(AssertionError, match="is missing"):
             laws.assert_accounted(old, replace(report, sites=(replace(site, layers=wrong),)))
 

@@ -157,7 +157,7 @@ def test_what_stands_at_positions_goes_sample_by_sample() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 6)])
-def test_channels_are_behind(shape: tuple[int, ...]) -> None:
+def test_channels_come_last(shape: tuple[int, ...]) -> None:
     value = np.arange(np.prod(shape)).reshape(shape)
     assert move_channels_last(value, True) is value
     found = move_channels_last(value, False)

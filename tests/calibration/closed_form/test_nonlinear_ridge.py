@@ -1,4 +1,6 @@
-"""Least squares through an elementwise map: what can be reached is reached, and the start is never made worse."""
+"""Least squares through an elementwise map: what can be reached is reached, and the start is never
+made worse.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def problem(
     noise: float = 0.0,
     **size: int,
 ) -> tuple[RidgeThroughActivation, Array, Array]:
-    """Return a problem whose goal some weights and bias reach, these, and a start that lies away from them."""
+    """Return a problem whose goal some weights and bias reach, these, and a start that lies away
+    from them.
+    """
     x, weights, bias = drawn(groups, own=4 // groups, **size)
     rng = np.random.default_rng(1)
     goal = activation(grouped_product(x, weights) + bias)
@@ -299,7 +303,9 @@ def test_a_wide_problem_is_solved_with_the_last_ridge_but_one(
 
 
 def test_a_ridge_is_the_textbook_one_in_units_of_the_mean_of_the_diagonal() -> None:
-    """For the identity one step is ridge regression on centred rows, drawn towards the start; at last on all rows."""
+    """For the identity one step is ridge regression on centred rows, drawn towards the start; at
+    last on all rows.
+    """
     p, _, _ = problem(noise=0.3, rows=300)
     found = p.solve(ridges=(0.3,))
     x, goal = (part.astype(np.float64) for part in (p.design[0], p.goal))
@@ -356,9 +362,7 @@ def test_rows_that_are_not_finite_leave_the_start(intercept: bool) -> None:
     assert found.weights is p.weights
 
 
-def test_a_kernel_of_512_channels_that_covers_a_pair_is_fitted_within_its_share_of_two_gibibytes() -> (
-    None
-):
+def test_a_kernel_of_512_channels_that_covers_a_pair_is_fitted_within_two_gibibytes() -> None:
     """4 x 4 x 512 unknowns, 512 MiB of rows: the rows, one matrix, and little besides."""
     unknowns, rows = 8192, 16384
     x = np.random.default_rng(0).standard_normal((1, rows, unknowns), np.float32)
@@ -464,7 +468,9 @@ def test_where_the_map_is_flat_and_the_goal_lies_elsewhere_the_step_takes_the_us
 
 
 def test_in_a_coarse_dtype_a_slope_is_measured_between_points_further_apart() -> None:
-    """A bfloat16 has 8 bits: of points nearer than that one slope in two is zero, the other twice too large."""
+    """A bfloat16 has 8 bits: of points nearer than that one slope in two is zero, the other twice
+    too large.
+    """
     rng = np.random.default_rng(0)
     z = rng.normal(3, 1, (500, 4)).astype(np.float32)
     goal = z + 0.3

@@ -1,4 +1,6 @@
-"""A scale and an offset in front of a pool of another kind: found where there are some, and never for the worse."""
+"""A scale and an offset in front of a pool of another kind: found where there are some, and never
+for the worse.
+"""
 
 from __future__ import annotations
 
@@ -98,27 +100,53 @@ def frozen(layer: Any) -> Any:
 
 
 def in_front(L: Any) -> dict[str, tuple[tuple[int, ...], list[Any], str]]:
-    """For each kind the input's shape, the layers in front of the pool with it, and which of them takes the scale."""
+    """For each kind the input's shape, the layers in front of the pool with it, and which of them
+    takes the scale.
+    """
     return {
-        "1-D": ((32, 3), [L.Conv1D(6, 3, activation="relu", name="conv"), L.MaxPooling1D(2)], "conv"),
+        "1-D": (
+            (32, 3),
+            [L.Conv1D(6, 3, activation="relu", name="conv"), L.MaxPooling1D(2)],
+            "conv",
+        ),
         "3-D": ((8, 8, 8, 2), [L.Conv3D(4, 3, name="conv"), L.ReLU(), L.MaxPooling3D(2)], "conv"),
-        "no bias": ((12, 12, 3), [L.Conv2D(6, 3, use_bias=False, name="conv"), L.ReLU(), L.MaxPooling2D(2)], "conv"),
+        "no bias": (
+            (12, 12, 3),
+            [L.Conv2D(6, 3, use_bias=False, name="conv"), L.ReLU(), L.MaxPooling2D(2)],
+            "conv",
+        ),
         "depthwise": ((12, 12, 3), [L.DepthwiseConv2D(3, name="conv"), L.MaxPooling2D(2)], "conv"),
-        "separable": ((12, 12, 3), [L.SeparableConv2D(6, 3, name="conv"), L.MaxPooling2D(2)], "conv"),
-        "grouped": ((12, 12, 4), [L.Conv2D(6, 3, groups=2, name="conv"), L.ELU(), L.MaxPooling2D(2)], "conv"),
+        "separable": (
+            (12, 12, 3),
+            [L.SeparableConv2D(6, 3, name="conv"), L.MaxPooling2D(2)],
+            "conv",
+        ),
+        "grouped": (
+            (12, 12, 4),
+            [L.Conv2D(6, 3, groups=2, name="conv"), L.ELU(), L.MaxPooling2D(2)],
+            "conv",
+        ),
         "norm behind": (
-            (12, 12, 3), [L.Conv2D(6, 3), L.ReLU(), L.BatchNormalization(name="norm"), L.MaxPooling2D(2)], "norm",
+            (12, 12, 3),
+            [L.Conv2D(6, 3), L.ReLU(), L.BatchNormalization(name="norm"), L.MaxPooling2D(2)],
+            "norm",
         ),
         "norm without gamma": (
-            (12, 12, 3), [L.Conv2D(6, 3, name="conv"), L.BatchNormalization(scale=False), L.MaxPooling2D(2)], "conv",
+            (12, 12, 3),
+            [L.Conv2D(6, 3, name="conv"), L.BatchNormalization(scale=False), L.MaxPooling2D(2)],
+            "conv",
         ),
         "frozen norm": (
-            (12, 12, 3), [L.Conv2D(6, 3, name="conv"), frozen(L.BatchNormalization()), L.MaxPooling2D(2)], "conv",
+            (12, 12, 3),
+            [L.Conv2D(6, 3, name="conv"), frozen(L.BatchNormalization()), L.MaxPooling2D(2)],
+            "conv",
         ),
         "overlapping": (
-            (13, 13, 3), [L.Conv2D(6, 3, activation="swish", name="conv"), L.MaxPooling2D(3, 2, "same")], "conv",
+            (13, 13, 3),
+            [L.Conv2D(6, 3, activation="swish", name="conv"), L.MaxPooling2D(3, 2, "same")],
+            "conv",
         ),
-    }  # fmt: skip
+    }
 
 
 KINDS = list(in_front(__import__("keras").layers))
@@ -222,7 +250,9 @@ def test_what_others_read_too_is_left_alone_and_told(K: Any) -> None:
 
 
 def test_what_has_no_scale_for_each_channel_of_the_pool_takes_none(K: Any) -> None:
-    """BatchNormalization along another axis, a softmax, and channels elsewhere than the pool has them."""
+    """BatchNormalization along another axis, a softmax, and channels elsewhere than the pool has
+    them.
+    """
     L = K.layers
     behind = {
         "norm": [L.Conv2D(4, 3), L.BatchNormalization(axis=1), L.MaxPooling2D(2, name="pool")],

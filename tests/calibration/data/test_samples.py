@@ -246,9 +246,7 @@ def test_an_endless_py_dataset_has_no_length() -> None:
         assert [indices(next(batches)) for _ in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
 
 
-def test_a_shuffling_image_iterator_of_keras_2_is_read_by_index_although_it_is_an_iterator_without_end() -> (
-    None
-):
+def test_a_shuffling_image_iterator_of_keras_2_is_read_by_index_although_it_never_ends() -> None:
     import tf_keras
 
     flow = tf_keras.preprocessing.image.ImageDataGenerator().flow(

@@ -14,7 +14,8 @@ from keras_downswap.calibration.execution.interpreter import Interpreter
 from keras_downswap.dialects import dialect_of, read_model
 
 DRAWS = {"seeds", "random_everywhere", "training_true_frozen_between", "nested_in_training_mode"}
-"""Models that draw numbers, or are in training mode, at inference too: no two runs of them agree."""
+"""Models that draw numbers, or are in training mode, at inference too: no two runs of them agree.
+"""
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if name not in DRAWS])

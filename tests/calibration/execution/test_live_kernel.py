@@ -1,4 +1,6 @@
-"""A layer's kernel as a matrix, what follows it as a function, and both written back: against the layers themselves."""
+"""A layer's kernel as a matrix, what follows it as a function, and both written back: against the
+layers themselves.
+"""
 
 from __future__ import annotations
 
@@ -79,17 +81,25 @@ BEHIND: dict[str, Callable[[Any], list[Any]]] = {
     "ReLU": lambda L: [L.ReLU(max_value=1.5)],
     "BatchNormalization, ReLU": lambda L: [L.BatchNormalization(), L.ReLU()],
     "Dropout, BatchNormalization, Activation": lambda L: [
-        L.Dropout(0.5), L.BatchNormalization(scale=False), L.Activation("tanh"),
+        L.Dropout(0.5),
+        L.BatchNormalization(scale=False),
+        L.Activation("tanh"),
     ],
-    "two norms around noise": lambda L: [L.BatchNormalization(), L.GaussianNoise(1.0), L.BatchNormalization()],
+    "two norms around noise": lambda L: [
+        L.BatchNormalization(),
+        L.GaussianNoise(1.0),
+        L.BatchNormalization(),
+    ],
     "PReLU, LayerNormalization": lambda L: [L.PReLU(shared_axes=[1, 2]), L.LayerNormalization()],
     "SpatialDropout2D, Softmax": lambda L: [L.SpatialDropout2D(0.5), L.Softmax()],
-}  # fmt: skip
+}
 
 
 @dataclass
 class Seen:
-    """A model that is one layer with a kernel and what stands behind it, with all weights drawn, and its kernel."""
+    """A model that is one layer with a kernel and what stands behind it, with all weights drawn,
+    and its kernel.
+    """
 
     model: Any
     kernel: LiveKernel
@@ -253,7 +263,7 @@ def test_channels_first_as_a_convolution_in_float64_has_it(
 
 @pytest.mark.parametrize("activation", [None, "relu", "tanh", "a layer", "a function"])
 @pytest.mark.parametrize("behind", BEHIND)
-def test_through_is_what_the_layers_behind_make(K: Any, behind: str, activation: Any) -> None:
+def test_through_is_what_the_later_layers_make(K: Any, behind: str, activation: Any) -> None:
     own = {"a layer": K.layers.LeakyReLU(), "a function": lambda x: x * x}.get(
         activation, activation
     )
@@ -280,7 +290,9 @@ def test_through_fits_every_rank(K: Any, name: str) -> None:
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_through_with_channels_first(K: Any, rank: int) -> None:
-    """By the moments and weights of the BatchNormalization itself, as no processor runs the convolution."""
+    """By the moments and weights of the BatchNormalization itself, as no processor runs the
+    convolution.
+    """
     conv = getattr(K.layers, f"Conv{rank}D")(4, 2, data_format="channels_first", activation="relu")
     one = seen(
         K, conv, (3, *(5,) * rank), [K.layers.BatchNormalization(axis=1), K.layers.LeakyReLU()]
@@ -344,8 +356,10 @@ def test_writing_the_same_renews_the_statistics_and_leaves_the_function(
 @pytest.mark.parametrize("use_bias", [True, False])
 @pytest.mark.parametrize("between", ["nothing", "Dropout"])
 @pytest.mark.parametrize("name", NORMED)
-def test_a_fit_is_met_by_the_norm_behind(K: Any, name: str, between: str, use_bias: bool) -> None:
-    """An offset goes into the bias, or into the norm where there is none; its map of the sums stays as it was."""
+def test_a_fit_is_met_by_the_later_norm(K: Any, name: str, between: str, use_bias: bool) -> None:
+    """An offset goes into the bias, or into the norm where there is none; its map of the sums stays
+    as it was.
+    """
     shape, make = LAYERS[name]
     behind = [K.layers.Dropout(0.5)] * (between == "Dropout") + [
         K.layers.BatchNormalization(),
@@ -461,7 +475,7 @@ def test_a_norm_that_is_called_in_two_places_is_left_alone(
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
-def test_sums_in_front_of_a_softmax_are_told_from_probabilities(dtype: Any) -> None:
+def test_sums_before_a_softmax_are_no_probabilities(dtype: Any) -> None:
     sums = np.array([[1.0, -2.0, 0.5], [3.0, 3.0, -1.0], [0.0, 0.0, 900.0]])
     powers = np.exp(sums - sums.max(-1, keepdims=True))
     found = logits_of((powers / powers.sum(-1, keepdims=True)).astype(dtype))
@@ -472,7 +486,7 @@ def test_sums_in_front_of_a_softmax_are_told_from_probabilities(dtype: Any) -> N
     assert found[2].argmax() == 2
 
 
-def test_a_function_behind_keeps_what_else_it_is_given(K: Any) -> None:
+def test_a_later_function_keeps_what_else_it_is_given(K: Any) -> None:
     leaky = K.ops.leaky_relu if hasattr(K, "ops") else tf.nn.leaky_relu
     i = K.Input((5, 6, 2))
     model = K.Model(i, leaky(K.layers.Conv2D(3, 1)(i), 0.7))

@@ -1,4 +1,6 @@
-"""Which tensors of a swapped model stand for which of the old one, and which layers a closed form can fit to them."""
+"""Which tensors of a swapped model stand for which of the old one, and which layers a closed form
+can fit to them.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ class Both:
 
     @property
     def named(self) -> dict[str, str]:
-        """Whose output of the new model stands for whose of the old one, by the names of layers, inputs left out."""
+        """Whose output of the new model stands for whose of the old one, by the names of layers,
+        inputs left out.
+        """
         names = {
             name_of(self.new.graph, a): name_of(self.old.graph, b)
             for a, b in self.pairs.tensors.items()
@@ -132,7 +136,9 @@ class Both:
             )
 
     def assert_targets_make_what_the_model_makes(self) -> None:
-        """Sums of a target, and what other branches bring, give what stands at its end, at every position."""
+        """Sums of a target, and what other branches bring, give what stands at its end, at every
+        position.
+        """
         targets = self.targets.values()
         keep = {place for t in targets for place in (t.end, *t.side_tensors)}
         kept: dict[TensorRef, Any] = {}
@@ -206,7 +212,7 @@ def block(L: Any, x: Any, number: int | str = "", **conv: Any) -> Any:
 # A pool goes
 
 
-def test_a_pool_behind_a_block_stands_for_the_end_of_the_block(K: Any) -> None:
+def test_a_pool_after_a_block_stands_for_the_end_of_the_block(K: Any) -> None:
     L, x = K.layers, image(K)
     model = K.Model(x, L.Conv2D(2, 1, name="head")(L.MaxPooling2D(2, name="pool")(block(L, x))))
     both = swapped(model, rule="pool_into_stride")
@@ -245,7 +251,7 @@ def test_two_sites_in_a_row(K: Any) -> None:
 
 
 @pytest.mark.parametrize("method", ["copy", "auto"])
-def test_a_pool_in_front_of_a_convolution(K: Any, method: str) -> None:
+def test_a_pool_before_a_convolution(K: Any, method: str) -> None:
     L, x = K.layers, image(K)
     y = L.ReLU(name="relu")(L.Conv2D(4, 3, name="conv")(L.MaxPooling2D(2, name="pool")(x)))
     both = swapped(K.Model(x, y), method=method, rule="pool_into_next_stride")
@@ -298,7 +304,7 @@ def test_a_pool_of_stride_one_that_goes(K: Any, method: str) -> None:
     both.assert_shapes_agree()
 
 
-def test_behind_two_convolutions_the_join_stands_for_the_pool(K: Any) -> None:
+def test_after_two_convolutions_the_join_stands_for_the_pool(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.Concatenate(name="join")([block(L, x, 1), L.Conv2D(2, 1, name="conv2")(x)])
     both = swapped(
@@ -315,7 +321,7 @@ def test_behind_two_convolutions_the_join_stands_for_the_pool(K: Any) -> None:
     both.assert_targets_make_what_the_model_makes()
 
 
-def test_behind_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
+def test_after_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.Conv2D(4, 3, padding="same", name="conv2")(block(L, x, 1))
     y = L.Add(name="add")([y, L.Conv2D(4, 1, name="short")(x)])
@@ -326,7 +332,8 @@ def test_behind_a_shortcut_only_the_two_ends_are_apart(K: Any) -> None:
         "what runs last takes up what the other gets wrong"
     )
     assert both.reasons == {
-        "conv2": "Conv2D 'conv2' meets branches in Add 'add' that run later, and these take up what it gets wrong"
+        "conv2": "Conv2D 'conv2' meets branches in Add 'add' that run later, "
+        "and these take up what it gets wrong"
     }
     both.assert_shapes_agree()
     both.assert_targets_make_what_the_model_makes()
@@ -347,7 +354,7 @@ def test_an_added_pool_stands_for_the_end_of_the_block(K: Any, to: str) -> None:
     both.assert_shapes_agree()
 
 
-def test_an_added_pool_directly_behind_stands_for_the_strided_convolution(K: Any) -> None:
+def test_an_added_pool_right_after_stands_for_the_strided_convolution(K: Any) -> None:
     L, x = K.layers, image(K)
     model = K.Model(
         x, L.Conv2D(2, 1, name="head")(L.Conv2D(4, 3, strides=2, padding="same", name="conv")(x))
@@ -381,7 +388,7 @@ def test_a_composed_kernel_makes_the_same_values(K: Any) -> None:
     both.assert_values_agree()
 
 
-def test_a_composed_kernel_behind_a_pool_makes_the_same_values(K: Any) -> None:
+def test_a_composed_kernel_after_a_pool_makes_the_same_values(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.Conv2D(4, 3, name="conv")(L.AveragePooling2D(2, name="pool")(x))
     both = swapped(K.Model(x, L.ReLU(name="relu")(y)), rule="average_pool_into_next_kernel")
@@ -507,7 +514,9 @@ def test_what_stands_before_the_first_site_is_no_target(K: Any) -> None:
 
 
 def test_a_fit_is_compared_at_the_last_tensor_that_has_its_like(K: Any) -> None:
-    """Behind a layer that is no site everything elementwise counts, up to where something else takes it."""
+    """Behind a layer that is no site everything elementwise counts, up to where something else
+    takes it.
+    """
     L, x = K.layers, image(K)
     y = L.MaxPooling2D(2, name="pool")(block(L, x))
     y = block(L, y, 2)
@@ -521,7 +530,7 @@ def test_a_fit_is_compared_at_the_last_tensor_that_has_its_like(K: Any) -> None:
 # Layers that no closed form fits
 
 
-def test_a_layer_with_several_calls_is_no_target_and_is_told(K: Any) -> None:
+def test_a_layer_with_several_calls_is_no_target_and_is_reported(K: Any) -> None:
     L, x, y = K.layers, image(K), image(K, "image2")
     conv = L.Conv2D(4, 3, padding="same", name="conv")
     ends = [L.MaxPooling2D(2, name=name)(conv(z)) for name, z in (("one", x), ("two", y))]
@@ -548,7 +557,7 @@ def test_a_dense_layer_with_several_calls_is_no_target_either(K: Any) -> None:
     assert both.reasons == {}
 
 
-def test_a_dropout_in_front_of_a_pool_is_walked_through(K: Any) -> None:
+def test_a_dropout_before_a_pool_is_walked_through(K: Any) -> None:
     L, x = K.layers, image(K)
     y = L.Dropout(0.5, name="dropout")(L.ReLU(name="relu")(L.Conv2D(4, 3, name="conv")(x)))
     both = swapped(
@@ -578,7 +587,7 @@ def test_a_convolution_inside_time_distributed_is_a_target(K: Any) -> None:
     both.assert_shapes_agree()
 
 
-def test_a_convolution_inside_time_distributed_with_its_channels_first_is_none_and_is_told(
+def test_a_convolution_inside_time_distributed_with_its_channels_first_is_none_and_is_reported(
     K: Any,
 ) -> None:
     both = in_time(K, (2, 12, 12), data_format="channels_first")
@@ -618,7 +627,7 @@ def test_tensors_of_different_shapes_are_not_paired() -> None:
     assert {name_of(new, a) for a in pairs.tensors} == {"input"}
 
 
-def test_a_call_of_its_own_kind_is_no_target_and_is_told() -> None:
+def test_a_call_of_its_own_kind_is_no_target_and_is_reported() -> None:
     def graph(stride: int) -> Graph:
         sketch = Sketch()
         x = sketch.conv(sketch.input(8, 8), 3, stride, "same", name="one", frozen_training=True)
@@ -634,7 +643,7 @@ def test_a_call_of_its_own_kind_is_no_target_and_is_told() -> None:
     assert "in a way of its own" in reasons["one"]
 
 
-def test_a_layer_behind_whose_weight_another_holds_too_is_no_target() -> None:
+def test_a_layer_after_whose_weight_another_holds_too_is_no_target() -> None:
     def graph(stride: int) -> Graph:
         sketch = Sketch()
         x = sketch.conv(sketch.input(8, 8), 3, stride, "same", name="one")
@@ -687,7 +696,7 @@ def test_a_pool_whose_input_others_read_too_is_not_taken_for_the_work_of_the_con
     both.assert_shapes_agree()
 
 
-def test_a_padded_pool_behind_is_not_taken_for_the_work_of_the_convolution_before() -> None:
+def test_a_padded_pool_after_is_not_taken_for_the_work_of_the_convolution_before() -> None:
     def graph(pools: bool) -> Graph:
         sketch = Sketch()
         x = sketch.input(12, 12)
@@ -716,7 +725,7 @@ def test_a_convolution_between_two_pools_does_the_work_of_one(K: Any, size: int 
     assert both.goals == {"conv": ([], "conv", "conv"), "head": ([], "head", "head")}
 
 
-def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
+def test_what_sites_after_a_join_make_together_is_an_end(K: Any) -> None:
     L, i = K.layers, image(K)
     y = L.Add(name="add")([L.Conv2D(4, 1, name="beside")(i), block(L, i)])
     y = L.MaxPooling2D(2, name="pool")(L.ReLU(name="last")(y))
@@ -736,7 +745,7 @@ def test_what_sites_behind_a_join_make_together_is_an_end(K: Any) -> None:
 @pytest.mark.parametrize(
     "join", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Concatenate", "function"]
 )
-def test_a_layer_is_compared_behind_a_join(K: Any, join: str) -> None:
+def test_a_layer_is_compared_after_a_join(K: Any, join: str) -> None:
     """Whatever other branches bring, and on whichever side."""
     L, i = K.layers, image(K)
     for turned in (False, True):
@@ -830,7 +839,7 @@ def test_what_runs_in_training_mode_ends_the_walk(K: Any) -> None:
     assert [target.name for target in found] == ["head"]
 
 
-def test_padding_in_front_of_the_next_site_is_seen_through(K: Any) -> None:
+def test_padding_before_the_next_site_is_seen_through(K: Any) -> None:
     L = K.layers
     y = i = K.Input((None, None, 3))
     for number in (1, 2):

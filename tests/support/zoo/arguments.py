@@ -1,4 +1,6 @@
-"""What calls carry besides one tensor, and operations and layers of the user's own that are no stock layers."""
+"""What calls carry besides one tensor, and operations and layers of the user's own that are no
+stock layers.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,7 @@ def functions_between(K: Any, L: Any) -> Any:
 
 
 @trap()
-def functions_behind_a_strided_conv(K: Any, L: Any) -> Any:
+def functions_after_a_strided_conv(K: Any, L: Any) -> Any:
     i, function = K.Input(SQUARE), nn(K)
     x = function.relu(L.Conv2D(4, 3, 2)(i))
     return i, function.relu(L.Conv2D(4, 3, 2, dtype="mixed_float16")(x))

@@ -1,4 +1,4 @@
-"""A pool behind a join of branches: it reaches the convolution of each branch, or of none."""
+"""A pool after a join of branches: it reaches the convolution of each branch, or of none."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def joined_by_broadcasting(K: Any, L: Any) -> Any:
 
 
 @trap(f"{COPIED} + {COPIED} + {COPIED}")
-def pools_on_branches_and_behind_their_join(K: Any, L: Any) -> Any:
+def pools_on_branches_and_after_their_join(K: Any, L: Any) -> Any:
     i = K.Input((32, 32, 3))
     return i, L.MaxPooling2D(2)(L.Concatenate()([pair(L, i), pair(L, i)]))
 

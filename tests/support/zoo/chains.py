@@ -129,7 +129,7 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
         (20, 20, 3),
         lambda L: [L.Conv2D(4, 3, dilation_rate=(2, 3)), L.AveragePooling2D(2)],
     ),
-    "pool_behind_pool": (
+    "pool_after_pool": (
         (32, 32, 3),
         lambda L: [L.Conv2D(4, 3), L.MaxPooling2D(2), L.MaxPooling2D(2)],
     ),
@@ -232,7 +232,7 @@ CHAINS: dict[str, tuple[tuple[Any, ...], Callable[[Any], list[Any]]]] = {
             L.MaxPooling2D(3, 2),
         ],
     ),
-    "padded_further_behind": (
+    "padded_further_on": (
         (20, 21, 3),
         lambda L: [L.Conv2D(4, 3), L.ReLU(), L.ZeroPadding2D(((0, 1), (2, 0))), L.MaxPooling2D(2)],
     ),
@@ -279,15 +279,40 @@ def chain(shape: tuple[Any, ...], layers: Callable[[Any], list[Any]], sequential
 
 
 COPIES = (
-    "article_pair", "conv_norm_relu_max", "conv_average_same_padded", "odd_sizes", "unknown_sizes_strided",
-    "channels_first_max", "channels_first_row", "depthwise_max", "strided_conv_then_pool", "causal_row",
-    "anisotropic_pool", "own_activation", "seeds", "stem_of_resnet", "padded_further_behind",
-)  # fmt: skip
+    "article_pair",
+    "conv_norm_relu_max",
+    "conv_average_same_padded",
+    "odd_sizes",
+    "unknown_sizes_strided",
+    "channels_first_max",
+    "channels_first_row",
+    "depthwise_max",
+    "strided_conv_then_pool",
+    "causal_row",
+    "anisotropic_pool",
+    "own_activation",
+    "seeds",
+    "stem_of_resnet",
+    "padded_further_on",
+)
 COMPOSITIONS = (
-    "conv_average", "conv_norm_average", "odd_sizes_average", "channels_first_average", "groups",
-    "strided_conv_then_average", "causal_average", "pool_strides_far", "pool_without_stride", "dilated_average",
-    "frozen", "half", "depthwise_average", "separable_average", "separable_row", "depthwise_dilated",
-)  # fmt: skip
+    "conv_average",
+    "conv_norm_average",
+    "odd_sizes_average",
+    "channels_first_average",
+    "groups",
+    "strided_conv_then_average",
+    "causal_average",
+    "pool_strides_far",
+    "pool_without_stride",
+    "dilated_average",
+    "frozen",
+    "half",
+    "depthwise_average",
+    "separable_average",
+    "separable_row",
+    "depthwise_dilated",
+)
 RULES: dict[str, tuple[str, ...] | None] = {
     "channels_first_as_wide_as_deep": None,
     **dict.fromkeys(("lambda_activation", "depthwise_unequal_strides"), (AVERAGED,)),
@@ -295,7 +320,7 @@ RULES: dict[str, tuple[str, ...] | None] = {
     **dict.fromkeys(COMPOSITIONS, (COMPOSED,)),
     **dict.fromkeys(("unknown_sizes", "volume"), (COPIED, COMPOSED)),
     "overlapping_pool": (f"{COPIED} + {COMPOSED}",),
-    "pool_behind_pool": (f"{COPIED} + {COPIED}",),
+    "pool_after_pool": (f"{COPIED} + {COPIED}",),
     "padded_average": (AVERAGED,),
     "averages_before_conv": ("average_pool_into_next_kernel + average_pool_into_next_kernel",),
     "subsampling_pool": ("pool_of_one_into_stride",),

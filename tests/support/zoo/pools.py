@@ -1,4 +1,4 @@
-"""Pools without a convolution in front of them, and those that only another target can take."""
+"""Pools without a convolution before them, and those that only another target can take."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ NEXT, MEAN, NEAR = (
 
 
 @trap(NEXT)
-def average_in_front(K: Any, L: Any) -> Any:
+def average_before_a_convolution(K: Any, L: Any) -> Any:
     x = L.AveragePooling2D(2)(i := K.Input(SQUARE))
     return i, L.Conv2D(4, 3, padding="same", activation="gelu")(x)
 
 
 @trap(NEXT)
-def average_that_leaves_cells_in_front_of_padding(K: Any, L: Any) -> Any:
+def average_that_leaves_cells_before_padding(K: Any, L: Any) -> Any:
     """17 cells are 8 means and one cell over, which the zeros of the convolution must replace."""
     x = L.AveragePooling2D(2)(i := K.Input((17, 17, 3)))
     return i, L.Conv2D(4, 3, padding="same")(x)
 
 
 @trap(NEXT)
-def average_in_front_of_any_length(K: Any, L: Any) -> Any:
+def average_of_any_length_before_a_convolution(K: Any, L: Any) -> Any:
     x = L.AveragePooling2D(3, 2)(i := K.Input((None, None, 3)))
     return i, L.Conv2D(4, 3, 2)(L.BatchNormalization()(x))
 
 
 @trap(NEXT)
-def average_in_front_of_a_dilated_convolution(K: Any, L: Any) -> Any:
+def average_before_a_dilated_convolution(K: Any, L: Any) -> Any:
     x = L.AveragePooling2D(2)(i := K.Input((20, 18, 3)))
     return i, L.Conv2D(4, 2, dilation_rate=2, padding="same")(x)
 
 
 @trap(NEXT)
-def average_in_front_of_a_depthwise_convolution(K: Any, L: Any) -> Any:
+def average_before_a_depthwise_convolution(K: Any, L: Any) -> Any:
     x = L.AveragePooling2D(2)(i := K.Input(SQUARE))
     return i, L.DepthwiseConv2D(3, depth_multiplier=2, padding="same")(x)
 
 
 @trap(NEXT)
-def average_in_front_in_time(K: Any, L: Any) -> Any:
+def average_before_a_convolution_in_time(K: Any, L: Any) -> Any:
     x = L.TimeDistributed(L.AveragePooling2D(2), name="pools")(i := K.Input((2, 8, 8, 3)))
     return i, L.TimeDistributed(L.Conv2D(4, 3, padding="same"), name="convs")(x)
 
 
 @trap(MEAN)
-def overlapping_average_in_front_of_padding(K: Any, L: Any) -> Any:
+def overlapping_average_before_padding(K: Any, L: Any) -> Any:
     x = L.AveragePooling2D(3, 2)(i := K.Input(SQUARE))
     return i, L.Conv2D(4, 3, padding="same")(x)
 
 
 @trap(MEAN)
-def average_in_front_of_two_convolutions(K: Any, L: Any) -> Any:
+def average_before_two_convolutions(K: Any, L: Any) -> Any:
     x = L.AveragePooling2D(2)(i := K.Input(SQUARE))
     return i, [L.Conv2D(4, 3)(x), L.Conv2D(4, 1)(x)]
 
@@ -71,7 +71,9 @@ def average_between_activations(K: Any, L: Any) -> Any:
 
 @trap(MEAN, MEAN)
 def average_of_two_depths(K: Any, L: Any) -> Any:
-    """One layer without weights serves maps of 3 and of 5 channels; convolutions of each channel cannot be one."""
+    """One layer without weights serves maps of 3 and of 5 channels; convolutions of each channel
+    cannot be one.
+    """
     a, b, pool = K.Input(SQUARE), K.Input((16, 16, 5)), L.AveragePooling2D(2, name="pool")
     return [a, b], [L.ReLU(name="a")(pool(a)), L.ReLU(name="b")(pool(b))]
 
@@ -87,20 +89,20 @@ def average_of_rows_first(K: Any, L: Any) -> Any:
 
 
 @trap(NEAR)
-def maximum_in_front(K: Any, L: Any) -> Any:
+def maximum_before_a_convolution(K: Any, L: Any) -> Any:
     x = L.ReLU()(L.MaxPooling2D(3, 2, "same")(i := K.Input((17, 16, 3))))
     return i, L.Conv2D(4, 3, padding="same")(x)
 
 
 @trap(f"{NEAR} + {NEAR}")
-def two_maxima_in_front(K: Any, L: Any) -> Any:
+def two_maxima_before_a_convolution(K: Any, L: Any) -> Any:
     """The first is taken only once the second is: a second run must not find it."""
     x = L.MaxPooling2D(2)(L.MaxPooling2D(2)(i := K.Input((33, 32, 3))))
     return i, L.Conv2D(4, 3)(x)
 
 
 @trap("average_pool_into_depthwise + pool_into_stride")
-def maximum_behind_a_mean(K: Any, L: Any) -> Any:
+def maximum_after_a_mean(K: Any, L: Any) -> Any:
     """The maximum finds no convolution until the mean has become one."""
     x = L.AveragePooling2D(2)(L.ReLU()(i := K.Input((33, 32, 3))))
     return i, L.MaxPooling2D(2)(x)

@@ -56,7 +56,9 @@ TRAPS: dict[str, Trap] = {}
 def trap(
     *rules: str, **facts: Any
 ) -> Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]:
-    """Register a function of (Keras, its layers) that returns a model, or the inputs and outputs of one."""
+    """Register a function of (Keras, its layers) that returns a model, or the inputs and outputs of
+    one.
+    """
 
     def register(graph: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         def build(K: Any) -> Any:
@@ -72,7 +74,9 @@ def trap(
 
 
 def randomised(build: Build) -> Build:
-    """Move weights by up to a half: zeros and ones (biases, statistics, scales) too; variances stay positive."""
+    """Move weights by up to a half: zeros and ones (biases, statistics, scales) too; variances stay
+    positive.
+    """
 
     def wrapped(K: Any) -> Any:
         model, rng = build(K), np.random.default_rng(5)
@@ -99,6 +103,6 @@ def pair(
     filters: int = 4,
     names: tuple[str | None, str | None] = (None, None),
 ) -> Any:
-    """Return a `same` convolution of a map and a pool of two behind it."""
+    """Return a `same` convolution of a map and a pool of two after it."""
     conv = L.Conv2D(filters, 3, padding="same", name=names[0])
     return getattr(L, f"{pool}Pooling2D")(2, name=names[1])(conv(x))
