@@ -1,1 +1,1 @@
-"""A model as a rule sees it: calls, tensors, windows and kernels. No framework, and nothing that refuses."""
+"""A model as a rule sees it: calls, tensors, windows, kernels. No framework, no refusals."""

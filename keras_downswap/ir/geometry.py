@@ -1,4 +1,4 @@
-"""Integers of sliding windows: lengths, first taps, and the explicit padding that makes two windows agree.
+"""Integers of sliding windows: lengths, first taps, and padding that makes two windows agree.
 
 Everything here concerns one spatial axis. A convolution or a pool with stride s maps its input
 length to
@@ -34,7 +34,10 @@ class SizeMap:
         return SizeMap(self.offset + after.offset * self.stride, self.stride * after.stride)
 
     def agrees(self, other: SizeMap, n: int | None) -> bool:
-        """Tell whether both laws give one length: at `n` where it is known, for every length where it is None."""
+        """Tell whether both laws give one length.
+
+        At `n` where it is known; for every length where it is None.
+        """
         return self == other if n is None else self(n) == other(n)
 
 
@@ -72,8 +75,13 @@ class Window:
     def law(self) -> SizeMap:
         """The length law of this window."""
         if isinstance(self.padding, tuple):
-            return SizeMap(self.stride - self.span + sum(self.padding), self.stride)
-        return SizeMap(self.stride - (self.span if self.padding == "valid" else 1), self.stride)
+            cells = sum(self.padding)
+        elif self.padding == "valid":
+            cells = 0
+        else:
+            # `same` and `causal` give ceil(n / stride): one window for each stride begun.
+            cells = self.span - 1
+        return SizeMap(self.stride - self.span + cells, self.stride)
 
     def total_padding(self, n: int) -> int:
         """Cells added in all to an input of length `n`: 0 for `valid`, span - 1 for `causal`."""
@@ -83,7 +91,8 @@ class Window:
             return 0
         if self.padding == "causal":
             return self.span - 1
-        return max((self.law(n) - 1) * self.stride + self.span - n, 0)
+        last_start = (self.law(n) - 1) * self.stride
+        return max(last_start + self.span - n, 0)
 
     def lead(self, n: int | None) -> int | None:
         """Cells padded before the input, so that window j starts at cell j * stride - lead.
@@ -104,11 +113,13 @@ class Window:
             return self.span - 1
         if n is not None:
             return self.total_padding(n) // 2
-        least, most = max(self.span - self.stride, 0) // 2, (self.span - 1) // 2
+        # The total lies between span - stride and span - 1, by n modulo the stride.
+        least = max(self.span - self.stride, 0) // 2
+        most = (self.span - 1) // 2
         return least if least == most else None
 
     def never_pads(self, n: int | None) -> bool:
-        """Tell whether no window ever reaches outside an input of length `n` (of any length where None)."""
+        """Tell whether no window reaches outside an input of length `n`, or of any where None."""
         if self.padding == "valid" or self.span == 1:
             return True
         return n is not None and self.total_padding(n) == 0
@@ -116,11 +127,11 @@ class Window:
 
 @dataclass(frozen=True)
 class FittedPadding:
-    """A strided window that follows a wanted law: pad `before` and `after` (negative: crop), then slide.
+    """A strided window that follows a wanted law: pad or crop first, then slide.
 
     Attributes:
-        before: Cells to add in front (negative: to cut) before a `valid` window.
-        after: Cells to add behind (negative: to cut).
+        before: Cells to add before the input of a `valid` window (negative: to crop).
+        after: Cells to add after it (negative: to crop).
         plain: Paddings among `valid`, `same` and `causal` that give the same without any added
             layer.
     """
@@ -133,7 +144,7 @@ class FittedPadding:
 def fit_padding(
     window: Window, law: SizeMap, n: int | None, lead: int | tuple[int, ...], causal: bool = False
 ) -> FittedPadding:
-    """FittedPadding a strided window's padding to a wanted length law.
+    """Fit a strided window's padding to a wanted length law.
 
     The total padding is forced by the law: law.offset = stride - span + before + after. What is
     free is the lead.
@@ -152,19 +163,25 @@ def fit_padding(
     """
     total = law.offset - window.stride + window.span
     exact = isinstance(lead, int)
-    paddings: tuple[Padding, ...] = ("valid", "same", "causal") if causal else ("valid", "same")
+    paddings: list[Padding] = ["valid", "same"]
+    if causal:
+        paddings.append("causal")
     plain: set[Padding] = set()
     for padding in paddings:
         candidate = Window(window.size, window.stride, window.dilation, padding)
-        if candidate.law.agrees(law, n) and (not exact or candidate.lead(n) == lead):
+        same_length = candidate.law.agrees(law, n)
+        same_start = not exact or candidate.lead(n) == lead
+        if same_length and same_start:
             plain.add(padding)
     before = lead if isinstance(lead, int) else _nearest(lead, total)
     return FittedPadding(before, total - before, frozenset(plain))
 
 
 def _nearest(leads: tuple[int, ...], total: int) -> int:
-    """Return the first lead that pads only or crops only; failing that, the first one clipped to where that holds."""
-    low, high = min(0, total), max(0, total)
+    """Return the first lead that pads only or crops only; else the first, clipped to where one does."""
+    # A lead outside would pad on one side and crop on the other.
+    low = min(0, total)
+    high = max(0, total)
     for lead in leads:
         if low <= lead <= high:
             return lead
@@ -172,6 +189,10 @@ def _nearest(leads: tuple[int, ...], total: int) -> int:
 
 
 def middle_first(size: int) -> tuple[int, ...]:
-    """Return the positions 0..size-1 of a window, the middle first (the earlier of two), then outwards."""
+    """Return the positions 0..size-1 of a window, the middle (of two the earlier) first."""
     middle = (size - 1) // 2
-    return tuple(sorted(range(size), key=lambda o: (abs(o - middle), o)))
+
+    def distance_first(position: int) -> tuple[int, int]:
+        return abs(position - middle), position
+
+    return tuple(sorted(range(size), key=distance_first))

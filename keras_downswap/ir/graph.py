@@ -205,10 +205,10 @@ class Graph:
 
     @cached_property
     def branch_by_branch(self) -> tuple[Call, ...]:
-        """Every call, producers first, and what leads to one argument of a call whole before what leads to the next."""
+        """Every call, producers first; what leads to one argument is whole before the next."""
         ends = [self.calls[self.tensors[tensor].producer] for tensor in self.outputs]
         done: dict[int, Call] = {}
-        # A stack: the calls that lead to the outputs come off it first, then those that lead to none.
+        # A stack: the calls that lead to the outputs come off it first, then all others.
         todo = [*reversed(self.calls), *reversed(ends)]
         while todo:
             call = todo[-1]

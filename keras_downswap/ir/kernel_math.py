@@ -1,9 +1,12 @@
-"""NumPy on convolution kernels, laid out as Keras stores them: (*taps, channels in / groups, channels out)."""
+"""NumPy on convolution kernels, laid out as Keras stores them.
+
+That is (*taps, channels in / groups, channels out).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import comb, prod
+from math import ceil, comb, prod
 from typing import Any
 
 import numpy as np
@@ -22,9 +25,11 @@ def dilated(kernel: Array, dilation: Sequence[int]) -> Array:
         Shape (*(d * (taps - 1) + 1), in, out).
     """
     rank = len(dilation)
-    taps = [d * (k - 1) + 1 for k, d in zip(kernel.shape, dilation, strict=False)]
-    dense = np.zeros((*taps, *kernel.shape[rank:]), kernel.dtype)
-    dense[tuple(slice(None, None, d) for d in dilation)] = kernel
+    taps = kernel.shape[:rank]
+    spans = [rate * (count - 1) + 1 for count, rate in zip(taps, dilation, strict=True)]
+    dense = np.zeros((*spans, *kernel.shape[rank:]), kernel.dtype)
+    every_tap = tuple(slice(None, None, rate) for rate in dilation)
+    dense[every_tap] = kernel
     return dense
 
 
@@ -44,32 +49,44 @@ def averaged(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array
         Shape (*(taps + (p - 1) * s), in, out), summed in float64 where copies overlap, and rounded
         once.
     """
-    overlap = any(
-        p > 1 and s < taps for taps, p, s in zip(kernel.shape, pool, stride, strict=False)
-    )
-    result: Any = kernel.astype(np.float64) if overlap else kernel
-    for axis, (p, s) in enumerate(zip(pool, stride, strict=True)):
-        taps = result.shape[axis]
-        wide = np.zeros(
-            (*result.shape[:axis], taps + (p - 1) * s, *result.shape[axis + 1 :]), result.dtype
-        )
-        view = np.moveaxis(wide, axis, 0)
-        for j in range(p):
-            view[j * s : j * s + taps] += np.moveaxis(result, axis, 0)
-        result = wide
-    mean: Array = (result / prod(pool)).astype(kernel.dtype, copy=False)
-    return mean
+    overlaps = False
+    for taps, size, step in zip(kernel.shape, pool, stride, strict=False):
+        overlaps = overlaps or (size > 1 and step < taps)
+    # Sums round, and single copies do not: float64 is needed, and its cost paid, for sums only.
+    total: Any = kernel.astype(np.float64) if overlaps else kernel
+    for axis, (size, step) in enumerate(zip(pool, stride, strict=True)):
+        total = _sum_of_shifts(total, axis, size, step)
+    mean: Array = total / prod(pool)
+    return mean.astype(kernel.dtype, copy=False)
+
+
+def _sum_of_shifts(kernel: Array, axis: int, copies: int, step: int) -> Array:
+    """Return the sum of copies of a kernel, each `step` taps after the one before."""
+    taps = kernel.shape[axis]
+    shape = list(kernel.shape)
+    shape[axis] = taps + (copies - 1) * step
+    total = np.zeros(shape, kernel.dtype)
+    # Views with the axis first, so that one slice reaches the taps of a copy.
+    rows = np.moveaxis(total, axis, 0)
+    source = np.moveaxis(kernel, axis, 0)
+    for copy in range(copies):
+        start = copy * step
+        rows[start : start + taps] += source
+    return total
 
 
 def pair_mean(
     kernel: Array, dilation: Sequence[int], pool: Sequence[int], stride: Sequence[int]
 ) -> Array:
-    """Compose a kernel, dilated or not, with the average pool that follows it: see `dilated` and `averaged`."""
+    """Compose a kernel, dilated or not, with the average pool that follows it.
+
+    See `dilated` and `averaged`.
+    """
     return averaged(dilated(kernel, dilation), pool, stride)
 
 
 def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
-    """Write a kernel once for each cell of the pool that follows it, shifted to where that cell stands.
+    """Write a kernel once for each cell of the pool that follows it, shifted to where the cell is.
 
     Args:
         kernel: Dense kernel, shape (*taps, in, out).
@@ -81,21 +98,42 @@ def phases(kernel: Array, pool: Sequence[int], stride: Sequence[int]) -> Array:
             side.
     """
     rank = len(pool)
-    taps = [k + (p - 1) * s for k, p, s in zip(kernel.shape, pool, stride, strict=False)]
-    wide = np.zeros((*taps, *kernel.shape[rank:], prod(pool)), kernel.dtype)
+    taps = kernel.shape[:rank]
+    in_channels, out_channels = kernel.shape[rank:]
+    spans = []
+    for count, size, step in zip(taps, pool, stride, strict=True):
+        spans.append(count + (size - 1) * step)
+    cells = prod(pool)
+    wide = np.zeros((*spans, in_channels, out_channels, cells), kernel.dtype)
     for number, cell in enumerate(np.ndindex(*pool)):
-        place = tuple(
-            slice(i * s, i * s + k) for i, s, k in zip(cell, stride, kernel.shape, strict=False)
-        )
-        wide[..., number][place] = kernel
-    return wide.reshape(*wide.shape[:-2], -1)
+        place = []
+        for index, count, step in zip(cell, taps, stride, strict=True):
+            start = index * step
+            place.append(slice(start, start + count))
+        # A view of the filters of this cell, so that a tuple of slices reaches its taps.
+        of_cell = wide[..., number]
+        of_cell[tuple(place)] = kernel
+    return wide.reshape(*spans, in_channels, out_channels * cells)
 
 
 def placed(kernel: Array, front: Sequence[int], taps: Sequence[int]) -> Array:
-    """Place a kernel among zeros: `front` of them before its first tap along each axis, `taps` taps in all."""
-    wide = np.zeros((*taps, *kernel.shape[len(taps) :]), kernel.dtype)
-    wide[tuple(slice(o, o + k) for o, k in zip(front, kernel.shape, strict=False))] = kernel
-    return wide
+    """Place a kernel among zeros.
+
+    Args:
+        kernel: Shape (*taps, in, out).
+        front: Zeros before its first tap, per tap axis.
+        taps: Taps in all, per tap axis.
+
+    Returns:
+        The larger kernel.
+    """
+    rank = len(taps)
+    larger = np.zeros((*taps, *kernel.shape[rank:]), kernel.dtype)
+    place = []
+    for start, count in zip(front, kernel.shape[:rank], strict=True):
+        place.append(slice(start, start + count))
+    larger[tuple(place)] = kernel
+    return larger
 
 
 def folded(kernel: Array, stride: Sequence[int]) -> Array:
@@ -106,19 +144,28 @@ def folded(kernel: Array, stride: Sequence[int]) -> Array:
         stride: Cells that became channels, per tap axis.
 
     Returns:
-        Shape (*ceil(taps / s), prod(s) * in, out), with zeros for cells behind the last tap.
+        Shape (*ceil(taps / s), prod(s) * in, out), with zeros for cells after the last tap.
     """
     rank = len(stride)
-    taps = [-(-k // s) for k, s in zip(kernel.shape, stride, strict=False)]
-    wide = np.zeros(
-        (*(k * s for k, s in zip(taps, stride, strict=True)), *kernel.shape[rank:]), kernel.dtype
-    )
-    wide[tuple(slice(k) for k in kernel.shape[:rank])] = kernel
-    blocks = wide.reshape(
-        *(n for pair in zip(taps, stride, strict=True) for n in pair), *kernel.shape[rank:]
-    )
-    order = (*range(0, 2 * rank, 2), *range(1, 2 * rank, 2), 2 * rank, 2 * rank + 1)
-    return blocks.transpose(order).reshape(*taps, -1, kernel.shape[-1])
+    taps = kernel.shape[:rank]
+    in_channels, out_channels = kernel.shape[rank:]
+    blocks = [ceil(count / step) for count, step in zip(taps, stride, strict=True)]
+
+    # Zeros after the last tap fill the last block: they add nothing to the sum.
+    whole = [count * step for count, step in zip(blocks, stride, strict=True)]
+    padded = placed(kernel, [0] * rank, whole)
+
+    # Each axis becomes (block, cell in the block). The cells of all axes then go next to the input
+    # channels, in the order in which the moved input has them.
+    split: list[int] = []
+    for count, step in zip(blocks, stride, strict=True):
+        split += [count, step]
+    apart = padded.reshape(*split, in_channels, out_channels)
+    block_axes = range(0, 2 * rank, 2)
+    cell_axes = range(1, 2 * rank, 2)
+    channel_axes = (2 * rank, 2 * rank + 1)
+    moved = apart.transpose(*block_axes, *cell_axes, *channel_axes)
+    return moved.reshape(*blocks, prod(stride) * in_channels, out_channels)
 
 
 def repeated(bias: Array, times: int) -> Array:
@@ -132,44 +179,62 @@ def mirrored(values: Array) -> Array:
 
 
 def mirrored_sum(shape: tuple[int, ...]) -> Array:
-    """Return the kernel of a 1x1 convolution that takes mirrored filters off each other: (1, ..., 2 * C, C)."""
+    """Return the kernel of a 1x1 convolution that subtracts mirrored filters from each other.
+
+    Args:
+        shape: (1, ..., 2 * C, C).
+    """
     one = np.eye(shape[-1])
-    return np.broadcast_to(np.concatenate([one, -one]), shape)
+    difference = np.concatenate([one, -one])
+    return np.broadcast_to(difference, shape)
 
 
 def group_mean(shape: tuple[int, ...]) -> Array:
-    """Return the kernel of a grouped 1x1 convolution that takes the mean of each group: (1, ..., features, groups)."""
+    """Return the kernel of a grouped 1x1 convolution that computes the mean of each group.
+
+    Args:
+        shape: (1, ..., features, groups).
+    """
     return np.full(shape, 1 / shape[-2])
 
 
 def mean(shape: tuple[int, ...]) -> Array:
-    """Return the kernel of a convolution of each channel by itself that takes the mean of its window.
+    """Return the kernel of a convolution of each channel by itself that computes window means.
 
     Args:
         shape: (*taps, channels, 1) of a depthwise, (*taps, 1, channels) of a grouped convolution.
     """
-    return np.full(shape, 1 / prod(shape[:-2]))
+    cells = prod(shape[:-2])
+    return np.full(shape, 1 / cells)
 
 
 def dense_mean(shape: tuple[int, ...]) -> Array:
-    """Return the kernel of an ordinary convolution that takes the mean of each channel's window: (*taps, C, C)."""
-    return np.broadcast_to(np.eye(shape[-1]) / prod(shape[:-2]), shape)
+    """Return the kernel of an ordinary convolution that computes the mean of each channel's window.
+
+    Args:
+        shape: (*taps, C, C).
+    """
+    cells = prod(shape[:-2])
+    own_channel = np.eye(shape[-1])
+    return np.broadcast_to(own_channel / cells, shape)
 
 
 def binomial(shape: tuple[int, ...]) -> Array:
-    """Return the kernel of a convolution of each channel by itself whose taps are binomial coefficients, of sum 1.
+    """Return the kernel of a convolution of each channel with binomial coefficients, of sum 1.
 
     Args:
         shape: As in `mean`; k taps of an axis are C(k - 1, i) / 2^(k - 1).
     """
     kernel: Any = np.ones(())
-    for k in shape[:-2]:
-        kernel = np.multiply.outer(kernel, [comb(k - 1, i) / 2 ** (k - 1) for i in range(k)])
+    for taps in shape[:-2]:
+        coefficients = [comb(taps - 1, position) for position in range(taps)]
+        total = 2 ** (taps - 1)
+        kernel = np.multiply.outer(kernel, np.array(coefficients) / total)
     return np.broadcast_to(kernel[..., None, None], shape)
 
 
 def tournament(cells: int, signed: bool) -> list[Array]:
-    """Return the matrices of a network with ReLU between them that computes the maximum of so many numbers.
+    """Return the matrices of a network with ReLU between them that computes a maximum.
 
     A round halves the contestants: max(a, b) = relu(a - b) + b, where b passes the ReLU as relu(b)
     - relu(-b), and as relu(b) alone where no number is negative.
@@ -179,24 +244,50 @@ def tournament(cells: int, signed: bool) -> list[Array]:
         signed: Whether they may be negative.
 
     Returns:
-        ceil(log2(cells)) + 1 matrices of shape (features in, features out); the last makes one
+        ceil(log2(cells)) + 1 matrices of shape (features in, features out); the last computes one
         number.
     """
-    passed = np.array([[1, -1]] if signed else [[1]])
-    contestants, matrices = np.eye(cells), []
+    matrices: list[Array] = []
+    # Each contestant is a row: the weights with which it is a sum of the features before.
+    contestants = np.eye(cells)
     while len(contestants) > 1:
-        features: list[Any] = []
-        sums: list[tuple[int, int, int]] = []
-        for match in (contestants[i : i + 2] for i in range(0, len(contestants), 2)):
-            start, last = len(features), match[-1]
-            features += [match[0] - last] if len(match) == 2 else []
-            sums.append((start, len(features), len(features) + passed.size))
-            features += [sign * last for sign in passed[0]]
-        contestants = np.zeros((len(sums), len(features)))
-        for row, (start, middle, end) in zip(contestants, sums, strict=True):
-            row[start:middle], row[middle:end] = 1, passed[0]
-        matrices.append(np.array(features).T)
+        features, contestants = _round_of_matches(contestants, signed)
+        matrices.append(features.T)
     return [*matrices, contestants.T]
+
+
+def _round_of_matches(contestants: Array, signed: bool) -> tuple[Array, Array]:
+    """Return the features of a round, before their ReLU, and the winners as sums of those after it.
+
+    Args:
+        contestants: Shape (contestants, features before).
+        signed: Whether they may be negative.
+
+    Returns:
+        Shapes (features, features before) and (winners, features).
+    """
+    features: list[Array] = []
+    # For each winner the features that it is a sum of, and the sign of each.
+    winners: list[dict[int, int]] = []
+    for first in range(0, len(contestants), 2):
+        match = contestants[first : first + 2]
+        last = match[-1]
+        signs: dict[int, int] = {}
+        if len(match) == 2:
+            signs[len(features)] = 1
+            features.append(match[0] - last)
+        # An odd contestant has no opponent and passes the ReLU as it is.
+        signs[len(features)] = 1
+        features.append(last)
+        if signed:
+            signs[len(features)] = -1
+            features.append(-last)
+        winners.append(signs)
+    sums = np.zeros((len(winners), len(features)))
+    for row, signs in zip(sums, winners, strict=True):
+        for feature, sign in signs.items():
+            row[feature] = sign
+    return np.array(features), sums
 
 
 def round_of(cells: int, signed: bool, number: int, shape: tuple[int, ...]) -> Array:
@@ -210,9 +301,14 @@ def round_of(cells: int, signed: bool, number: int, shape: tuple[int, ...]) -> A
             one (*taps, features in, channels * features out).
     """
     matrix = tournament(cells, signed)[number]
-    rows = matrix.reshape(*shape[:-2], -1, matrix.shape[1])
-    times = (1, shape[-1] // matrix.shape[1]) if rows.shape[-2] == shape[-2] else (shape[-2], 1)
-    return np.tile(rows, times)
+    features_out = matrix.shape[1]
+    taps = shape[:-2]
+    rows = matrix.reshape(*taps, -1, features_out)
+    if rows.shape[-2] == shape[-2]:
+        # Grouped: the features of a channel are its inputs, and each channel has filters.
+        return np.tile(rows, (1, shape[-1] // features_out))
+    # Depthwise: the one cell of a tap and channel, for every channel alike.
+    return np.tile(rows, (shape[-2], 1))
 
 
 def fixed_then(
