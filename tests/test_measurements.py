@@ -142,3 +142,20 @@ def test_macs_of_sites_are_counted_against_those_before(monkeypatch: pytest.Monk
     new = calibrate.swap_downsampling(model)
     assert calibrate.macs_of(model) == 8 * 8 * 3 * 3 * 2
     assert calibrate.site_macs(model, new) == 0.25
+
+
+def test_a_row_of_the_benchmark_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    calibrate = script(BENCHMARKS / "calibrate.py")
+    demo = DOCS.parent / "keras_downswap" / "demo"
+    model = calibrate.load(demo / "digits_cnn.keras")
+    with np.load(demo / "digits_test.npz") as digits:
+        images, labels = digits["images"].astype("float32") / 16, digits["labels"]
+    data = calibrate.Data(images[:250], labels[:250], images[250:], labels[250:])
+    best = calibrate.accuracy(model, data.test, data.test_labels)
+    case = calibrate.Case("cover, closed form", 250, None)
+    row = calibrate.measured(model, case, data, 1, best)
+    assert (row["form"], row["images"], row["site_macs"]) == ("cover, closed form", 250, 0.4444)
+    assert row["points_lost"][0] < 2

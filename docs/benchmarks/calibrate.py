@@ -33,8 +33,7 @@ import rich
 from recording import record
 from rich.table import Table
 
-from keras_downswap import calibrate, plan_swaps, swap_downsampling
-from keras_downswap.files import io as files
+from keras_downswap import calibrate, load, plan_swaps, swap_downsampling
 from keras_downswap.planning.cost import site_cost
 
 ALL = 10**9
@@ -240,7 +239,7 @@ def main() -> None:
     options = asked()
     data = data_of(options.data)
     if options.model:
-        model = files.load(options.model)
+        model = load(options.model)
     else:
         model = teacher(data.train, data.train_labels, options.epochs, options.plain)
     if options.save:
