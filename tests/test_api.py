@@ -349,11 +349,8 @@ def test_output_names_survive_the_removal_of_an_output_pool(
     if len(old.output_names) > 1:
         assert list(again.output_names) == list(old.output_names)
     else:
-        assert any(
-            f"will name the output after the layer that now makes it, '{again.output_names[0]}'"
-            in note
-            for note in report.notes
-        )
+        words = f"names the output '{again.output_names[0]}', after the layer that now produces it"
+        assert any(words in note for note in report.notes)
 
 
 @pytest.mark.parametrize(
