@@ -42,6 +42,8 @@ NOISE = re.compile(
 )
 PLAIN_NAMES = frozenset(name.replace("_", "") for name in ELEMENTWISE_NAMES)
 ELEMENTWISE_CLASSES = frozenset({"ReLU", "LeakyReLU", "ELU", "ThresholdedReLU"})
+MIXING = frozenset({"Softmax", "LayerNormalization"})
+"""Layers that mix the values along their axis."""
 NORMALIZATIONS = frozenset({"BatchNormalization", "Softmax", "LayerNormalization"})
 
 
@@ -141,12 +143,14 @@ def _elementwise_facts(layer: Any, class_name: str, axis: int | None) -> Element
         slope = float(getattr(layer, "alpha", getattr(layer, "negative_slope", -1)))
         return ElementwiseFacts(axis=axis, is_monotone=slope >= 0)
     if class_name == "Activation":
-        return ElementwiseFacts(activation=activation_name(layer.activation), axis=axis)
+        name = activation_name(layer.activation)
+        return ElementwiseFacts(activation=name, axis=axis, mixes=axis is not None)
     if NOISE.fullmatch(class_name):
         # An AlphaDropout drops to a negative value, and noise has both signs.
         drops_to_zero = "Dropout" in class_name and "Alpha" not in class_name
-        return ElementwiseFacts(axis=axis, keeps_sign=class_name == "Identity" or drops_to_zero)
-    return ElementwiseFacts(axis=axis)
+        keeps_sign = class_name == "Identity" or drops_to_zero
+        return ElementwiseFacts(axis=axis, is_identity=True, keeps_sign=keeps_sign)
+    return ElementwiseFacts(axis=axis, mixes=class_name in MIXING)
 
 
 def describe_function(name: str, strides: Any, tensors: int) -> Description:

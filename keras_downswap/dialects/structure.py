@@ -65,6 +65,10 @@ class ModelStructure(TensorOperations):
         """Return the name of the layer's class if it is this Keras' own, else an empty string."""
         return type(layer).__name__ if self.is_stock(type(layer)) else ""
 
+    def is_batch_norm(self, layer: Any) -> bool:
+        """Tell whether a layer is a stock BatchNormalization."""
+        return self.stock_class(layer) == LayerKind.BATCH_NORMALIZATION.value
+
     def is_stock(self, cls: type) -> bool:
         """Tell whether a class is this Keras' own."""
         return cls.__module__.split(".")[0] == self.root

@@ -21,11 +21,14 @@ class LayerKind(str, Enum):
     RESHAPE = "Reshape"
     PERMUTE = "Permute"
     FLATTEN = "Flatten"
+    DENSE = "Dense"
+    BATCH_NORMALIZATION = "BatchNormalization"
     ACTIVATION = "Activation"
 
 
 CONV_KINDS = frozenset({LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.SEPARABLE_CONV})
 POOL_KINDS = frozenset({LayerKind.MAX_POOLING, LayerKind.AVERAGE_POOLING})
+FLATTENING_KINDS = frozenset({LayerKind.FLATTEN, LayerKind.RESHAPE})
 RESIZE_KINDS = frozenset({LayerKind.ZERO_PADDING, LayerKind.CROPPING})
 
 
@@ -111,6 +114,8 @@ class ElementwiseFacts:
     Attributes:
         activation: Name of its activation; None for a layer that is not an activation.
         axis: The axis along which it mixes values or differs; None where it does neither.
+        mixes: Whether it mixes values along that axis, as a softmax does.
+        is_identity: Whether it does nothing at inference, as a Dropout.
         is_monotone: Whether it is known to be non-decreasing.
         is_never_negative: Whether no output of it can be below zero.
         keeps_sign: Whether it has no negative output where no input is negative.
@@ -118,6 +123,8 @@ class ElementwiseFacts:
 
     activation: str | None = None
     axis: int | None = None
+    mixes: bool = False
+    is_identity: bool = False
     is_monotone: bool = False
     is_never_negative: bool = False
     keeps_sign: bool = False

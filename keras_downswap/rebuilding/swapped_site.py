@@ -8,11 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.facts import FLATTENING_KINDS
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.planning.sites import Site
 
-FLATTENING = frozenset({"Flatten", "Reshape"})
-"""Layers after which a map may have no spatial axes."""
 Path = tuple[Call, ...]
 
 
@@ -97,7 +96,9 @@ class SwappedSite:
         rank = self.rank(path)
         dialect = self.reading.dialect
         for layer in self.new_layers(path):
-            if dialect.stock_class(dialect.unwrapped(layer)) in FLATTENING:
+            # After these layers a map may have no spatial axes.
+            kind = dialect.stock_class(dialect.unwrapped(layer))
+            if kind in FLATTENING_KINDS:
                 return True
             if dialect.describe(layer, rank).role is Role.GLOBAL_POOL:
                 return True

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_downswap.calibration.execution.calls import CallChain, as_single_cells
+from keras_downswap.ir.facts import ElementwiseFacts, LayerKind
 from keras_downswap.ir.graph import Call, Role
 from keras_downswap.ir.types import Array
 from keras_downswap.rebuilding.make_layers import kernels
@@ -50,7 +51,7 @@ class LiveKernel:
 
     calls: CallChain
     layer: Any
-    kind: str
+    kind: LayerKind
     kernels: tuple[Any, ...]
     bias: Any
     is_site: bool = True
@@ -62,9 +63,9 @@ class LiveKernel:
     ) -> LiveKernel:
         """Look up the layer of a call, and its variables."""
         layer = calls.layer
-        kind = "Dense"
+        kind = LayerKind.DENSE
         if calls.call.role is Role.CONV:
-            kind = calls.call.conv.kind.value
+            kind = calls.call.conv.kind
         bias = layer.bias if layer.use_bias else None
         variables = tuple(kernels(layer).values())
         return cls(calls, layer, kind, variables, bias, is_site, joins or {})
@@ -85,14 +86,14 @@ class LiveKernel:
     @property
     def is_depthwise(self) -> bool:
         """Whether each channel has filters of its own."""
-        return self.kind == "DepthwiseConv"
+        return self.kind is LayerKind.DEPTHWISE_CONV
 
     @property
     def groups(self) -> int:
         """Number of sets of filters that see different input channels."""
         if self.is_depthwise:
             return int(self.shape[-2])
-        return int(self.layer.groups) if self.kind == "Conv" else 1
+        return int(self.layer.groups) if self.kind is LayerKind.CONV else 1
 
     @property
     def unknowns(self) -> int:
@@ -118,11 +119,12 @@ class LiveKernel:
             return None
         for call in self.calls.following:
             layer = self.calls.layer_of(call)
-            if self.calls.dialect.stock_class(layer) == "BatchNormalization":
+            if self.calls.dialect.is_batch_norm(layer):
                 may_change = self.is_site or layer.trainable
                 return layer if may_change and self._is_alone(call) else None
             # Dropout and noise do nothing at inference: the layer after them has the same input.
-            if not call.class_name.endswith(("Dropout", "Noise")):
+            facts = call.facts
+            if not isinstance(facts, ElementwiseFacts) or not facts.is_identity:
                 return None
         return None
 
@@ -164,7 +166,7 @@ class LiveKernel:
         """
         patches = patches.astype(np.float32, copy=False)
         count, taps = patches.shape[:2]
-        if self.kind == "SeparableConv":
+        if self.kind is LayerKind.SEPARABLE_CONV:
             # The unknowns are those of the pointwise kernel: one for each depthwise output.
             spatial = self._value_of(self.kernels[0])
             flat = spatial.reshape(taps, *spatial.shape[-2:])

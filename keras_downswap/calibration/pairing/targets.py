@@ -10,10 +10,10 @@ from keras_downswap.calibration.execution.interpreter import CallRef, ScopePath,
 from keras_downswap.calibration.execution.live_kernel import Join, LiveKernel
 from keras_downswap.calibration.pairing.pairs import Pairs
 from keras_downswap.dialects.reading import Reading
+from keras_downswap.ir.facts import ElementwiseFacts, LayerKind
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import ALONG_LAST_AXIS, is_elementwise, is_position_wise
 
-DENSE = "Dense"
 _NOTHING_PAIRED = "before anything stands for a tensor of the original"
 
 
@@ -145,7 +145,7 @@ def find_kernel_targets(new: Graph, pairs: Pairs) -> tuple[list[KernelTarget], d
     reasons: dict[str, str] = {}
     for affected in affected_calls(new, pairs):
         call, graph = affected.call, affected.graph
-        if call.role is not Role.CONV and call.class_name != DENSE:
+        if call.role is not Role.CONV and call.class_name != LayerKind.DENSE:
             continue
         reason = fit_obstacle(graph, call, call.uses(uses))
         path = affected.ref[0]
@@ -296,7 +296,7 @@ def _step_through_join(graph: Graph, call: Call, route: _Route, join: Call) -> _
     if None in widths or width_after is None:
         return None
     position = join.inputs.index(route.tensor)
-    if join.class_name == "Concatenate":
+    if join.axis is not None:
         before = sum(width or 0 for width in widths[:position])
         after = sum(width or 0 for width in widths[position + 1 :])
         return route.through_join(join, Join(position, 0, (before, after)))
@@ -325,9 +325,8 @@ def _run_before(graph: Graph, call: Call, tensors: tuple[int, ...]) -> bool:
 
 def mixes_channels(call: Call) -> bool:
     """Tell whether each output channel depends on all input channels, as with a softmax."""
-    has_axis = call.role is Role.POINTWISE and call.axis is not None
-    # The axes of a PReLU say where its slopes are shared: it mixes nothing.
-    if has_axis and call.class_name != "PReLU":
+    facts = call.facts
+    if isinstance(facts, ElementwiseFacts) and facts.mixes:
         return True
     return call.activation in ALONG_LAST_AXIS
 

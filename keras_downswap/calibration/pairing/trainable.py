@@ -148,7 +148,7 @@ class TrainableSet:
         BatchNormalization that may change does. One that a TimeDistributed layer wraps does not:
         the layer given is the wrapper then.
         """
-        is_norm = self.new.dialect.stock_class(layer) == "BatchNormalization"
+        is_norm = self.new.dialect.is_batch_norm(layer)
         if not is_norm:
             return False
         is_own = any(layer is own for own in self._own_layers)
@@ -176,7 +176,7 @@ class TrainableSet:
         """Tell whether a layer's weights can take a scale for each channel, and may change."""
         layer = self._layer(call)
         can_take = call.role is Role.CONV
-        if self.new.dialect.stock_class(layer) == "BatchNormalization":
+        if self.new.dialect.is_batch_norm(layer):
             is_whole = layer.gamma is not None and layer.beta is not None
             can_take = can_take or is_whole
         return can_take and bool(layer.trainable)
