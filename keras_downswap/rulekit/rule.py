@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from importlib import import_module
+from pickle import PicklingError
 from typing import Any
 
 from keras_downswap.ir.graph import Call, Graph
@@ -137,19 +138,33 @@ class Rule:
         return self.ask(graph, call, to)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the function by the name of the rule that the decorator put in its place."""
-        others = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "apply"}
+        """Pickle the function by the name of the rule that the decorator put in its place.
+
+        Raises:
+            PicklingError: If the function cannot be imported by its name.
+        """
         function = getattr(self.apply, "function", self.apply)
-        place = (function.__module__, function.__qualname__)
-        return _restored, (place, others)
+        module, name = function.__module__, function.__qualname__
+        if _importable(module, name) not in (self.apply, function):
+            raise PicklingError(f"the function of the rule {self.name} cannot be imported by name")
+        others = {}
+        for field_of_rule in fields(self):
+            if field_of_rule.name != "apply":
+                others[field_of_rule.name] = getattr(self, field_of_rule.name)
+        return _restored, (module, name, others)
 
 
-def _restored(place: tuple[str, str], others: dict[str, Any]) -> Rule:
-    module, name = place
-    __import__(module)
-    found = getattr(sys.modules[module], name)
-    apply = found.apply if isinstance(found, Rule) else found
-    return Rule(apply=apply, **others)
+def _importable(module: str, name: str) -> Any:
+    """Return the function of a module, or of the rule that stands under its name there.
+
+    None where there is none.
+    """
+    found = getattr(import_module(module), name, None)
+    return found.apply if isinstance(found, Rule) else found
+
+
+def _restored(module: str, name: str, others: dict[str, Any]) -> Rule:
+    return Rule(apply=_importable(module, name), **others)
 
 
 class _WithoutTarget:

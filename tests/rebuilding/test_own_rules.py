@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -11,9 +12,21 @@ import pytest
 from support import laws
 
 from keras_downswap import BrokenPromise, swap_downsampling
+from keras_downswap.ir.facts import LayerKind
+from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, Role
-from keras_downswap.ir.replacement import KEEP, Make, Replacement
-from keras_downswap.rulekit.layers import data_format
+from keras_downswap.ir.replacement import (
+    KEEP,
+    Make,
+    MakeActivation,
+    MakeConv,
+    MakeFlatten,
+    MakeGlobalPool,
+    MakeReshape,
+    MakeResize,
+    Replacement,
+)
+from keras_downswap.rulekit.fixed_kernels import fixed_depthwise
 from keras_downswap.rulekit.rule import Promise, Rule, require
 
 TARGET = "own"
@@ -27,30 +40,22 @@ def means(shape: tuple[int, ...]) -> Any:
     return np.full(shape, 1 / prod(shape[:2]), np.float32)
 
 
-def over_the_whole_map(graph: Graph, pool: Call) -> Make:
-    settings = {
-        "kernel_size": graph.sizes(pool),
-        "strides": (1, 1),
-        "padding": "valid",
-        "use_bias": False,
-        "depth_multiplier": 1,
-        **data_format(pool),
-    }
-    name = f"{pool.name}_conv"
-    return Make("DepthwiseConv", 2, name, settings, pool.layer, fixed=means)
+def over_the_whole_map(graph: Graph, pool: Call) -> MakeConv:
+    windows = [Window(length or 0) for length in graph.sizes(pool)]
+    return fixed_depthwise(pool, f"{pool.name}_conv", windows, means, depth=4)
 
 
 def global_mean_into_conv(graph: Graph, pool: Call, to: str) -> Replacement:
     """Global average pooling is a depthwise convolution over the whole map, then a Reshape."""
     require(None not in graph.sizes(pool), f"{pool.label} has a map of unknown size")
-    shape = {"target_shape": graph.output_shape(pool)[1:]}
-    end = Make("Reshape", 0, pool.name, shape, pool.layer)
+    shape = tuple(n or 0 for n in graph.output_shape(pool)[1:])
+    end = MakeReshape(pool.name, pool.layer, LayerKind.RESHAPE, shape)
     return Replacement((pool.index,), {pool.index: (over_the_whole_map(graph, pool), end)})
 
 
 def global_mean_into_conv_and_flatten(graph: Graph, pool: Call, to: str) -> Replacement:
     """The same with a Flatten layer."""
-    end = Make("Flatten", 0, pool.name, {}, pool.layer)
+    end = MakeFlatten(pool.name, pool.layer, LayerKind.FLATTEN)
     return Replacement((pool.index,), {pool.index: (over_the_whole_map(graph, pool), end)})
 
 
@@ -59,12 +64,14 @@ def conv_into_global_mean(graph: Graph, conv: Call, to: str) -> Replacement:
     flat = graph.sole_consumer(conv)
     require(flat is not None, f"{conv.label} has several consumers")
     assert flat is not None
-    pool = Make("GlobalAveragePooling", 2, f"{conv.name}_mean", data_format(conv), conv.layer)
+    name = f"{conv.name}_mean"
+    kind = LayerKind.GLOBAL_AVERAGE_POOLING
+    pool = MakeGlobalPool(name, conv.layer, kind, axes=2, channels_last=conv.channels_last)
     return Replacement((conv.index, flat.index), {conv.index: (pool,), flat.index: ()})
 
 
 def own(apply: Callable[..., Replacement], anchors: Any = is_global_mean, **facts: Any) -> Rule:
-    options: dict[str, Any] = {"promise": Promise.EXACT, "verbatim": False} | facts
+    options: dict[str, Any] = {"promise": Promise.EXACT} | facts
     name = getattr(apply, "__name__", "own")
     return Rule(name, frozenset({TARGET}), anchors=anchors, apply=apply, summary="own", **options)
 
@@ -98,9 +105,8 @@ def test_a_wrong_convolution_over_the_whole_map_is_found_out(K: Any) -> None:
     def sums(graph: Graph, pool: Call, to: str) -> Replacement:
         answer = global_mean_into_conv(graph, pool, to)
         conv, end = answer.steps[pool.index]
-        assert isinstance(conv, Make)
-        wrong = Make(conv.kind, 2, conv.name, conv.settings, pool.layer, fixed=np.ones)
-        return Replacement(answer.chain, {pool.index: (wrong, end)})
+        assert isinstance(conv, MakeConv)
+        return Replacement(answer.chain, {pool.index: (replace(conv, fixed=np.ones), end)})
 
     with pytest.raises(BrokenPromise, match="the rule sums broke its promise: mean: exact values"):
         swapped(model_with_a_global_mean(K), own(sums))
@@ -121,10 +127,8 @@ def test_a_convolution_over_the_whole_map_becomes_a_global_pool(K: Any) -> None:
 
 def test_a_convolution_needs_a_map_of_known_size(K: Any) -> None:
     def of_some_size(graph: Graph, pool: Call, to: str) -> Replacement:
-        settings = {"kernel_size": (4, 4), "strides": (1, 1), "padding": "valid"}
-        settings |= {"use_bias": False, "depth_multiplier": 1}
-        conv = Make("DepthwiseConv", 2, "c", settings, pool.layer, fixed=means)
-        end = Make("Reshape", 0, pool.name, {"target_shape": (4,)}, pool.layer)
+        conv = fixed_depthwise(pool, "c", [Window(4), Window(4)], means, depth=4)
+        end = MakeReshape(pool.name, pool.layer, LayerKind.RESHAPE, (4,))
         return Replacement((pool.index,), {pool.index: (conv, end)})
 
     with pytest.raises(BrokenPromise, match=r"of_some_size .* expected known lengths, got \(None"):
@@ -146,14 +150,18 @@ def failing(*args: Any) -> Any:
     raise ValueError("no kernel today")
 
 
-def layer(kind: str, rank: int = 2, **settings: Any) -> Callable[[Call], tuple[Make, ...]]:
-    return lambda pool: (Make(kind, rank, "made", settings, pool.layer),)
+@dataclass(frozen=True)
+class MakeMedianPool(Make):
+    """A layer of a kind that no Keras has."""
+
+
+def made(kind: type[Make], *facts: Any) -> Callable[[Call], tuple[Make, ...]]:
+    return lambda pool: (kind("made", pool.layer, *facts),)
 
 
 def conv_of(fixed: Any) -> Callable[[Call], tuple[Make, ...]]:
-    settings = {"kernel_size": (2, 2), "strides": (2, 2), "padding": "valid"}
-    settings |= {"use_bias": False, "depth_multiplier": 1}
-    return lambda pool: (Make("DepthwiseConv", 2, "made", settings, pool.layer, fixed=fixed),)
+    windows = [Window(2, 2), Window(2, 2)]
+    return lambda pool: (fixed_depthwise(pool, "made", windows, fixed, depth=3),)
 
 
 def not_an_answer(graph: Graph, pool: Call, to: str) -> Any:
@@ -180,15 +188,15 @@ BROKEN: dict[str, tuple[Callable[..., Any], str]] = {
         "expected steps that are a Make or KEEP, received 'MaxPooling2D'",
     ),
     "a padding without its amount": (
-        answer(layer("ZeroPadding")),
-        "expected layers that can follow each other, received KeyError: 'padding'",
+        answer(made(MakeResize, LayerKind.ZERO_PADDING, ())),
+        "expected layers that can follow each other, received ValueError",
     ),
     "a kind that Keras has not": (
-        answer(layer("MedianPooling", pool_size=(2, 2), strides=(2, 2), padding="valid")),
-        "can be made and called in the place of MaxPooling2D 'pool', received AttributeError",
+        answer(made(MakeMedianPool, LayerKind.MAX_POOLING)),
+        "can be made and called in the place of MaxPooling2D 'pool', received TypeError",
     ),
-    "an argument that Keras has not": (
-        answer(layer("ReLU", 0, strength=3)),
+    "an activation that Keras has not": (
+        answer(made(MakeActivation, LayerKind.ACTIVATION, "strongest")),
         "can be made and called in the place of MaxPooling2D 'pool', received",
     ),
     "a kernel function that fails": (
@@ -200,7 +208,7 @@ BROKEN: dict[str, tuple[Callable[..., Any], str]] = {
         "can be made and called in the place of MaxPooling2D 'pool', received",
     ),
     "no map any more": (
-        answer(layer("Flatten", 0)),
+        answer(made(MakeFlatten, LayerKind.FLATTEN)),
         r"pool: expected \(None, 4, 4, 3\) float32, got \(None, 192\) float32",
     ),
     "another size": (
