@@ -93,7 +93,7 @@ def printed(text: str, name: str) -> Iterator[tuple[Block | None, str]]:
 
 
 def console_output(block: Block, folder: Path) -> str:
-    """Run the command of a console block in a folder that holds the demo's model; return the block anew."""
+    """Run the command of a console block beside the demo's model; return the block anew."""
     shutil.copy(ROOT / "keras_downswap" / "demo" / "digits_cnn.keras", folder)
     command = block.body.partition("\n")[0]
     program, *words = shlex.split(command.removeprefix("$ "))

@@ -1,4 +1,4 @@
-"""A plan is a value: it prints in one line, pickles, is copied without its model, and applies later."""
+"""A plan is a value: it prints in one line, pickles, copies without its model, applies later."""
 
 import copy
 import inspect

@@ -178,7 +178,7 @@ def describe_function(name: str, strides: Any, tensors: int) -> Description:
 
 
 def describe_join(layer: Any, name: str, rank: int) -> Description:
-    """Describe a stock layer or function that consumes several tensors of a rank and nothing else."""
+    """Describe a stock layer or function that consumes several tensors of one rank alone."""
     if not JOIN.fullmatch(name):
         return OTHER
     facts = JoinFacts(

@@ -18,7 +18,7 @@ from keras_downswap.ir.facts import RESIZE_KINDS, LayerKind
 from keras_downswap.ir.types import Array
 
 CONSTANTS = frozenset({"EagerTensor", "DType", "TensorShape", "TensorSpec", "ArrayImpl"})
-"""Class names of a backend's immutable values, recognised by name: the backend need not be imported."""
+"""Classes of a backend's immutable values, by name: the backend need not be imported."""
 
 
 class Keras3(Dialect):

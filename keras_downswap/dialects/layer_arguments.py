@@ -60,7 +60,7 @@ def constructor_arguments(step: Make) -> dict[str, Any]:
 
 
 def _of_conv(step: MakeConv) -> dict[str, Any]:
-    """Return the arguments of a convolution; those that it takes from another layer are left out."""
+    """Return the arguments of a convolution, without those that it has from another layer."""
     found: dict[str, Any] = {
         "filters": step.filters,
         "groups": step.groups,

@@ -55,7 +55,7 @@ class ModelStructure(TensorOperations):
 
     @abstractmethod
     def is_sequential(self, model: Any) -> bool:
-        """Tell whether a model is Sequential, and so accepts inputs of other sizes than it states."""
+        """Tell whether a model is Sequential, and so accepts other sizes than it states."""
 
     @abstractmethod
     def is_compiled(self, model: Any) -> bool:
@@ -146,7 +146,7 @@ class ModelStructure(TensorOperations):
     # Layers
 
     def unwrapped(self, layer: Any) -> Any:
-        """Return the layer that a stock TimeDistributed calls at each step; any other layer itself."""
+        """Return the layer that a stock TimeDistributed wraps; any other layer itself."""
         return layer.layer if self.stock_class(layer) == "TimeDistributed" else layer
 
     @abstractmethod

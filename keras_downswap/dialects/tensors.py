@@ -15,7 +15,7 @@ SMALL = 1 << 16
 
 
 class TensorOperations(ABC):
-    """Backend tensors and variables of one Keras; `keras2.py` and `keras3.py` know its internals."""
+    """Tensors and variables of one Keras; `keras2.py` and `keras3.py` know its internals."""
 
     @property
     @abstractmethod
@@ -63,7 +63,7 @@ class TensorOperations(ABC):
         return self.reshape(value, (-1, *rest))
 
     def split_time(self, value: Any, like: Any) -> Any:
-        """Undo `merge_time`: shape (batch * time, ...) becomes (batch, time, ...), as `like` has it."""
+        """Undo `merge_time`: (batch * time, ...) becomes (batch, time, ...), as `like` has it."""
         time = self.dynamic_shape(like)[1]
         rest = self.dynamic_shape(value)[1:]
         return self.reshape(value, (-1, time, *rest))
@@ -87,7 +87,7 @@ class TensorOperations(ABC):
         """Assign a variable's or an array's value to a variable."""
 
     def same_bits(self, one: Any, other: Any) -> bool:
-        """Tell whether two variables hold the same bits; NaNs of the same bits count as the same."""
+        """Tell whether two variables hold the same bits; equal NaNs count as the same."""
         first = self.array(one)
         second = self.array(other)
         if first.shape != second.shape or first.dtype != second.dtype:

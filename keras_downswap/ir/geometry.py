@@ -178,7 +178,7 @@ def fit_padding(
 
 
 def _nearest(leads: tuple[int, ...], total: int) -> int:
-    """Return the first lead that pads only or crops only; else the first, clipped to where one does."""
+    """Return the first lead that pads only or crops only; else the first, clipped to one."""
     # A lead outside would pad on one side and crop on the other.
     low = min(0, total)
     high = max(0, total)

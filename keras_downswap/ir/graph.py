@@ -70,14 +70,14 @@ class Call:
             in the way.
         frozen_training: The value of `training=` if the call froze it, else None.
         nested_graph: The graph of a nested model.
-        unreachable_sites: Downsampling layers inside an opaque layer, as (name, class), which no rule can
-            reach.
-        inner_layers: Numbers of all layers inside another, which calls them where no rule can see it.
+        unreachable_sites: Downsampling layers inside an opaque layer, as (name, class); no rule
+            reaches them.
+        inner_layers: Numbers of all layers inside another, which calls them unseen by rules.
         wrapped: Name of the layer that a TimeDistributed layer calls at each step; the facts are
             that layer's, and shapes are seen as it sees them, with time a part of the batch. None
             for any other layer.
-        is_inlinable: Whether the call of a nested model runs just its graph at inference, so that its
-            calls can stand for it.
+        is_inlinable: Whether the call of a nested model runs just its graph at inference, so that
+            its calls can stand for it.
     """
 
     index: int
@@ -283,7 +283,7 @@ class Graph:
         return True
 
     def uses(self) -> Counter[int]:
-        """Count how often each layer is called, inside nested models once for each call of the model.
+        """Count how often each layer is called; inside nested models for each call of those.
 
         A call of a layer that holds others counts as one of each of them.
         """

@@ -1,4 +1,4 @@
-"""Targets are objects in one table; README's table and a caller's own targets come from there too."""
+"""Targets are objects in one table; README's table comes from it, and callers have their own."""
 
 from __future__ import annotations
 

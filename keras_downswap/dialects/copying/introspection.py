@@ -1,4 +1,4 @@
-"""What Python objects consist of: what they hold, their slots, their locks, what their code sets."""
+"""What Python objects consist of: what they hold, slots, locks, and what their code sets."""
 
 from __future__ import annotations
 
