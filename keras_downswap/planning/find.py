@@ -13,7 +13,7 @@ from keras_downswap.planning.candidates import Answer
 from keras_downswap.planning.draft import Draft
 from keras_downswap.planning.shared_layers import CallRef, conflicts
 from keras_downswap.planning.sites import Kept, PromiseName, Selector, Site, Swapped, selector_of
-from keras_downswap.planning.targets.request import Form, Method, Request
+from keras_downswap.planning.targets.admitted_rules import AdmittedRules, Form, Method
 from keras_downswap.planning.targets.target import Question, Target
 from keras_downswap.rulekit.rule import Promise, Rule
 
@@ -53,9 +53,9 @@ def find_sites(
         BadRequest: If `to`, `method` or `form` is unknown, or a listed layer name is not in the
             model.
     """
-    request = Request.of(rules, to, method, form)
+    admitted = AdmittedRules.of(rules, to, method, form)
     choice = _Choice(
-        request,
+        admitted,
         selector_of("include", include, graph),
         selector_of("exclude", exclude, graph),
         forms,
@@ -79,14 +79,14 @@ class _Choice:
     """What a caller wants of a model's sites.
 
     Attributes:
-        request: Target, method and form.
+        admitted: The rules that the target, the method and the form admit.
         wanted: Whether a site is to be swapped.
         unwanted: Whether it is to be kept.
         forms: The form that single calls are to take.
         barred: Why calls had to stay, once for each time that they were barred.
     """
 
-    request: Request
+    admitted: AdmittedRules
     wanted: Callable[[Site], bool]
     unwanted: Callable[[Site], bool]
     forms: Mapping[CallRef, str]
@@ -110,7 +110,7 @@ class _ScopePlanner:
         self.old = scope
         self.prefix = prefix
         self.choice = choice
-        self.request = choice.request
+        self.admitted = choice.admitted
         self.draft = Draft.of(scope)
         self.swaps: list[Site] = []
         # Kept sites by the tensor of their call: indices change from draft to draft.
@@ -128,7 +128,7 @@ class _ScopePlanner:
 
     def _decide_all(self) -> None:
         """Ask about every call, again and again, until a round of all rules changes nothing."""
-        rounds = self.request.rounds()
+        rounds = self.admitted.rounds()
         number = 0
         while number < len(rounds):
             seen = self.draft
@@ -140,7 +140,7 @@ class _ScopePlanner:
             number = number + 1 if seen is self.draft else 0
 
     def _tensors_concerned(self, graph: Graph) -> list[int]:
-        calls = [call for call in graph.calls if self.request.concerns(graph, call)]
+        calls = [call for call in graph.calls if self.admitted.concerns(graph, call)]
         return [call.outputs[0] for call in calls]
 
     def _untouched(self) -> list[Site]:
@@ -152,9 +152,9 @@ class _ScopePlanner:
         for call in self.old.calls:
             if not call.downsamples or call.index in swapped:
                 continue
-            if self.request.concerns(self.old, call):
+            if self.admitted.concerns(self.old, call):
                 continue
-            site = _kept_site(self.old, self.prefix, [call], self.request.why_not(call))
+            site = _kept_site(self.old, self.prefix, [call], self.admitted.why_not(call))
             found.append(site)
         return found
 
@@ -188,13 +188,13 @@ class _ScopePlanner:
             self._draw()
             call = self._call_of(tensor)
         graph = self.draft.graph
-        if not self.request.concerns(graph, call):
+        if not self.admitted.concerns(graph, call):
             return
         self.kept.pop(tensor, None)
         form = self.choice.forms.get(self._ref(call.index))
-        in_form = self.request.in_form(rules, form)
-        question = Question(graph, call, in_form, self.request.to, self._bar)
-        decision = self.request.strategy.decide(question)
+        in_form = self.admitted.in_form(rules, form)
+        question = Question(graph, call, in_form, self.admitted.to, self._bar)
+        decision = self.admitted.strategy.decide(question)
         if decision.answer is None:
             self._keep(tensor, call, decision.reason)
             return
@@ -207,7 +207,7 @@ class _ScopePlanner:
     def _keep(self, tensor: int, call: Call, reason: str) -> None:
         """Report a call as kept, unless it is one that a swap made."""
         if self.draft.origins[call.index].steps == (KEEP,):
-            spanned = self.request.site_layers(self.draft.graph, call)
+            spanned = self.admitted.site_layers(self.draft.graph, call)
             indices = [one.index for one in spanned]
             self.kept[tensor] = self._site(indices).kept(reason)
 
@@ -221,12 +221,12 @@ class _ScopePlanner:
             self.kept[tensor] = site.kept(LEFT_OUT)
             return
         barred = self._bars(replacement)
-        if barred and not self.request.weighs_bars:
+        if barred and not self.admitted.weighs_bars:
             self.kept[tensor] = site.kept(barred[0])
             return
         self.pending.append(replacement)
         self.touched.update(replacement.chain)
-        if not self.request.strategy.is_repeatable:
+        if not self.admitted.strategy.is_repeatable:
             self.done.add(tensor)
         self.swaps = _joined(site, self.swaps)
 

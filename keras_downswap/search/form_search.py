@@ -28,14 +28,12 @@ from keras_downswap.dialects import read_model
 from keras_downswap.dialects.reading import Reading
 from keras_downswap.errors import NothingSwapped
 from keras_downswap.planning.sites import Site
-from keras_downswap.planning.targets.request import KEEP_FORM as KEPT
+from keras_downswap.planning.targets.admitted_rules import FORMS, KEEP_FORM
 from keras_downswap.rebuilding.build import build
 from keras_downswap.report import Report
 from keras_downswap.request import FitOptions, Request
 from keras_downswap.search.clusters import Cluster, clusters_of
 
-FORMS = ("same", "cover", "wide")
-"""The forms of an approximate swap, in the order in which they are measured."""
 SINGLE_FORM_SAMPLES_MAX = 512
 """Samples that a form is fitted to when it is measured alone."""
 SINGLE_FORM_TIME_SHARE = 1 / 3
@@ -121,7 +119,7 @@ class FormSearch:
 
     def _all_kept(self) -> tuple[Found, tuple[str, ...]]:
         """Build what loses nothing."""
-        forms = (KEPT,) * len(self.clusters)
+        forms = (KEEP_FORM,) * len(self.clusters)
         built = self.build(self._sites_with(forms))
         nothing = NothingSwapped(
             f"nothing was swapped: no form of {len(self.clusters)} sites that was tried keeps to "
@@ -157,7 +155,7 @@ class FormSearch:
 
     def _sites_alone(self, number: int, form: str) -> tuple[Site, ...]:
         """Return the sites where one cluster has a form, and the others are kept."""
-        forms = [KEPT] * len(self.clusters)
+        forms = [KEEP_FORM] * len(self.clusters)
         forms[number] = form
         return self._sites_with(forms)
 
@@ -173,7 +171,7 @@ class FormSearch:
         finally:
             # Also after Ctrl-C, so that the report says what was measured until then.
             for cluster, found, options in zip(self.clusters, candidates, measured, strict=True):
-                self.groups.append(_group_of(cluster, options, found[KEPT]))
+                self.groups.append(_group_of(cluster, options, found[KEEP_FORM]))
 
     def _measure_into(
         self, measured: list[list[Option]], candidates: Sequence[dict[str, Option]]
@@ -200,8 +198,8 @@ class FormSearch:
         loses nothing.
         """
         cluster = self.clusters[number]
-        kept = cluster.option(self.reading, self._sites_alone(number, KEPT), KEPT, 0.0)
-        found = {KEPT: replace(kept, rule=None)}
+        kept = cluster.option(self.reading, self._sites_alone(number, KEEP_FORM), KEEP_FORM, 0.0)
+        found = {KEEP_FORM: replace(kept, rule=None)}
         for form in FORMS:
             option = cluster.option(self.reading, self._sites_alone(number, form), form, math.inf)
             known_rules = {other.rule for other in found.values()}
@@ -254,7 +252,7 @@ class FormSearch:
         for number, (cluster, form) in enumerate(zip(self.clusters, forms, strict=True)):
             if not cluster.touches(site):
                 continue
-            verb = "kept" if form == KEPT else f"'{form}' chosen"
+            verb = "kept" if form == KEEP_FORM else f"'{form}' chosen"
             measured = "nothing was measured"
             if number < len(self.groups):
                 measured = self.groups[number].summary

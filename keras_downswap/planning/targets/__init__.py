@@ -1,6 +1,6 @@
 """The targets: what downsamples afterwards. One file a strategy, and one table of targets."""
 
-from keras_downswap.planning.targets.request import FORMS, METHODS, Form, Method, Request
+from keras_downswap.planning.targets.admitted_rules import FORMS, METHODS, Form, Method
 from keras_downswap.planning.targets.table import TARGETS, names_of_targets
 from keras_downswap.planning.targets.target import Target
 
@@ -10,7 +10,6 @@ __all__ = [
     "TARGETS",
     "Form",
     "Method",
-    "Request",
     "Target",
     "names_of_targets",
 ]

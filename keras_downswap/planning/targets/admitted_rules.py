@@ -1,4 +1,4 @@
-"""What was asked for: a target, a method and a form, and the rules that they admit."""
+"""A target, a method and a form, checked, and the rules that they admit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ KEEP_FORM = "kept"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What was asked for.
+class AdmittedRules:
+    """The rules that a target, a method and a form admit.
 
     Attributes:
         target: What downsamples afterwards.
@@ -44,8 +44,8 @@ class Request:
     @classmethod
     def of(
         cls, rules: Sequence[Rule], to: str | Target, method: Method, form: Form = "same"
-    ) -> Request:
-        """Return the request that a target, a method and a form stand for.
+    ) -> AdmittedRules:
+        """Return what a target, a method and a form admit of some rules.
 
         Raises:
             BadRequest: If one of them is unknown, or a profile does not exist.
@@ -73,7 +73,7 @@ class Request:
     @classmethod
     def _of_target(
         cls, rules: Sequence[Rule], target: Target, method: Method, form: Form
-    ) -> Request:
+    ) -> AdmittedRules:
         serving = [rule for rule in rules if target.name in rule.targets]
         own = [rule for rule in target.rules if rule not in serving]
         return cls(target, method, form, (*own, *serving))
@@ -89,7 +89,7 @@ class Request:
         return FIRST_RULE if self.target.strategy is None else self.target.strategy
 
     @cached_property
-    def admitted_rules(self) -> Sequence[Rule]:
+    def rules(self) -> Sequence[Rule]:
         """The rules that serve the target and that the method admits."""
         if self.method == "exact":
             return [rule for rule in self.target_rules if rule.promise is Promise.EXACT]
@@ -104,7 +104,7 @@ class Request:
 
     def rounds(self) -> list[Sequence[Rule]]:
         """Return the admitted rules to ask until nothing changes, then those to ask besides."""
-        return self.strategy.rounds(self.admitted_rules)
+        return self.strategy.rounds(self.rules)
 
     def in_form(self, rules: Sequence[Rule], form: str | None) -> Sequence[Rule]:
         """Return the rules that put a form in place.
