@@ -20,9 +20,11 @@ def answer_of(rule: Rule, graph: Graph, call: Call, to: str) -> Replacement:
         answer = rule.ask(graph, call, to)
     except (Refused, DownswapError):
         raise
+    # A rule may be a user's own, with a mistake of any kind: the error names rule and call.
     except Exception as error:
         raise _broken(rule, call, "an answer or a refusal", _words(error)) from error
     _check(rule, graph, call, answer)
+    # Steps that cannot follow each other are found here, before anything is built of them.
     try:
         infer_shapes(graph, answer)
     except Exception as error:
@@ -46,7 +48,9 @@ def _check(rule: Rule, graph: Graph, call: Call, answer: Replacement) -> None:
             if step is not KEEP and not isinstance(step, Make):
                 raise _broken(rule, call, "steps that are a Make or KEEP", repr(step))
         removed = graph.calls[index]
-        if not steps and (not removed.inputs or len(removed.outputs) != 1):
+        # Whoever read the output of a removed call reads its input: there must be one of each.
+        has_both = removed.inputs and len(removed.outputs) == 1
+        if not steps and not has_both:
             expected = "a call of one output where nothing is called in its place"
             raise _broken(rule, call, expected, f"no steps for {removed.label}")
 

@@ -69,11 +69,14 @@ def reason_of(refusals: Sequence[Refusal]) -> str:
     demanding. So a further rule changes nothing that is said of calls that it does not concern.
     """
     best: Refusal | None = None
+    # Below every rank that there is: the first refusal is better than none.
     best_rank = (False, -1)
     for refusal in refusals:
         about_it = not isinstance(refusal.reason, NotApplicable)
         # How far a rule got that is about other calls says nothing about this one.
         rank = (about_it, refusal.reason.passed if about_it else 0)
+        # Of equals the last: see above.
         if rank >= best_rank:
-            best, best_rank = refusal, rank
+            best = refusal
+            best_rank = rank
     return "" if best is None else str(best.reason)

@@ -16,7 +16,7 @@ from keras_downswap.ir.facts import ConvFacts, LayerKind
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Graph, Role, Shape
 from keras_downswap.ir.replacement import KEEP, Make, Replacement
-from keras_downswap.planning.shapes import LayerShape, conv_facts_of, infer_shapes
+from keras_downswap.planning.shapes import LayerShape, conv_facts_of, infer_shapes, product
 from keras_downswap.planning.sites import Site
 
 
@@ -53,11 +53,13 @@ def site_cost(graph: Graph, site: Site) -> SiteCost:
     """
     first = graph.calls[site.calls[0]]
     last = graph.calls[site.calls[-1]]
+    input_shape = graph.input_shape(first)
+    output_shape = graph.output_shape(last)
     before = cost_of(graph, Replacement(site.calls, {}))
     after = before
     if site.replacement is not None:
         after = cost_of(graph, site.replacement)
-    return SiteCost(graph.input_shape(first), graph.output_shape(last), before, after)
+    return SiteCost(input_shape, output_shape, before, after)
 
 
 def cost_of(graph: Graph, replacement: Replacement) -> Cost:
@@ -79,6 +81,8 @@ def cost_of(graph: Graph, replacement: Replacement) -> Cost:
 def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[int, int]:
     """Return a site's cost by the measure that ranks exact forms.
 
+    Forms are compared, so one number is needed where a length is unknown: one that is usual.
+
     Args:
         graph: The graph that holds the site.
         replacement: The replacement; without steps, the old layers are meant.
@@ -90,6 +94,7 @@ def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[
     macs = 0
     written = 0
     for shape in infer_shapes(graph, replacement, unknown):
+        # Once for each call: how often a call runs is the same for all of its forms.
         macs += _layer_cost(shape, 1).macs or 0
         sizes = (*shape.after.lengths, shape.after.depth)
         written += prod(size or 1 for size in sizes)
@@ -99,18 +104,20 @@ def effort(graph: Graph, replacement: Replacement, unknown: int = 224) -> tuple[
 def _layer_cost(shape: LayerShape, times: int | None) -> Cost:
     """Return what one layer costs that runs so many times for one sample."""
     kept = shape.step is KEEP
+    # A transposed convolution, say: it multiplies, and the formulas here are not about it.
     if kept and shape.call.role is Role.OTHER_CONV:
         return Cost(None, None)
     facts = conv_facts_of(shape.call, shape.step)
     if facts is None or shape.before.depth is None:
         return Cost(0, 0)
-    windows = shape.step.windows if isinstance(shape.step, Make) else shape.call.windows
+    windows = shape.call.windows
+    if isinstance(shape.step, Make):
+        windows = shape.step.windows
     filters = shape.after.depth or 0
     weights = _kernel_values(facts, windows, shape.before.depth, filters)
     bias = filters if facts.use_bias else 0
-    sizes = (*shape.after.lengths, times)
-    known = [size for size in sizes if size is not None]
-    macs = prod(known) * weights if len(known) == len(sizes) else None
+    runs = product((*shape.after.lengths, times))
+    macs = None if runs is None else runs * weights
     return Cost(weights + bias, macs)
 
 

@@ -68,15 +68,18 @@ class Draft:
     @classmethod
     def of(cls, graph: Graph) -> Draft:
         """Return the draft in which nothing is swapped yet."""
-        return cls(graph, tuple(Origin(call.index, (KEEP,)) for call in graph.calls))
+        origins = [Origin(call.index, (KEEP,)) for call in graph.calls]
+        return cls(graph, tuple(origins))
 
     def steps(self, old: Sequence[int]) -> dict[int, Steps]:
         """Return what replaces some old calls; those that stay are left out."""
         found: dict[int, Steps] = dict.fromkeys(old, ())
+        # Several calls of the draft may come from one old call: its steps are theirs in order.
         for origin in self.origins:
             if origin.index in found:
                 found[origin.index] += origin.steps
-        return {index: steps for index, steps in found.items() if steps != (KEEP,)}
+        stay = (KEEP,)
+        return {index: steps for index, steps in found.items() if steps != stay}
 
     def applied(self, answers: Sequence[Replacement]) -> Draft:
         """Return the draft with some more swaps, of different calls, which rules answered on it."""
@@ -84,7 +87,11 @@ class Draft:
 
 
 class _DraftBuilder:
-    """Draws a draft anew, call by call, with the steps of answers instead of the calls they replace."""
+    """Draws a draft anew, call by call, with the steps of answers in place of the calls.
+
+    Numbers of tensors stay what they were, and tensors between new layers get new numbers after
+    them. So whoever noted a tensor of an earlier draft finds its call again, by its producer.
+    """
 
     def __init__(self, draft: Draft, answers: Sequence[Replacement]) -> None:
         self.old = draft
@@ -102,8 +109,10 @@ class _DraftBuilder:
             channels_last = draft.graph.channels_last(answer.chain)
             for index in answer.chain:
                 self.channels_last[index] = channels_last
+            # Also of calls that stay: the maps that they write may have other lengths now.
             for shape in infer_shapes(draft.graph, answer):
-                self.maps.setdefault(shape.call.index, []).append(shape.after)
+                maps = self.maps.setdefault(shape.call.index, [])
+                maps.append(shape.after)
 
     def draft(self) -> Draft:
         """Return the new draft."""
@@ -113,38 +122,42 @@ class _DraftBuilder:
                 self._add_swapped(call)
             else:
                 steps = self.old.origins[call.index].steps
-                self._add(call, self._inputs(call), call.outputs, steps, call)
-        outputs = tuple(self.instead.get(tensor, tensor) for tensor in graph.outputs)
+                inputs = self._present(call.inputs)
+                self._add(call, inputs, call.outputs, Origin(call.index, steps))
         drawn = replace(
-            graph, calls=tuple(self.calls), tensors=tuple(self.tensors), outputs=outputs
+            graph,
+            calls=tuple(self.calls),
+            tensors=tuple(self.tensors),
+            outputs=self._present(graph.outputs),
         )
         return Draft(drawn, tuple(self.origins))
 
-    def _inputs(self, call: Call) -> tuple[int, ...]:
+    def _present(self, tensors: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what is read instead of some tensors, the outputs of removed calls among them."""
         if not self.instead:
-            return call.inputs
-        return tuple(self.instead.get(tensor, tensor) for tensor in call.inputs)
+            return tensors
+        return tuple(self.instead.get(tensor, tensor) for tensor in tensors)
 
     def _add(
-        self,
-        call: Call,
-        inputs: tuple[int, ...],
-        outputs: tuple[int, ...],
-        steps: Steps,
-        old: Call,
+        self, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], earlier: Origin
     ) -> None:
+        """Add a call at the next index; `earlier` says which call of the old draft it comes from."""
         index = len(self.calls)
-        moved = (index, inputs, outputs) != (call.index, call.inputs, call.outputs)
-        if moved:
+        now = (index, inputs, outputs)
+        # Most calls are as they were: only those that moved are created anew.
+        if now != (call.index, call.inputs, call.outputs):
             call = replace(call, index=index, inputs=inputs, outputs=outputs)
-        for tensor in outputs:
-            if self.tensors[tensor].producer != index:
-                self.tensors[tensor] = replace(self.tensors[tensor], producer=index)
+        for number in outputs:
+            tensor = self.tensors[number]
+            if tensor.producer != index:
+                self.tensors[number] = replace(tensor, producer=index)
         self.calls.append(call)
-        self.origins.append(Origin(self.old.origins[old.index].index, steps))
+        # Of a draft's draft: origins always lead to calls of the model itself.
+        first = self.old.origins[earlier.index]
+        self.origins.append(Origin(first.index, earlier.steps))
 
     def _add_swapped(self, call: Call) -> None:
-        inputs = self._inputs(call)
+        inputs = self._present(call.inputs)
         steps = self.steps.get(call.index, (KEEP,))
         if not steps:
             self._add_removed(call, inputs)
@@ -155,28 +168,34 @@ class _DraftBuilder:
         done = 0
         for padding, step in _bundles(steps):
             done += len(padding) + 1
+            after = maps[done - 1]
+            # The last layer writes what the old call wrote: whoever reads that need not change.
             is_last = done == len(steps)
             outputs = call.outputs if is_last else (len(self.tensors),)
             for tensor in outputs:
-                self._set_shape(call, tensor, maps[done - 1], is_last)
+                self._set_shape(call, tensor, after, is_last)
             if isinstance(step, Make):
                 layer = step
+                # The call may be one that an earlier swap made: what that did to the weights
+                # comes first, then what this one does.
                 if step is successor and before:
                     layer = _made_over(before[-1], step)
-                self._add(_made_call(call, padding, step), inputs, outputs, (*padding, layer), call)
+                made = _made_call(call, padding, step)
+                self._add(made, inputs, outputs, Origin(call.index, (*padding, layer)))
             else:
-                self._add(call, inputs, outputs, before, call)
+                self._add(call, inputs, outputs, Origin(call.index, before))
             inputs = outputs
 
     def _add_removed(self, call: Call, inputs: tuple[int, ...]) -> None:
         """Keep the place of a removed call, so that indices of tensors stay; nothing reads it."""
         self.instead[call.outputs[0]] = inputs[0]
         inert = replace(call, role=Role.OTHER, windows=(), facts=None)
-        self._add(inert, (), call.outputs, (), call)
+        self._add(inert, (), call.outputs, Origin(call.index, ()))
 
     def _set_shape(self, call: Call, tensor: int, now: MapShape, exists: bool) -> None:
         """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
         old = self.tensors[call.outputs[0]]
+        # Inside a TimeDistributed the axis of time comes after that of the batch.
         first_axis = 1 if call.wrapped is None else 2
         before = old.shape[:first_axis]
         if self.channels_last[call.index]:
@@ -204,6 +223,8 @@ def _bundles(steps: Steps) -> list[_Bundle]:
         if isinstance(step, MakeResize):
             padding = (*padding, step)
             continue
+        # A convolution that pads reads the same zeros as one after a padding layer. A pool does
+        # not: it leaves out what it pads, and would count the zeros of a padding layer.
         if not isinstance(step, MakeConv):
             found += [_Bundle((), layer) for layer in padding]
             padding = ()
@@ -216,6 +237,7 @@ def _made_call(call: Call, padding: Sequence[MakeResize], step: Make) -> Call:
     """Return the call of a made layer."""
     layer = step.beside
     channels_last = call.channels_last
+    # Calls of one layer share weights, and a convolution like another one has that one's.
     if isinstance(step, MakeConv) and step.like is not None:
         layer = step.like
     if isinstance(step, MakeConv | MakePool | MakeResize):
@@ -273,14 +295,17 @@ def _made_over(old: Step, new: Make) -> Make:
     """Return a convolution that one swap made and a second one makes over."""
     if not isinstance(old, MakeConv) or not isinstance(new, MakeConv):
         return new
+    # A fixed kernel is computed from channels alone: what the old one was does not matter.
     if new.fixed is not None:
         return new
     changed = _settings_given(new)
     if old.fixed is not None:
         if new.kernel is None:
             return replace(old, **changed)
+        # The new transform expects a kernel, which a fixed one becomes once channels are known.
         taps = tuple(window.size for window in old.axes)
-        return replace(old, fixed=partial(fixed_then, old.fixed, taps, new.kernel), **changed)
+        fixed = partial(fixed_then, old.fixed, taps, new.kernel)
+        return replace(old, fixed=fixed, **changed)
     kernel = _composed(old.kernel, new.kernel)
     bias = _composed(old.bias, new.bias)
     return replace(old, kernel=kernel, bias=bias, **changed)
@@ -290,8 +315,13 @@ def _settings_given(layer: MakeConv) -> dict[str, Any]:
     """Return the settings that a layer does not take from the one that it is like."""
     names = ("axes", "filters", "groups", "depth_multiplier", "use_bias", "activation")
     assert {*names} <= {field.name for field in fields(MakeConv)}
-    values = {name: getattr(layer, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+    settings: dict[str, Any] = {}
+    for name in names:
+        value = getattr(layer, name)
+        # None says that the setting is that of the layer that it is like.
+        if value is not None:
+            settings[name] = value
+    return settings
 
 
 def _composed(

@@ -66,8 +66,9 @@ def find_sites(
         for prefix, scope in graph.scopes():
             sites += _ScopePlanner(scope, prefix, choice).sites()
         # A layer that is called in several places is swapped alike in all of them, or in none.
-        # What cannot be is barred, and everything is decided anew: other swaps may fit now. Each
-        # round bars a call more often than the one before, and barred calls are kept in the end.
+        # What cannot be is barred, and everything is decided anew: other swaps may fit now. This
+        # ends: a round bars some call once more than the one before did, and a call that was
+        # barred often enough is kept.
         more = conflicts(graph, sites)
         if not more:
             return _in_graph_order(sites)
@@ -104,7 +105,11 @@ class _Choice:
 
 
 class _ScopePlanner:
-    """One scope being decided on, until no swap makes another possible."""
+    """One scope being decided on, until no swap makes another possible.
+
+    Rules are asked about a draft, in which the swaps so far are made. Asked about the model itself,
+    two rules could answer for the same call, neither knowing what the other one makes of it.
+    """
 
     def __init__(self, scope: Graph, prefix: str, choice: _Choice) -> None:
         self.old = scope
@@ -123,8 +128,9 @@ class _ScopePlanner:
     def sites(self) -> list[Site]:
         """Return one site per swap and one per kept call."""
         self._decide_all()
-        made = [self._with_final_steps(site) for site in self.swaps]
-        return [*made, *self.kept.values(), *self._untouched(), *self._unreachable()]
+        swapped = [self._with_final_steps(site) for site in self.swaps]
+        kept = [*self.kept.values(), *self._untouched(), *self._unreachable()]
+        return swapped + kept
 
     def _decide_all(self) -> None:
         """Ask about every call, again and again, until a round of all rules changes nothing."""
@@ -136,12 +142,19 @@ class _ScopePlanner:
                 if tensor not in self.done:
                     self._ask(tensor, rounds[number])
             self._draw()
-            # A swap may make others possible, for rules of the first round too.
-            number = number + 1 if seen is self.draft else 0
+            if self.draft is seen:
+                number += 1
+            else:
+                # A swap may make others possible, for rules of the first round too. Those come
+                # first: a rule of last resort would take calls that they could still merge.
+                number = 0
 
     def _tensors_concerned(self, graph: Graph) -> list[int]:
-        calls = [call for call in graph.calls if self.admitted.concerns(graph, call)]
-        return [call.outputs[0] for call in calls]
+        tensors: list[int] = []
+        for call in graph.calls:
+            if self.admitted.concerns(graph, call):
+                tensors.append(call.outputs[0])
+        return tensors
 
     def _untouched(self) -> list[Site]:
         """Return the downsampling calls that the target is not about, each with the reason."""
@@ -154,8 +167,8 @@ class _ScopePlanner:
                 continue
             if self.admitted.concerns(self.old, call):
                 continue
-            site = _kept_site(self.old, self.prefix, [call], self.admitted.why_not(call))
-            found.append(site)
+            reason = self.admitted.why_not(call)
+            found.append(_kept_site(self.old, self.prefix, [call], reason))
         return found
 
     def _unreachable(self) -> list[Site]:
@@ -166,7 +179,8 @@ class _ScopePlanner:
                 inside = f"is inside {call.label}, which has no graph that could be rewritten"
                 reason = f"{class_name} '{name}' {inside}"
                 prefix = f"{self.prefix}{call.name}/"
-                found.append(_kept_site(self.old, prefix, [replace(call, name=name)], reason))
+                inner = replace(call, name=name)
+                found.append(_kept_site(self.old, prefix, [inner], reason))
         return found
 
     def _draw(self) -> None:
@@ -183,21 +197,26 @@ class _ScopePlanner:
     def _ask(self, tensor: int, rules: Sequence[Rule]) -> None:
         """Decide on one call as it stands now."""
         call = self._call_of(tensor)
-        if not self.touched.isdisjoint(calls_deciding_on(self.draft.graph, call)):
+        deciding = calls_deciding_on(self.draft.graph, call)
+        if not self.touched.isdisjoint(deciding):
             # A pending swap changes what the rules would see around this call.
             self._draw()
             call = self._call_of(tensor)
         graph = self.draft.graph
+        # A swap may have changed the call itself since the list of this round was made.
         if not self.admitted.concerns(graph, call):
             return
         self.kept.pop(tensor, None)
-        form = self.choice.forms.get(self._ref(call.index))
+        where = self._ref(call.index)
+        form = self.choice.forms.get(where)
         in_form = self.admitted.in_form(rules, form)
         question = Question(graph, call, in_form, self.admitted.to, self._bar)
         decision = self.admitted.strategy.decide(question)
         if decision.answer is None:
             self._keep(tensor, call, decision.reason)
             return
+        # The answer may span more calls than were needed to decide on it, and a pending swap
+        # may have replaced one of them.
         if not self.touched.isdisjoint(decision.answer.replacement.chain):
             self._draw()
             self._ask(tensor, rules)
@@ -206,7 +225,8 @@ class _ScopePlanner:
 
     def _keep(self, tensor: int, call: Call, reason: str) -> None:
         """Report a call as kept, unless it is one that a swap made."""
-        if self.draft.origins[call.index].steps == (KEEP,):
+        origin = self.draft.origins[call.index]
+        if origin.steps == (KEEP,):
             spanned = self.admitted.site_layers(self.draft.graph, call)
             indices = [one.index for one in spanned]
             self.kept[tensor] = self._site(indices).kept(reason)
@@ -220,6 +240,7 @@ class _ScopePlanner:
         if not self.choice.admits(site):
             self.kept[tensor] = site.kept(LEFT_OUT)
             return
+        # Most strategies give one answer: where it is barred, there is no other to ask for.
         barred = self._bars(replacement)
         if barred and not self.admitted.weighs_bars:
             self.kept[tensor] = site.kept(barred[0])
@@ -231,13 +252,15 @@ class _ScopePlanner:
         self.swaps = _joined(site, self.swaps)
 
     def _ref(self, index: int) -> CallRef:
-        return (self.old.scope, self.draft.origins[index].index)
+        origin = self.draft.origins[index]
+        return (self.old.scope, origin.index)
 
     def _bars(self, replacement: Replacement) -> tuple[str, ...]:
         """Return why calls that a replacement changes had to stay, the most often barred one's."""
         most: tuple[str, ...] = ()
         for index in replacement.steps:
-            reasons = self.choice.barred.get(self._ref(index), ())
+            where = self._ref(index)
+            reasons = self.choice.barred.get(where, ())
             if len(reasons) > len(most):
                 most = reasons
         return most
@@ -253,13 +276,15 @@ class _ScopePlanner:
 
     def _site(self, calls: Iterable[int]) -> Site:
         """Return the site of some calls of the draft, in terms of the old calls they replace."""
-        indices = {self.draft.origins[index].index for index in calls}
-        old = [self.old.calls[index] for index in sorted(indices)]
+        origins = [self.draft.origins[index] for index in calls]
+        indices = sorted({origin.index for origin in origins})
+        old = [self.old.calls[index] for index in indices]
         return _kept_site(self.old, self.prefix, old, "")
 
     def _with_final_steps(self, site: Site) -> Site:
         """Return a swapped site with all layers that replace its calls in the end."""
         assert isinstance(site.outcome, Swapped)
+        # Not those of the rule's answer: later swaps may have made its layers over.
         steps = self.draft.steps(site.calls)
         signed = site.outcome.replacement.signed
         final = Replacement(site.calls, steps, signed)
@@ -286,6 +311,7 @@ def _both(earlier: Site, later: Site) -> Site:
     names = dict(zip(earlier.calls, earlier.layers, strict=True))
     names |= dict(zip(later.calls, later.layers, strict=True))
     calls = tuple(sorted(names))
+    # A chain is as exact as its weakest part.
     promise: PromiseName = "approximate"
     if first.promise == second.promise == "exact":
         promise = "exact"
@@ -312,4 +338,8 @@ def _in_graph_order(sites: list[Site]) -> tuple[Site, ...]:
     order: dict[int, int] = {}
     for site in sites:
         order.setdefault(site.scope, len(order))
-    return tuple(sorted(sites, key=lambda site: (order[site.scope], min(site.calls))))
+
+    def place(site: Site) -> tuple[int, int]:
+        return order[site.scope], min(site.calls)
+
+    return tuple(sorted(sites, key=place))

@@ -81,7 +81,8 @@ class Limits:
     def breach_of(self, call: Call, lengths: Shape) -> str | None:
         """Return what about a call on a map of some lengths exceeds the limits; None if nothing."""
         if call.role in POOLS:
-            return self._pool(call.role is Role.MAX_POOL, call.windows, lengths)
+            is_max = call.role is Role.MAX_POOL
+            return self._pool(is_max, call.windows, lengths)
         if call.role is not Role.CONV:
             return None
         return self._conv(call.windows, call.conv)
@@ -103,8 +104,8 @@ class Limits:
                 return "it accepts no ReLU layers besides those of the model"
             return self._conv(layer.axes, facts)
         if isinstance(layer, MakePool):
-            maxima = layer.kind is LayerKind.MAX_POOLING
-            return self._pool(maxima, layer.axes, lengths)
+            is_max = layer.kind is LayerKind.MAX_POOLING
+            return self._pool(is_max, layer.axes, lengths)
         return None
 
     def _pool(self, is_max: bool, windows: Sequence[Window], lengths: Shape) -> str | None:
@@ -112,7 +113,8 @@ class Limits:
         if not accepted:
             kind = "max" if is_max else "average"
             return f"it accepts no {kind} pools"
-        if not self.pool_overlap and any(w.size != w.stride for w in windows):
+        apart = all(window.size == window.stride for window in windows)
+        if not self.pool_overlap and not apart:
             return "it accepts pools only whose stride is their size"
         if not self.pool_padding:
             # Whether a window reaches outside the map may depend on its length.
@@ -121,8 +123,9 @@ class Limits:
                     return "it accepts no pools that pad"
         sizes = [window.size for window in windows]
         strides = [window.stride for window in windows]
-        return _outside("pool sizes", sizes, self.pool_sizes) or _outside(
-            "pool strides", strides, self.pool_strides
+        return _first_of(
+            _outside("pool sizes", sizes, self.pool_sizes),
+            _outside("pool strides", strides, self.pool_strides),
         )
 
     def _conv(self, windows: Sequence[Window], facts: ConvFacts) -> str | None:
@@ -135,8 +138,9 @@ class Limits:
             return "it accepts no strided convolutions"
         which = "kernel sizes of strided convolutions" if strided else "kernel sizes"
         sizes = [window.size for window in windows]
-        return _outside(which, sizes, self.sizes(strided)) or _outside(
-            "strides of convolutions", strides, self.conv_strides
+        return _first_of(
+            _outside(which, sizes, self.sizes(strided)),
+            _outside("strides of convolutions", strides, self.conv_strides),
         )
 
     def _conv_kind(self, facts: ConvFacts) -> str | None:
@@ -153,6 +157,11 @@ class Limits:
             multipliers = [facts.depth_multiplier]
             return _outside("depth multipliers", multipliers, self.depth_multipliers)
         return None
+
+
+def _first_of(*breaches: str | None) -> str | None:
+    """Return the first breach that there is: one is enough to say."""
+    return next((breach for breach in breaches if breach is not None), None)
 
 
 def _outside(what: str, values: Iterable[int], accepted: frozenset[int] | None) -> str | None:
@@ -181,6 +190,7 @@ def limits(wanted: str) -> Limits:
     Raises:
         BadRequest: If there is no such profile, or the file is no profile, or contradicts itself.
     """
+    # By its ending, not by whether it exists: a missing file is reported as one.
     is_file = wanted.endswith(".toml")
     if not is_file and wanted not in profiles():
         raise BadRequest(
@@ -198,7 +208,9 @@ def limits(wanted: str) -> Limits:
 def _checked(name: str, table: dict[str, Any]) -> Limits:
     """Return the limits that a table of TOML states."""
     # The annotations are texts here, such as "bool", since they are not evaluated in this file.
-    kinds = {field.name: str(field.type) for field in fields(Limits) if field.name != "name"}
+    kinds = {field.name: str(field.type) for field in fields(Limits)}
+    # The name is that of the file.
+    del kinds["name"]
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in kinds:
@@ -270,6 +282,7 @@ def _goes_beyond_one(accepted: frozenset[int] | None) -> bool:
 def _contradiction_of_pools(found: Limits) -> str | None:
     sizes = found.pool_sizes
     strides = found.pool_strides
+    # Without overlap a pool needs a number that is among both lists.
     nothing_in_common = sizes is not None and strides is not None and sizes.isdisjoint(strides)
     if not found.pool_overlap and nothing_in_common:
         return "it accepts pools only whose stride is their size, and no stride is among the sizes"
@@ -282,6 +295,7 @@ def _contradiction_of_convs(found: Limits) -> str | None:
     strides = found.conv_strides
     if not found.strided_conv and found.strided_kernel_sizes:
         return "it accepts no strided convolutions and lists their kernel sizes"
+    # Then no convolution at all would be accepted, strided or not.
     if not found.strided_conv and strides is not None and 1 not in strides:
         return "it accepts no strided convolutions, and a stride of 1 is not among the strides"
     if found.strided_kernel_sizes and not _goes_beyond_one(strides):

@@ -53,6 +53,7 @@ def infer_shapes(
     channels_last = graph.channels_last(replacement.chain)
     for index in replacement.chain:
         call = graph.calls[index]
+        # The rest of the graph is as it was read: only tensors of the chain have new maps.
         before = _input_map(graph, call, maps, unknown, channels_last)
         for step in replacement.steps.get(index, (KEEP,)):
             if isinstance(step, Make):
@@ -81,29 +82,33 @@ def _input_map(
     unknown: int | None,
     channels_last: bool,
 ) -> MapShape:
-    known = next((maps[tensor] for tensor in call.inputs if tensor in maps), None)
-    if known is None:
+    followed = [maps[tensor] for tensor in call.inputs if tensor in maps]
+    if not followed:
         shape = graph.input_shape(call)
         lengths = tuple(unknown if n is None else n for n in spatial(shape, channels_last))
         return MapShape(lengths, channels(shape, channels_last))
+    # All inputs of a call that joins branches have the lengths of the first one.
+    first = followed[0]
     if call.role is Role.JOIN:
         # Branches bring channels of their own; no swap changes how many there are together.
-        return MapShape(known.lengths, channels(graph.output_shape(call), channels_last))
-    return known
+        joined = graph.output_shape(call)
+        return MapShape(first.lengths, channels(joined, channels_last))
+    return first
 
 
 def _map_after_kept(graph: Graph, call: Call, before: MapShape) -> MapShape:
     given = graph.input_shape(call)
     made = graph.output_shape(call)
+    last = call.channels_last
     if len(given) != len(made) or call.role is Role.GLOBAL_POOL:
         # Spatial axes end here, as in a Flatten layer.
-        last = call.channels_last
         return MapShape(spatial(made, last), channels(made, last))
     lengths = _window_lengths(call.windows, before.lengths)
     if isinstance(call.facts, ConvFacts):
         return MapShape(lengths, call.facts.output_channels(before.depth))
+    # Nothing is known of such a convolution but what it made of its input in the model.
     if call.role is Role.OTHER_CONV:
-        return MapShape(lengths, channels(graph.output_shape(call), call.channels_last))
+        return MapShape(lengths, channels(made, last))
     return MapShape(lengths, before.depth)
 
 
@@ -114,10 +119,13 @@ def _map_after_made(step: Make, call: Call, before: MapShape, channels_last: boo
             lengths.append(None if n is None else n + sum(around))
         return MapShape(tuple(lengths), before.depth)
     if isinstance(step, MakeGlobalPool):
-        lengths_of_one = (1,) * len(before.lengths) if step.keepdims else ()
+        lengths_of_one: Shape = ()
+        if step.keepdims:
+            lengths_of_one = (1,) * len(before.lengths)
         return MapShape(lengths_of_one, before.depth)
     if isinstance(step, MakeFlatten):
-        return MapShape((), _product((*before.lengths, before.depth)))
+        sizes = (*before.lengths, before.depth)
+        return MapShape((), product(sizes))
     if isinstance(step, MakeReshape):
         shape = step.target_shape
         if channels_last:
@@ -130,7 +138,8 @@ def _map_after_made(step: Make, call: Call, before: MapShape, channels_last: boo
     return MapShape(_window_lengths(step.windows, before.lengths), depth)
 
 
-def _product(sizes: Shape) -> int | None:
+def product(sizes: Shape) -> int | None:
+    """Return the product of some sizes; None where one is unknown."""
     known = [size for size in sizes if size is not None]
     return prod(known) if len(known) == len(sizes) else None
 

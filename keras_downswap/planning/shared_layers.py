@@ -1,4 +1,4 @@
-"""Which swaps can stand together: a layer called in several places is swapped alike in all or none."""
+"""Which swaps can stand together: a layer that is called in several places has one form in all."""
 
 from __future__ import annotations
 
@@ -64,10 +64,12 @@ def _made_from_old_layers(sites: Iterable[Site], model: _Model) -> dict[CallRef,
 
     That is the weights of its layer, or the name of an output of the model.
     """
+    # Several outputs have the names of their layers, by which losses and metrics are given.
     top = model.graphs[0]
     naming: set[int] = set()
     if len(top.outputs) > 1:
-        naming.update(call.layer for call in top.calls if top.is_output(call))
+        outputs = [call for call in top.calls if top.is_output(call)]
+        naming.update(call.layer for call in outputs)
     found: dict[CallRef, Make] = {}
     for site in sites:
         steps_by_call = site.replacement.steps if site.replacement else {}
@@ -75,6 +77,7 @@ def _made_from_old_layers(sites: Iterable[Site], model: _Model) -> dict[CallRef,
             where = (site.scope, index)
             call = model.call(where)
             for step in steps:
+                # A kept layer stays itself: it is the other places that would leave it.
                 if not isinstance(step, Make):
                     continue
                 lends_weights = isinstance(step, MakeConv) and step.like is not None
@@ -102,12 +105,13 @@ def _why_untied(
     made: Mapping[CallRef, Make],
     removed: frozenset[CallRef],
 ) -> str | None:
-    """Return why a layer would come apart if this call of it was swapped; None where it would not."""
+    """Return why a layer would come apart if this call of it was swapped; None if it would not."""
     call = model.call(where)
     mine = made[where]
     lends_weights = isinstance(mine, MakeConv) and mine.like is not None
     # A name may be handed on by one place and left by another; weights may not.
     leaves = frozenset() if lends_weights else removed
+    # A dict as an ordered set: a call may use a layer itself and inside another.
     uses: dict[CallRef, None] = {}
     for layer in (call.layer, *call.inner_layers):
         uses.update(dict.fromkeys(model.places[layer]))
@@ -124,10 +128,12 @@ def _form(made: Make, model: _Model, where: CallRef) -> str:
     """Return what must agree between all places of a layer, as text: functions compare by name."""
     depth = None
     if isinstance(made, MakeConv) and made.fixed is not None:
-        # The shape of a fixed kernel follows from the channels that come in.
+        # The shape of a fixed kernel follows from the channels that come in: places with
+        # different channels would need different kernels, though the steps are equal.
         scope, _ = where
         call = model.call(where)
         shape = model.graphs[scope].input_shape(call)
         depth = channels(shape, call.channels_last)
+    # These two say where the layer stands, which is another place each time.
     anonymous = replace(made, name="", beside=0)
     return repr((anonymous, depth))

@@ -90,7 +90,8 @@ class Site:
     def explained(self, more: str) -> Site:
         """Return this site with more words in its reason."""
         words = [part for part in (self.reason, more) if part]
-        return replace(self, outcome=replace(self.outcome, reason="; ".join(words)))
+        outcome = replace(self.outcome, reason="; ".join(words))
+        return replace(self, outcome=outcome)
 
     def __repr__(self) -> str:
         """Return the site on one line."""
@@ -115,6 +116,7 @@ def selector_of(argument: str, selector: Selector, graph: Graph) -> Callable[[Si
         return lambda site: everything
     if callable(selector):
         return selector
+    # Before the lists: a text is iterable too, letter by letter.
     if isinstance(selector, str | re.Pattern):
         pattern = _pattern(argument, selector)
         return lambda site: any(pattern.search(name) for name in site.layers)
@@ -123,6 +125,7 @@ def selector_of(argument: str, selector: Selector, graph: Graph) -> Callable[[Si
     if not isinstance(selector, Iterable) or not texts:
         expected = "a regular expression, a list of layer names, or a callable on the site"
         raise BadRequest(f"{argument} takes {expected}; received {selector!r}")
+    # A misspelled name would be obeyed silently: nothing matches it.
     unknown = names - _layer_names(graph)
     if unknown:
         listed = ", ".join(sorted(unknown))

@@ -59,6 +59,7 @@ class AdmittedRules:
         if isinstance(to, Target):
             return cls._of_target(rules, to, method, form)
         if to.startswith(PREFIX):
+            # Of all targets, since any exact form will do that is within the limits.
             exact = [rule for rule in rules if rule.promise is Promise.EXACT]
             bounds = limits(to.removeprefix(PREFIX))
             target = profile_target(to, bounds, verbatim=method == "copy")
@@ -115,6 +116,7 @@ class AdmittedRules:
         """
         if form == KEEP_FORM:
             return [rule for rule in rules if rule.promise is Promise.EXACT]
+        # Most rules have no form: they are asked whichever is wanted.
         wanted = self.form if form is None else form
         return [rule for rule in rules if rule.form in ("", wanted)]
 

@@ -28,15 +28,12 @@ class FirstRule(Strategy):
     def decide(self, question: Question) -> Decision:
         """Choose the first answer."""
         refusals: list[Refusal] = []
-        found = candidate_answers(
-            question.graph, question.call, question.rules, question.to, refusals
-        )
+        graph, call = question.graph, question.call
+        found = candidate_answers(graph, call, question.rules, question.to, refusals)
+        # Rules after the first that fits are not even asked: their order is the preference.
         answer = next(found, None)
         if answer is not None:
             exact = [refusal for refusal in refusals if refusal.rule.promise is Promise.EXACT]
             return Decision(answer, reason_of(exact))
-        none = (
-            f"no rule for to='{question.to}' that this method admits starts at "
-            f"{question.call.label}"
-        )
+        none = f"no rule for to='{question.to}' that this method admits starts at {call.label}"
         return Decision(None, reason_of(refusals) or none)

@@ -32,8 +32,11 @@ class MostSaved(Strategy):
         for answer in candidate_answers(graph, call, question.rules, question.to, refusals):
             last = answer
             saved = saving(graph, answer.replacement)
+            # Only what saves something: otherwise two forms could replace each other for ever.
+            # Of equals the first is used, as rules are in the order of preference.
             if saved > most:
-                best, most = answer, saved
+                best = answer
+                most = saved
         if best is not None:
             return Decision(best, "")
         if last is not None:

@@ -51,7 +51,7 @@ class Strategy(ABC):
     is_repeatable = False
     """Whether a call that was swapped may be asked about again."""
     weighs_bars = False
-    """Whether it asks a question's `bar` itself, and looks for another answer where one is barred."""
+    """Whether it asks a question's `bar` itself, and looks for another answer if one is barred."""
 
     @abstractmethod
     def rounds(self, rules: Sequence[Rule]) -> list[Sequence[Rule]]:
@@ -104,6 +104,8 @@ class Target:
 
 def saving(graph: Graph, answer: Replacement) -> tuple[int, int]:
     """Return how many MACs a swap saves, and how many values fewer its layers write."""
-    old_macs, old_written = effort(graph, Replacement(answer.chain, {}))
+    # Without steps, the layers of the chain stay.
+    unchanged = Replacement(answer.chain, {})
+    old_macs, old_written = effort(graph, unchanged)
     new_macs, new_written = effort(graph, answer)
     return old_macs - new_macs, old_written - new_written

@@ -52,8 +52,8 @@ class WithinLimits(Strategy):
 
     def why_not(self, name: str, call: Call) -> str:
         """Say why a downsampling call may stay."""
-        judged = call.windows and (call.role in POOLS or call.role is Role.CONV)
-        if judged:
+        has_limits = call.role in POOLS or call.role is Role.CONV
+        if call.windows and has_limits:
             return f"{call.label} is within {name}"
         stays = call.obstacle or "is of a kind that profiles set no limits on"
         return f"{call.label} {stays}"
@@ -70,8 +70,10 @@ class WithinLimits(Strategy):
                 refusals.append(Refusal(answer.rule, Refused(barred)))
                 continue
             saved = saving(graph, answer.replacement)
+            # The call has to go, even where that costs more. Of equals the first is used.
             if best is None or saved > most:
-                best, most = answer, saved
+                best = answer
+                most = saved
         breach = self.limits.breach_of(call, graph.sizes(call))
         reason = f"{call.label} exceeds {self.to}: {breach}; {reason_of(refusals)}"
         return Decision(best, reason)
@@ -87,6 +89,7 @@ class WithinLimits(Strategy):
                 found += candidate_answers(graph, call, [rule], to, refusals)
         found += self._same_layers(graph, call, rules, refusals)
         for rule, replacement in found:
+            # A device may accept no max pools, and a max pool of size 1 only picks cells.
             for variant in (replacement, _with_means(replacement)):
                 try:
                     within = self._fitted(graph, variant)
@@ -117,6 +120,7 @@ class WithinLimits(Strategy):
         """
         steps: dict[int, tuple[Step, ...]] = dict.fromkeys(answer.steps, ())
         for shape in infer_shapes(graph, answer):
+            # A call that stays is not for this swap to bring within the limits.
             index = shape.call.index
             if index not in steps:
                 continue
@@ -138,7 +142,8 @@ class WithinLimits(Strategy):
     def _breach(self, shape: LayerShape, layer: Step) -> str | None:
         lengths = shape.before.lengths
         if isinstance(layer, Make):
-            return self.limits.breach_by(layer, lengths, conv_facts_of(shape.call, layer))
+            facts = conv_facts_of(shape.call, layer)
+            return self.limits.breach_by(layer, lengths, facts)
         return self.limits.breach_of(shape.call, lengths)
 
 
