@@ -64,7 +64,7 @@ def _made_from_old_layers(sites: Iterable[Site], model: _Model) -> dict[CallRef,
 
     That is the weights of its layer, or the name of an output of the model.
     """
-    # Several outputs have the names of their layers, by which losses and metrics are given.
+    # Several outputs are named by their layers, and losses and metrics are given by these names.
     top = model.graphs[0]
     naming: set[int] = set()
     if len(top.outputs) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from keras_downswap.calibration.forms import Option
 from keras_downswap.dialects.reading import Reading
@@ -11,6 +12,9 @@ from keras_downswap.ir.replacement import Replacement, Step
 from keras_downswap.planning.cost import cost_of, effort
 from keras_downswap.planning.shared_layers import CallRef
 from keras_downswap.planning.sites import Site
+
+Steps = Mapping[int, tuple[Step, ...]]
+"""The layers that replace calls, by the index of the call."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,12 @@ class Cluster:
         macs = sum(_macs(reading, site, {}) for site in self.sites)
         # A plan may cut the same calls into other sites, so each pays for what it changes.
         for site in sites:
-            if site.replacement is not None and self.touches(site):
-                rules.append(site.rule or "")
-                macs += _macs(reading, site, site.replacement.steps) - _macs(reading, site, {})
+            if site.replacement is None or not self.touches(site):
+                continue
+            rules.append(site.rule or "")
+            before = _macs(reading, site, {})
+            after = _macs(reading, site, site.replacement.steps)
+            macs += after - before
         different_rules = dict.fromkeys(rules)
         return Option(form, " + ".join(different_rules), macs, drop)
 
@@ -45,7 +52,7 @@ def _calls_of(site: Site) -> list[CallRef]:
     return [(site.scope, index) for index in site.calls]
 
 
-def _macs(reading: Reading, site: Site, steps: Mapping[int, tuple[Step, ...]]) -> int:
+def _macs(reading: Reading, site: Site, steps: Steps) -> int:
     """Return what the calls of a site cost with some steps in their place.
 
     Where a length is unknown, the cost is for a length that is usual.
@@ -61,20 +68,27 @@ def _macs(reading: Reading, site: Site, steps: Mapping[int, tuple[Step, ...]]) -
 
 def clusters_of(reading: Reading, sites: Sequence[Site]) -> list[Cluster]:
     """Return the approximate swaps among the sites of a model, those together that share layers."""
-    found: list[tuple[set[int], tuple[Site, ...]]] = []
+    found: list[_Layers] = []
     for site in sites:
         if site.promise != "approximate":
             continue
         layers = _layers_of(reading, site)
         together: tuple[Site, ...] = (site,)
         # A site may share one layer with one cluster and another with a second: all become one.
-        sharing = [cluster for cluster in found if not layers.isdisjoint(cluster[0])]
-        for cluster in sharing:
-            found.remove(cluster)
-            layers |= cluster[0]
-            together = (*cluster[1], *together)
-        found.append((layers, together))
-    return [Cluster(together) for _, together in found]
+        sharing = [earlier for earlier in found if not layers.isdisjoint(earlier.layers)]
+        for earlier in sharing:
+            found.remove(earlier)
+            layers |= earlier.layers
+            together = (*earlier.sites, *together)
+        found.append(_Layers(layers, together))
+    return [Cluster(one.sites) for one in found]
+
+
+class _Layers(NamedTuple):
+    """The numbers of the layers that some sites call."""
+
+    layers: set[int]
+    sites: tuple[Site, ...]
 
 
 def _layers_of(reading: Reading, site: Site) -> set[int]:

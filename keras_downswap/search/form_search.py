@@ -1,4 +1,4 @@
-"""One search for the cheapest forms within a limit: measure each form alone, then try combinations."""
+"""One search for the cheapest forms within a limit: each form alone, then combinations of them."""
 
 from __future__ import annotations
 
@@ -83,6 +83,7 @@ class FormSearch:
         self.groups: list[Group] = []
         self.trials: list[Trial] = []
         self.kinds: tuple[str, ...] = ()
+        # The last trial that stayed within the limit: later ones are cheaper.
         self.best: tuple[Found, tuple[str, ...]] | None = None
 
     def build(self, sites: Sequence[Site]) -> Found:
@@ -100,8 +101,13 @@ class FormSearch:
         try:
             self._measure_forms()
             combos = combinations(self.groups)
-            cheapest_within(combos, self.max_drop, lambda number: self._try(combos[number]))
+
+            def drop_of(number: int) -> float | None:
+                return self._try(combos[number])
+
+            cheapest_within(combos, self.max_drop, drop_of)
         except KeyboardInterrupt:
+            # What was found until then is a result: it may have taken hours.
             interrupted = True
         built, forms = self.best or self._all_kept()
         report = FormSearchReport(
@@ -114,8 +120,9 @@ class FormSearch:
             interrupted=interrupted,
             seconds=time.perf_counter() - self.began,
         )
-        sites = tuple(self._with_measurements(site, forms) for site in built.report.sites)
-        return replace(built, report=replace(built.report, sites=sites)), report
+        sites = [self._with_measurements(site, forms) for site in built.report.sites]
+        explained = replace(built.report, sites=tuple(sites))
+        return replace(built, report=explained), report
 
     def _all_kept(self) -> tuple[Found, tuple[str, ...]]:
         """Build what loses nothing."""
@@ -123,14 +130,15 @@ class FormSearch:
         built = self.build(self._sites_with(forms))
         nothing = NothingSwapped(
             f"nothing was swapped: no form of {len(self.clusters)} sites that was tried keeps to "
-            f"max_drop={self.max_drop:g}; the report says what was measured. The new model is a copy."
+            f"max_drop={self.max_drop:g}; the report says what was measured. "
+            "The new model is a copy."
         )
-        # In place of the plan's own words for it, which know of no limit.
-        warnings = tuple(
-            nothing if isinstance(warning, NothingSwapped) else warning
-            for warning in built.warnings
-        )
-        return replace(built, warnings=warnings), forms
+        warnings: list[UserWarning] = []
+        for warning in built.warnings:
+            # In place of the plan's own words for it, which know of no limit.
+            is_replaced = isinstance(warning, NothingSwapped)
+            warnings.append(nothing if is_replaced else warning)
+        return replace(built, warnings=tuple(warnings)), forms
 
     def _note_on_few_samples(self) -> str:
         """Say where the held-out samples are too few for the limit; empty where they are enough."""
@@ -138,12 +146,15 @@ class FormSearch:
         only_numbers = set(self.kinds) <= {"numbers"}
         if only_numbers or count * self.max_drop >= COUNTABLE_WRONG_ANSWERS:
             return ""
-        needed = math.ceil(COUNTABLE_WRONG_ANSWERS / (self.max_drop or SMALLEST_DROP))
+        # A limit of 0 would need samples without end.
+        limit = max(self.max_drop, SMALLEST_DROP)
+        needed = math.ceil(COUNTABLE_WRONG_ANSWERS / limit)
         at_most = DEFAULTS.holdout_samples_max
         advice = f"give {math.ceil(needed / HOLDOUT_FRACTION)} samples"
         if needed > at_most:
             advice = f"no more than {at_most} are held out"
-        return f"{count} held-out samples are few to tell a drop of {100 * self.max_drop:g} %: {advice}"
+        percent = 100 * self.max_drop
+        return f"{count} held-out samples are few to tell a drop of {percent:g} %: {advice}"
 
     def _sites_with(self, forms: Sequence[str]) -> tuple[Site, ...]:
         """Return the sites of the model where each cluster has a form."""
@@ -164,8 +175,9 @@ class FormSearch:
 
         A form that there was no time for is none that a trial can have.
         """
-        candidates = [self._candidate_forms(number) for number in range(len(self.clusters))]
-        measured: list[list[Option]] = [[] for _ in candidates]
+        numbers = range(len(self.clusters))
+        candidates = [self._candidate_forms(number) for number in numbers]
+        measured: list[list[Option]] = [[] for _ in numbers]
         try:
             self._measure_into(measured, candidates)
         finally:
@@ -176,20 +188,24 @@ class FormSearch:
     def _measure_into(
         self, measured: list[list[Option]], candidates: Sequence[dict[str, Option]]
     ) -> None:
-        first = self.samples.fitting.first(SINGLE_FORM_SAMPLES_MAX, seed=self.options.seed)
+        seed = self.options.seed
+        first = self.samples.fitting.first(SINGLE_FORM_SAMPLES_MAX, seed=seed)
         few = Data.of(first, input_specs_of(self.reading))
         samples = SampleSplit(few, self.samples.held_out)
         until = self.began + (self.deadline - self.began) * SINGLE_FORM_TIME_SHARE
+        options = self._fit_options(quick_stage().name, None, self.deadline)
         # The first form of every cluster before the second of any: each may run out of time.
         for form in FORMS:
             for number, found in enumerate(candidates):
-                if form in found and time.perf_counter() < until:
-                    options = self._fit_options(quick_stage().name, None, self.deadline)
-                    built = self.build(self._sites_alone(number, form))
-                    report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
-                    if report.interrupted:
-                        raise KeyboardInterrupt
-                    measured[number].append(replace(found[form], drop=report.after.drop))
+                if form not in found or time.perf_counter() >= until:
+                    continue
+                built = self.build(self._sites_alone(number, form))
+                report = self._fit(built, samples, options, f"site {number + 1}, {form}: ")
+                # A fit that was cut short says nothing of what its form loses.
+                if report.interrupted:
+                    raise KeyboardInterrupt
+                option = replace(found[form], drop=report.after.drop)
+                measured[number].append(option)
 
     def _candidate_forms(self, number: int) -> dict[str, Option]:
         """Return the forms that a cluster can have, `kept` among them.
@@ -198,13 +214,17 @@ class FormSearch:
         loses nothing.
         """
         cluster = self.clusters[number]
-        kept = cluster.option(self.reading, self._sites_alone(number, KEEP_FORM), KEEP_FORM, 0.0)
+        all_kept = self._sites_alone(number, KEEP_FORM)
+        kept = cluster.option(self.reading, all_kept, KEEP_FORM, drop=0.0)
         found = {KEEP_FORM: replace(kept, rule=None)}
         for form in FORMS:
-            option = cluster.option(self.reading, self._sites_alone(number, form), form, math.inf)
+            sites = self._sites_alone(number, form)
+            # Not measured yet, so it may lose anything.
+            option = cluster.option(self.reading, sites, form, drop=math.inf)
             known_rules = {other.rule for other in found.values()}
             is_new = bool(option.rule) and option.rule not in known_rules
-            if is_new and (form == FORMS[0] or option.macs < kept.macs):
+            is_worth_it = form == FORMS[0] or option.macs < kept.macs
+            if is_new and is_worth_it:
                 found[form] = option
         return found
 
@@ -220,7 +240,9 @@ class FormSearch:
         steps = distillation_steps(
             self.samples.fitting.count, TRIAL_STEPS_PER_ROOT_SAMPLE, TRIAL_STEPS_MIN
         )
-        options = self._fit_options(AUTO, steps, (now + self.deadline) / 2)
+        # The other half is for the trials after this one.
+        half_time = (now + self.deadline) / 2
+        options = self._fit_options(AUTO, steps, half_time)
         built = self.build(self._sites_with(forms))
         report = self._fit(built, self.samples, options, f"trial {len(self.trials) + 1}: ")
         self.trials.append(Trial(forms, report.after.drop))
@@ -249,10 +271,12 @@ class FormSearch:
         """Return a site with what was measured in its reason."""
         if site.promise == "exact":
             return site
-        for number, (cluster, form) in enumerate(zip(self.clusters, forms, strict=True)):
+        for number, cluster in enumerate(self.clusters):
             if not cluster.touches(site):
                 continue
+            form = forms[number]
             verb = "kept" if form == KEEP_FORM else f"'{form}' chosen"
+            # Ctrl-C may have come before any group was measured.
             measured = "nothing was measured"
             if number < len(self.groups):
                 measured = self.groups[number].summary

@@ -39,6 +39,7 @@ def search_forms(
     """
     max_drop = 0.0 if options.max_drop is None else options.max_drop
     check_limit(request, max_drop, data)
+    # Without a cluster no swap is approximate, and nothing can be lost: there is no search.
     search = FormSearch(reading, request, sites, data, options)
     choices: FormSearchReport | None = None
     if search.clusters:
