@@ -23,6 +23,7 @@ from keras_downswap.dialects.copying.introspection import (
     is_pure,
     new_lock,
     parts_of,
+    pickles_ordinarily,
     slots_of,
 )
 
@@ -147,7 +148,7 @@ class LayerCopier:
             elif key in TRACKED:
                 new.__dict__[key] = self.copy(TRACKED[key](value))
             else:
-                new.__dict__[key] = value if type(value) in PLAIN else self.copy(value)
+                new.__dict__[key] = self.shared_or_copied(value)
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
@@ -171,18 +172,23 @@ class LayerCopier:
         handler = self.handlers[kind]
         if handler is None:
             return old
-        return self.memo[id(old)] if id(old) in self.memo else handler(old)
+        known = id(old)
+        return self.memo[known] if known in self.memo else handler(old)
+
+    def shared_or_copied(self, value: Any) -> Any:
+        """Return the copy of any attribute value, sooner for what is often there."""
+        return value if type(value) in PLAIN else self.copy(value)
 
     def copy_all(self, values: Iterable[Any]) -> list[Any]:
         """Return the copies of several values."""
-        return [value if type(value) in PLAIN else self.copy(value) for value in values]
+        return [self.shared_or_copied(value) for value in values]
 
     def copy_items(self, values: Mapping[Any, Any]) -> dict[Any, Any]:
         """Return the copies of a mapping's keys and values, in a plain dict."""
         new = {}
         for key, value in values.items():
-            new_key = key if type(key) in PLAIN else self.copy(key)
-            new[new_key] = value if type(value) in PLAIN else self.copy(value)
+            new_key = self.shared_or_copied(key)
+            new[new_key] = self.shared_or_copied(value)
         return new
 
     def _handler(self, old: Any) -> Handler:
@@ -220,9 +226,7 @@ class LayerCopier:
             return self._dict
         # An object that pickles in its own way, or keeps state in C, has more to it than its
         # attributes: only its class knows how it is copied.
-        pickling = ("__reduce_ex__", "__reduce__")
-        ordinary = all(getattr(kind, name) is getattr(object, name) for name in pickling)
-        if not ordinary or not is_pure(kind):
+        if not pickles_ordinarily(kind) or not is_pure(kind):
             return self._foreign
         slots = slots_of(kind)
         return lambda value: self._object(value, slots)
@@ -277,10 +281,13 @@ class LayerCopier:
         cells = None
         if old.__closure__ is not None:
             cells = tuple(types.CellType() for _ in old.__closure__)
-        new = types.FunctionType(old.__code__, old.__globals__, old.__name__, None, cells)
+        name = old.__name__
+        new = types.FunctionType(old.__code__, old.__globals__, name, closure=cells)
         # Registered with empty cells, since a function may close over itself.
         self.register(old, new)
-        for cell, old_cell in zip(new.__closure__ or (), old.__closure__ or (), strict=True):
+        new_cells = new.__closure__ or ()
+        old_cells = old.__closure__ or ()
+        for cell, old_cell in zip(new_cells, old_cells, strict=True):
             if is_filled(old_cell):
                 cell.cell_contents = self.copy(old_cell.cell_contents)
         new.__defaults__ = self.copy(old.__defaults__)

@@ -1,4 +1,4 @@
-"""What Python objects consist of: what they hold, slots, locks, and what their code sets."""
+"""What Python objects consist of: what they hold, their slots and locks, what their code sets."""
 
 from __future__ import annotations
 
@@ -69,6 +69,14 @@ def is_pure(kind: type) -> bool:
     except TypeError:
         return False
     return all(cls is object or cls.__flags__ & HEAP_TYPE for cls in kind.__mro__)
+
+
+def pickles_ordinarily(kind: type) -> bool:
+    """Tell whether a class leaves to Python how its instances are pickled and copied."""
+    for method in ("__reduce_ex__", "__reduce__"):
+        if getattr(kind, method) is not getattr(object, method):
+            return False
+    return True
 
 
 def new_lock(old: Any) -> Any:

@@ -46,9 +46,12 @@ def _with_new_handle(old: Any) -> Any:
     handle._name = old._handle_name
     handle._unique_id = unique_id
     # What tracking added for saving refers to the old variable; it is added anew on demand.
-    kept = {key: value for key, value in vars(old).items() if not key.startswith("_self_")}
-    new.__dict__.update(kept, _handle=handle, _unique_id=unique_id)
-    sys.modules["tensorflow"].raw_ops.AssignVariableOp(resource=handle, value=value)
+    for key, attribute in vars(old).items():
+        if not key.startswith("_self_"):
+            new.__dict__[key] = attribute
+    new.__dict__.update(_handle=handle, _unique_id=unique_id)
+    operations = sys.modules["tensorflow"].raw_ops
+    operations.AssignVariableOp(resource=handle, value=value)
     return new
 
 
