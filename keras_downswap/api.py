@@ -54,7 +54,8 @@ def plan_swaps(
     """
     reading = read_model(model)
     own = checked_rules(rules, all_rules())
-    return Plan.of(reading, Request(to, method, form, include, exclude, own))
+    request = Request(to, method, form, include, exclude, own)
+    return Plan.of(reading, request)
 
 
 @overload

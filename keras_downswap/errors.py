@@ -8,7 +8,7 @@ from types import FrameType
 
 
 class DownswapError(Exception):
-    """Base of all errors that the package raises on purpose; its text is one clear sentence or more."""
+    """Base of all errors that the package raises on purpose; its text is one sentence or more."""
 
 
 class UnreadableModel(DownswapError):
@@ -16,7 +16,7 @@ class UnreadableModel(DownswapError):
 
 
 class UnsupportedKeras(DownswapError):
-    """The installed Keras or TensorFlow lacks a private name that this package cannot do without."""
+    """The installed Keras or TensorFlow lacks a private name that this package needs."""
 
 
 class BadRequest(DownswapError):
@@ -28,7 +28,7 @@ class BrokenPromise(DownswapError):
 
 
 class FileRefused(DownswapError):
-    """A file is not a saved Keras model, cannot be opened, or holds what would run a stranger's code."""
+    """A file is no saved Keras model, cannot be opened, or holds code that would run."""
 
 
 class BadData(BadRequest):
@@ -40,19 +40,28 @@ class NothingSwapped(UserWarning):
 
 
 class SomethingLost(UserWarning):
-    """The new model lacks something of the original that no copy could carry; the report's notes say it too."""
+    """The new model lacks something of the original that no copy could carry; see the notes.
+
+    The report has the same sentences in its `notes`.
+    """
 
 
 class UntestedVersion(UserWarning):
-    """An installed Keras or TensorFlow is none of the versions with which this package is tested."""
+    """An installed Keras or TensorFlow is of a version that this package is not tested with."""
+
+
+def _is_of_package(frame: FrameType) -> bool:
+    package, _, _ = __name__.partition(".")
+    module: str = frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] == package
 
 
 def warn_caller(warning: Warning) -> None:
     """Give a warning that points at the code that calls this package, however deep it arises."""
-    package = __name__.partition(".")[0]
+    # A fixed depth would not do: the command line and `apply` lead here in different ways.
     frame: FrameType | None = sys._getframe()
     level = 1
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    while frame is not None and _is_of_package(frame):
         frame = frame.f_back
         level += 1
     warnings.warn(warning, stacklevel=level)

@@ -61,6 +61,7 @@ class Plan:
             BadRequest: If the model is another one than the plan was made for.
         """
         reading = read_model(model)
+        # Sites name calls by their indices: on another graph they would be other calls.
         different = difference(self.graph, reading.graph)
         if different is not None:
             raise BadRequest(
@@ -99,12 +100,15 @@ class Plan:
     @property
     def swaps(self) -> tuple[Site, ...]:
         """The sites that will be swapped."""
-        return tuple(site for site in self.sites if site.status == "swapped")
+        return tuple(self._sites_of("swapped"))
 
     @property
     def refusals(self) -> tuple[Site, ...]:
         """The sites that will be kept, each with its reason."""
-        return tuple(site for site in self.sites if site.status == "kept")
+        return tuple(self._sites_of("kept"))
+
+    def _sites_of(self, status: str) -> list[Site]:
+        return [site for site in self.sites if site.status == status]
 
     def graph_of(self, site: Site) -> Graph:
         """Return the graph (the model's, or a nested model's) that holds a site."""
@@ -116,15 +120,15 @@ class Plan:
 
     def __repr__(self) -> str:
         """Return the plan in one line."""
-        return f"<Plan {summary_of(self.to, self.method, self.form, self.sites)}>"
+        return f"<Plan {summary_of(self)}>"
 
     def __str__(self) -> str:
         """Return the plan in words, a line a site."""
-        return describe_sites(self.to, self.method, self.form, self.sites)
+        return describe_sites(self)
 
     def _repr_html_(self) -> str:
         """Return the plan as a table, for a notebook."""
-        return sites_as_html(self.to, self.method, self.form, self.sites)
+        return sites_as_html(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: everything but the model, and what can be computed again."""
@@ -226,13 +230,16 @@ class Plan:
     def carry_out(self, data: Any, options: FitOptions) -> tuple[Any, Report]:
         """Do what `apply` does for the model that is held, and return the report as well."""
         reading = self.reading
+        # The search builds models itself, with forms of its own choice, and fits each.
         if options.max_drop is not None:
             return search_forms(reading, self.request, self.sites, data, options)
         built = build(reading, self.request, self.sites)
         report = Report.of(self.request, self.sites, built)
         for warning in built.warnings:
             warn_caller(warning)
-        if data is None or not any(site.promise == "approximate" for site in self.swaps):
+        # Exact swaps compute what the original does: a fit could only make them worse.
+        is_approximate = any(site.promise == "approximate" for site in self.swaps)
+        if data is None or not is_approximate:
             return built.model, report
         fitted = calibrate(
             built.model,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 from keras_downswap.calibration.forms import FormSearchReport
 from keras_downswap.calibration.report import CalibrationReport, plain
@@ -44,8 +43,14 @@ class Report:
     @classmethod
     def of(cls, request: Request, sites: tuple[Site, ...], built: Built) -> Report:
         """Return the account of a new model that was not fitted yet."""
-        how = (request.target_name, request.method, request.form)
-        return cls(*how, sites, built.checks, built.notes)
+        return cls(
+            to=request.target_name,
+            method=request.method,
+            form=request.form,
+            sites=sites,
+            checks=built.checks,
+            notes=built.notes,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain lists, dicts, strings and None."""
@@ -69,18 +74,16 @@ class Report:
 
     def __repr__(self) -> str:
         """Return the report in one line."""
-        summary = summary_of(self.to, self.method, self.form, self.sites)
-        return f"<Report {summary}, {self._passed}>"
+        return f"<Report {summary_of(self)}, {self._passed}>"
 
     def __str__(self) -> str:
         """Return the report in words, a line a site."""
-        lines = [describe_sites(self.to, self.method, self.form, self.sites)]
-        lines += self._closing_lines()
+        lines = [describe_sites(self), *self._closing_lines()]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """Return the report as a table and a list, for a notebook."""
-        table = sites_as_html(self.to, self.method, self.form, self.sites)
+        table = sites_as_html(self)
         items = [f"<li>{escape(line)}</li>" for line in self._closing_lines()]
         return f"{table}<ul>{''.join(items)}</ul>"
 
@@ -109,32 +112,59 @@ def site_dict(site: Site) -> dict[str, Any]:
     }
 
 
-def summary_of(to: str, method: str, form: str, sites: Sequence[Site]) -> str:
+class Decided(Protocol):
+    """What a plan and a report have in common: what was asked for, and what becomes of it."""
+
+    @property
+    def to(self) -> str:
+        """What downsamples afterwards."""
+
+    @property
+    def method(self) -> str:
+        """How swaps are chosen."""
+
+    @property
+    def form(self) -> str:
+        """What approximate swaps into convolutions put in place."""
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """One entry per swap and one per kept call, in graph order."""
+
+
+def summary_of(decided: Decided) -> str:
     """Return what was asked for, and how many sites are swapped and kept."""
-    swapped = sum(site.status == "swapped" for site in sites)
-    request = f"to={to!r}, method={method!r}"
-    if form != "same":
-        request += f", form={form!r}"
-    return f"{request}: {swapped} swapped, {len(sites) - swapped} kept"
+    statuses = [site.status for site in decided.sites]
+    request = f"to={decided.to!r}, method={decided.method!r}"
+    if decided.form != "same":
+        request += f", form={decided.form!r}"
+    swapped = statuses.count("swapped")
+    kept = statuses.count("kept")
+    return f"{request}: {swapped} swapped, {kept} kept"
 
 
-def describe_sites(to: str, method: str, form: str, sites: Sequence[Site]) -> str:
+def describe_sites(decided: Decided) -> str:
     """Return a head line and a line for each site."""
-    lines = [summary_of(to, method, form, sites)]
-    for site in sites:
-        reason = f": {site.reason}" if site.reason else ""
-        lines.append(f"  {' + '.join(site.layers)} -> {_outcome(site)}{reason}")
+    lines = [summary_of(decided)]
+    for site in decided.sites:
+        line = f"  {' + '.join(site.layers)} -> {_outcome(site)}"
+        # An exact swap has no reason to give.
+        if site.reason:
+            line += f": {site.reason}"
+        lines.append(line)
     return "\n".join(lines)
 
 
-def sites_as_html(to: str, method: str, form: str, sites: Sequence[Site]) -> str:
+def sites_as_html(decided: Decided) -> str:
     """Return a table with a head line and a row for each site."""
+    # Names of layers and reasons are a user's texts: they may hold what HTML takes for its own.
     rows = ["<tr><th>layers</th><th>outcome</th><th>reason</th></tr>"]
-    for site in sites:
+    for site in decided.sites:
         layers = "<br>".join(escape(name) for name in site.layers)
         outcome = escape(_outcome(site))
-        rows.append(f"<tr><td>{layers}</td><td>{outcome}</td><td>{escape(site.reason)}</td></tr>")
-    caption = escape(summary_of(to, method, form, sites))
+        reason = escape(site.reason)
+        rows.append(f"<tr><td>{layers}</td><td>{outcome}</td><td>{reason}</td></tr>")
+    caption = escape(summary_of(decided))
     return f"<table><caption>{caption}</caption>{''.join(rows)}</table>"
 
 

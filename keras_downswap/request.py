@@ -1,4 +1,4 @@
-"""What is asked of a swap and of the fit after it, as values; and the sites that a request leads to."""
+"""What is asked of a swap and of the fit after it, as values; and the sites that it leads to."""
 
 from __future__ import annotations
 
@@ -64,15 +64,23 @@ class Request:
             BadRequest: If `to` is unknown, or a selector names no layer, or an argument was lost
                 when this value was pickled.
         """
+        # With an empty selector in its place, the plan would silently swap other sites.
         if self.not_pickled:
             lost = " and ".join(self.not_pickled)
             raise BadRequest(
                 f"{lost} could not be pickled with the plan, and forms are chosen anew within "
                 "max_drop: call plan_swaps again with the model"
             )
-        rules = with_all_rules(self.rules)
-        selectors = (self.include, self.exclude)
-        return find_sites(graph, rules, self.to, self.method, *selectors, self.form, forms)
+        return find_sites(
+            graph,
+            with_all_rules(self.rules),
+            self.to,
+            self.method,
+            include=self.include,
+            exclude=self.exclude,
+            form=self.form,
+            forms=forms,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: functions that have no importable name are left out.

@@ -127,7 +127,8 @@ def _check_report_path(report: Path | None, source: Path, target: Path) -> None:
     """Refuse to write a report over a model."""
     if report is None:
         return
-    for name, path in (("IN", source), ("OUT", target)):
+    models = {"IN": source, "OUT": target}
+    for name, path in models.items():
         if report.resolve() == path.resolve():
             raise BadRequest(f"{report}: --report and {name} are one path; give the report its own")
 
@@ -136,6 +137,7 @@ def _preview(plan: Plan, calibration: CalibrationOptions) -> Report:
     print_text(str(plan))
     if calibration.max_drop is not None:
         print_text("Which form each site gets within --max-drop is measured, so not planned.")
+    # Nothing was built, so there is nothing that was checked.
     return Report(plan.to, plan.method, plan.form, plan.sites, checks=(), notes=())
 
 
@@ -148,7 +150,7 @@ def _swap(plan: Plan, calibration: CalibrationOptions, data: Any) -> tuple[Any, 
         return_report=True, calibration_data=data, max_drop=calibration.max_drop, budget=budget
     )
     # The plan says nothing of the forms that were chosen, so the sites are printed afterwards.
-    print_text(describe_sites(report.to, report.method, report.form, report.sites))
+    print_text(describe_sites(report))
     return model, report
 
 

@@ -18,7 +18,8 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     """
     flat: list[inspect.Parameter] = []
     groups: dict[str, type[Any]] = {}
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+    signature = inspect.signature(command, eval_str=True)
+    for parameter in signature.parameters.values():
         cls: Any = parameter.annotation
         if is_dataclass(cls) and isinstance(cls, type):
             groups[parameter.name] = cls
@@ -29,8 +30,9 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(**values: Any) -> None:
         for name, cls in groups.items():
-            options = {field.name: values.pop(field.name) for field in fields(cls)}
-            values[name] = cls(**options)
+            options = [field.name for field in fields(cls)]
+            given = {option: values.pop(option) for option in options}
+            values[name] = cls(**given)
         command(**values)
 
     # Typer reads both: the signature for names and defaults, the annotations for types.
@@ -44,5 +46,6 @@ def _parameters_of(cls: type[Any]) -> list[inspect.Parameter]:
     found: list[inspect.Parameter] = []
     for field in fields(cls):
         parameter = inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY)
-        found.append(parameter.replace(default=field.default, annotation=hints[field.name]))
+        annotation = hints[field.name]
+        found.append(parameter.replace(default=field.default, annotation=annotation))
     return found

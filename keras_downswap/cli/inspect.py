@@ -51,8 +51,9 @@ def site_table(plan: Plan, columns: int) -> Table:
 def _cells(plan: Plan, site: Site, arrow: str) -> tuple[str, ...]:
     cost = site_cost(plan.graph_of(site), site)
     shapes = f"{shape_words(cost.input_shape)} ->\n{shape_words(cost.output_shape)}"
-    parameters = change(cost.before.parameters, cost.after.parameters, arrow)
-    macs = change(cost.before.macs, cost.after.macs, arrow)
+    before, after = cost.before, cost.after
+    parameters = change(before.parameters, after.parameters, arrow)
+    macs = change(before.macs, after.macs, arrow)
     # Names of layers may look like markup to rich.
     layers = escape("\n".join(site.layers))
     return layers, shapes, escape(_swap_words(site)), parameters, macs
