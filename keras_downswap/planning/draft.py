@@ -123,7 +123,7 @@ class _DraftBuilder:
             else:
                 steps = self.old.origins[call.index].steps
                 inputs = self._present(call.inputs)
-                self._add(call, inputs, call.outputs, Origin(call.index, steps))
+                self._add(call, inputs, call.outputs, self._origin(call, steps))
         drawn = replace(
             graph,
             calls=tuple(self.calls),
@@ -138,10 +138,16 @@ class _DraftBuilder:
             return tensors
         return tuple(self.instead.get(tensor, tensor) for tensor in tensors)
 
+    def _origin(self, call: Call, steps: Steps) -> Origin:
+        """Return where what replaces a call of the old draft comes from."""
+        # That call may be one that an earlier swap made: origins lead to calls of the model.
+        earlier = self.old.origins[call.index]
+        return Origin(earlier.index, steps)
+
     def _add(
-        self, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], earlier: Origin
+        self, call: Call, inputs: tuple[int, ...], outputs: tuple[int, ...], origin: Origin
     ) -> None:
-        """Add a call at the next index; `earlier` says which call of the old draft it comes from."""
+        """Add a call at the next index."""
         index = len(self.calls)
         now = (index, inputs, outputs)
         # Most calls are as they were: only those that moved are created anew.
@@ -152,9 +158,7 @@ class _DraftBuilder:
             if tensor.producer != index:
                 self.tensors[number] = replace(tensor, producer=index)
         self.calls.append(call)
-        # Of a draft's draft: origins always lead to calls of the model itself.
-        first = self.old.origins[earlier.index]
-        self.origins.append(Origin(first.index, earlier.steps))
+        self.origins.append(origin)
 
     def _add_swapped(self, call: Call) -> None:
         inputs = self._present(call.inputs)
@@ -179,18 +183,18 @@ class _DraftBuilder:
                 # The call may be one that an earlier swap made: what that did to the weights
                 # comes first, then what this one does.
                 if step is successor and before:
-                    layer = _made_over(before[-1], step)
+                    layer = _changed_again(before[-1], step)
                 made = _made_call(call, padding, step)
-                self._add(made, inputs, outputs, Origin(call.index, (*padding, layer)))
+                self._add(made, inputs, outputs, self._origin(call, (*padding, layer)))
             else:
-                self._add(call, inputs, outputs, Origin(call.index, before))
+                self._add(call, inputs, outputs, self._origin(call, before))
             inputs = outputs
 
     def _add_removed(self, call: Call, inputs: tuple[int, ...]) -> None:
         """Keep the place of a removed call, so that indices of tensors stay; nothing reads it."""
         self.instead[call.outputs[0]] = inputs[0]
         inert = replace(call, role=Role.OTHER, windows=(), facts=None)
-        self._add(inert, (), call.outputs, Origin(call.index, ()))
+        self._add(inert, (), call.outputs, self._origin(call, ()))
 
     def _set_shape(self, call: Call, tensor: int, now: MapShape, exists: bool) -> None:
         """Give a tensor of a swapped call the lengths and channels that it has now, or add it."""
@@ -291,8 +295,8 @@ def _successor(steps: Steps) -> Step | None:
     return candidates[-1] if candidates else None
 
 
-def _made_over(old: Step, new: Make) -> Make:
-    """Return a convolution that one swap made and a second one makes over."""
+def _changed_again(old: Step, new: Make) -> Make:
+    """Return a convolution that one swap creates and a second one changes, as one layer."""
     if not isinstance(old, MakeConv) or not isinstance(new, MakeConv):
         return new
     # A fixed kernel is computed from channels alone: what the old one was does not matter.

@@ -284,7 +284,7 @@ class _ScopePlanner:
     def _with_final_steps(self, site: Site) -> Site:
         """Return a swapped site with all layers that replace its calls in the end."""
         assert isinstance(site.outcome, Swapped)
-        # Not those of the rule's answer: later swaps may have made its layers over.
+        # Not those of the rule's answer: later swaps may have changed its layers.
         steps = self.draft.steps(site.calls)
         signed = site.outcome.replacement.signed
         final = Replacement(site.calls, steps, signed)
