@@ -48,6 +48,7 @@ class NotApplicable(Refused):
     """
 
 
+# Counted apart in each thread, where several models are planned at once.
 _conditions_passed: ContextVar[int] = ContextVar("conditions_passed", default=0)
 
 
@@ -127,6 +128,7 @@ class Rule:
         Raises:
             Refused: If it does not fit, with the number of conditions that held.
         """
+        # A rule may ask another: each counts its own conditions, and the caller's count comes back.
         token = _conditions_passed.set(0)
         try:
             return self.apply(graph, call, to)
@@ -144,13 +146,14 @@ class Rule:
             PicklingError: If the function cannot be imported by its name.
         """
         function = getattr(self.apply, "function", self.apply)
-        module, name = function.__module__, function.__qualname__
+        module = function.__module__
+        name = function.__qualname__
+        # A decorated function's name is that of the rule, so that name finds the one or the other.
         if _importable(module, name) not in (self.apply, function):
             raise PicklingError(f"the function of the rule {self.name} cannot be imported by name")
-        others = {}
-        for field_of_rule in fields(self):
-            if field_of_rule.name != "apply":
-                others[field_of_rule.name] = getattr(self, field_of_rule.name)
+        names = [attribute.name for attribute in fields(self)]
+        names.remove("apply")
+        others = {attribute: getattr(self, attribute) for attribute in names}
         return _restored, (module, name, others)
 
 
@@ -207,7 +210,8 @@ def rule(
     def decorate(function: Callable[..., Replacement]) -> Rule:
         needs_target = len(inspect.signature(function).parameters) > 2
         apply: Answer = function if needs_target else _WithoutTarget(function)
-        first_line = (inspect.getdoc(function) or "").partition("\n")[0]
+        docstring = inspect.getdoc(function) or ""
+        first_line = docstring.partition("\n")[0]
         return Rule(
             name=function.__name__,
             targets=frozenset(targets),
