@@ -62,6 +62,6 @@ def test_an_example_that_is_not_swapped_and_one_that_is_not_refused_are_seen() -
     with pytest.raises(AssertionError):
         assert_swaps(rule, refusal)
     swapped = EXAMPLES[0][1]
-    as_refusal = Refusal(swapped.shape, *swapped.layers, reason="", to=swapped.to)
+    as_refusal = Refusal(swapped.shape, swapped.layers, swapped.to)
     with pytest.raises(pytest.fail.Exception):
         assert_refuses(EXAMPLES[0][0], as_refusal)
