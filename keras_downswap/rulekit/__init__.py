@@ -22,27 +22,31 @@ from keras_downswap.ir.replacement import (
     Replacement,
 )
 from keras_downswap.rulekit.examples import Example, LayerSketch, Refusal, refuses, swaps
-from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv, fixed_depthwise
+from keras_downswap.rulekit.fixed_kernels import FixedKernel, depth_of, fixed_conv, fixed_depthwise
 from keras_downswap.rulekit.kernel_padding import with_larger_kernel
 from keras_downswap.rulekit.layers import (
     POOL_KINDS,
     POOL_TARGETS,
+    Layers,
+    common_plain,
     conv_layer,
     conv_with_own_padding,
     conv_with_padding,
     cropped,
     fused_conv,
-    in_each_branch,
     may_be_causal,
-    other_pool,
-    padded_alike,
     padding_layers,
-    placeholder_for,
     pool_layer,
 )
-from keras_downswap.rulekit.matching import branches_upstream, conv_downstream, pointwise_run
+from keras_downswap.rulekit.matching import (
+    Branch,
+    branches_upstream,
+    conv_downstream,
+    pointwise_run,
+)
 from keras_downswap.rulekit.preconditions import (
     require_bias_in_place,
+    require_bias_off_widths,
     require_conv,
     require_floats,
     require_free_name,
@@ -55,6 +59,15 @@ from keras_downswap.rulekit.preconditions import (
     require_single_cells,
     require_window,
 )
+from keras_downswap.rulekit.replacements import (
+    Steps,
+    in_each_branch,
+    other_pool,
+    placeholder_for,
+    replace_and_append,
+    replace_call,
+    replace_calls,
+)
 from keras_downswap.rulekit.rule import (
     LAST_RESORT,
     NotApplicable,
@@ -66,15 +79,24 @@ from keras_downswap.rulekit.rule import (
     skip_unless,
 )
 from keras_downswap.rulekit.windows import (
+    Lead,
+    PairAxis,
+    blur_windows,
     composed_span,
     composed_stride,
     composing,
     covering_leads,
     known_leads,
     lengths_after,
+    padded_alike,
+    pair_axes,
+    pointwise_windows,
     sampled_leads,
     strided_pools,
+    subsampling_windows,
     unstrided,
+    window_pairs,
+    windows_with_lengths,
 )
 
 __all__ = [
@@ -82,12 +104,16 @@ __all__ = [
     "LAST_RESORT",
     "POOL_KINDS",
     "POOL_TARGETS",
+    "Branch",
     "Call",
     "Example",
     "FittedPadding",
+    "FixedKernel",
     "Graph",
     "LayerKind",
     "LayerSketch",
+    "Layers",
+    "Lead",
     "Make",
     "MakeActivation",
     "MakeConv",
@@ -98,6 +124,7 @@ __all__ = [
     "MakeReshape",
     "MakeResize",
     "NotApplicable",
+    "PairAxis",
     "Promise",
     "Refusal",
     "Refused",
@@ -105,8 +132,11 @@ __all__ = [
     "Role",
     "Rule",
     "SizeMap",
+    "Steps",
     "Window",
+    "blur_windows",
     "branches_upstream",
+    "common_plain",
     "composed_span",
     "composed_stride",
     "composing",
@@ -130,12 +160,18 @@ __all__ = [
     "other_pool",
     "padded_alike",
     "padding_layers",
+    "pair_axes",
     "placeholder_for",
     "pointwise_run",
+    "pointwise_windows",
     "pool_layer",
     "refuses",
+    "replace_and_append",
+    "replace_call",
+    "replace_calls",
     "require",
     "require_bias_in_place",
+    "require_bias_off_widths",
     "require_conv",
     "require_floats",
     "require_free_name",
@@ -151,7 +187,10 @@ __all__ = [
     "sampled_leads",
     "skip_unless",
     "strided_pools",
+    "subsampling_windows",
     "swaps",
     "unstrided",
+    "window_pairs",
+    "windows_with_lengths",
     "with_larger_kernel",
 ]

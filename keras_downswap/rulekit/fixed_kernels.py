@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from keras_downswap.ir.facts import LayerKind
 from keras_downswap.ir.geometry import Window
 from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.replacement import KernelMaker, MakeConv
 from keras_downswap.rulekit.rule import Refused
+
+
+@dataclass(frozen=True)
+class FixedKernel:
+    """What a convolution without weights of an old layer is built from.
+
+    Attributes:
+        name: Wanted name of the layer.
+        windows: Its windows, one per axis, of one padding.
+        values: Computes the kernel from its shape: (*taps, channels, features) of a depthwise
+            convolution, (*taps, channels in / groups, channels out) of any other.
+        activation: Its activation.
+        frozen: Whether the layer does not train.
+    """
+
+    name: str
+    windows: Sequence[Window]
+    values: KernelMaker
+    activation: str = "linear"
+    frozen: bool = True
 
 
 def depth_of(graph: Graph, call: Call) -> int:
@@ -24,96 +45,46 @@ def depth_of(graph: Graph, call: Call) -> int:
     return depth
 
 
-def fixed_depthwise(
-    call: Call,
-    name: str,
-    windows: Sequence[Window],
-    kernel: KernelMaker,
-    *,
-    depth: int,
-    features: int = 1,
-    activation: str = "linear",
-    beside: Call | None = None,
-) -> MakeConv:
-    """Return a frozen convolution of each channel by itself, in the place of a call.
+def fixed_depthwise(call: Call, kernel: FixedKernel, depth: int, features: int = 1) -> MakeConv:
+    """Return a convolution of each channel by itself, in the place of a call.
 
     Args:
         call: The call that gives data format and dtype policy.
-        name: Wanted name.
-        windows: Its windows, one per axis, of one padding.
-        kernel: Computes its kernel from its shape: (*taps, channels, features) of a depthwise one,
-            and of a grouped one (*taps, 1, channels * features).
+        kernel: Its kernel, name and windows.
         depth: Input channels.
         features: Output channels per input channel.
-        activation: Its activation.
-        beside: The call that gives the dtype policy instead.
     """
-    policy = call if beside is None else beside
-    strides = {window.stride for window in windows}
-    plain = MakeConv(
-        name,
-        policy.layer,
-        LayerKind.DEPTHWISE_CONV,
-        axes=tuple(windows),
-        channels_last=call.channels_last,
-        depth_multiplier=features,
-        use_bias=False,
-        activation=activation,
-        fixed=kernel,
-        frozen=True,
-    )
-    if len(windows) < 3 and len(strides) == 1:
-        return plain
+    strides = {window.stride for window in kernel.windows}
+    if len(kernel.windows) < 3 and len(strides) == 1:
+        depthwise = _conv_without_bias(call, LayerKind.DEPTHWISE_CONV, kernel)
+        return replace(depthwise, depth_multiplier=features)
     # Keras has no depthwise convolution over three axes, or with unequal strides: a grouped
     # convolution with a group for each channel computes the same.
-    return MakeConv(
-        name,
-        policy.layer,
-        LayerKind.CONV,
-        axes=tuple(windows),
-        channels_last=call.channels_last,
-        filters=depth * features,
-        groups=depth,
-        use_bias=False,
-        activation=activation,
-        fixed=kernel,
-        frozen=True,
-    )
+    return fixed_conv(call, kernel, depth * features, groups=depth)
 
 
-def fixed_conv(
-    call: Call,
-    name: str,
-    windows: Sequence[Window],
-    kernel: KernelMaker,
-    filters: int,
-    *,
-    groups: int = 1,
-    activation: str = "linear",
-    frozen: bool = True,
-) -> MakeConv:
+def fixed_conv(call: Call, kernel: FixedKernel, filters: int, groups: int = 1) -> MakeConv:
     """Return a convolution across the channels of each group, in the place of a call.
 
     Args:
         call: The call that gives data format and dtype policy.
-        name: Wanted name.
-        windows: Its windows, one per axis, of one padding.
-        kernel: Computes its kernel from the kernel's shape (*taps, channels in / groups, filters).
+        kernel: Its kernel, name and windows.
         filters: Output channels.
         groups: Its groups.
-        activation: Its activation.
-        frozen: Whether the layer does not train.
     """
+    conv = _conv_without_bias(call, LayerKind.CONV, kernel)
+    return replace(conv, filters=filters, groups=groups)
+
+
+def _conv_without_bias(call: Call, kind: LayerKind, kernel: FixedKernel) -> MakeConv:
     return MakeConv(
-        name,
+        kernel.name,
         call.layer,
-        LayerKind.CONV,
-        axes=tuple(windows),
+        kind,
+        axes=tuple(kernel.windows),
         channels_last=call.channels_last,
-        filters=filters,
-        groups=groups,
         use_bias=False,
-        activation=activation,
-        fixed=kernel,
-        frozen=frozen,
+        activation=kernel.activation,
+        fixed=kernel.values,
+        frozen=kernel.frozen,
     )

@@ -3,21 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from keras_downswap.ir.geometry import FittedPadding, Padding, Window, fit_padding
 from keras_downswap.ir.graph import Call, Shape
 from keras_downswap.ir.kernel_math import fixed_then, placed
-from keras_downswap.ir.replacement import KernelTransform, Make, MakeConv
+from keras_downswap.ir.replacement import KernelTransform, MakeConv
 from keras_downswap.ir.types import Array
-from keras_downswap.rulekit.layers import padded_alike, padding_layers
+from keras_downswap.rulekit.layers import Layers, common_plain, padding_layers
 from keras_downswap.rulekit.rule import require
+from keras_downswap.rulekit.windows import padded_alike
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of a kernel that is enlarged.
+
+    Attributes:
+        window: Its window as it is.
+        taps: The accepted kernel size.
+        length: The length of the input map, None where unknown.
+    """
+
+    window: Window
+    taps: int
+    length: int | None
+
+    @property
+    def lead(self) -> int | None:
+        """Cells padded before the map now, None where that depends on an unknown length."""
+        return self.window.lead(self.length)
+
+    @property
+    def spare(self) -> int:
+        """How many zeros the larger kernel has along this axis."""
+        return self.taps - self.window.size
+
+    @property
+    def larger(self) -> Window:
+        """The window of the larger kernel."""
+        return replace(self.window, size=self.taps)
+
+    def fitted(self, zeros_before: int) -> FittedPadding:
+        """Return the padding with which each old tap reads the cell that it read before."""
+        assert self.lead is not None
+        old = self.window
+        # Zeros before the first tap start the window so many taps earlier.
+        lead = self.lead + zeros_before * old.dilation
+        return fit_padding(self.larger, old.law, self.length, lead)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a kernel stands in the larger one.
+
+    Attributes:
+        zeros_before: Zeros before its first tap, axis by axis.
+        fits: The padding of the larger kernel's windows.
+    """
+
+    zeros_before: tuple[int, ...]
+    fits: tuple[FittedPadding, ...]
+
+    @property
+    def plain(self) -> frozenset[Padding]:
+        """The plain paddings that serve all axes."""
+        return common_plain(self.fits)
 
 
 def with_larger_kernel(
     conv: Call, step: MakeConv, lengths: Shape, sizes: frozenset[int] | None
-) -> tuple[Make, ...]:
+) -> Layers:
     """Return a convolution whose kernel stands among zeros in one of an accepted size.
 
     Args:
@@ -40,24 +97,18 @@ def with_larger_kernel(
     taps = tuple(_next_size(window.size, sizes) for window in windows)
     own = [window.size for window in windows]
     require(all(taps), f"{conv.label} has the kernel size {own}, and no accepted size is as large")
-    leads = [window.lead(n) for window, n in zip(windows, lengths, strict=True)]
-    known = None not in leads
+    sized = zip(windows, taps, lengths, strict=True)
+    axes = [_Axis(*axis) for axis in sized]
+    known = all(axis.lead is not None for axis in axes)
     require(known, f"{conv.label} has a first tap that depends on an unknown length")
 
-    zeros_before, fits = _best_place(windows, taps, lengths, leads)
-    plain = _common_plain(fits)
-    padding: Padding = min(plain, default="valid")
-    larger = [replace(w, size=size) for w, size in zip(windows, taps, strict=True)]
-    axes = padded_alike(larger, padding)
-    place = partial(placed, front=zeros_before, taps=taps)
-    if step.fixed is not None:
-        fixed = partial(fixed_then, step.fixed, tuple(own), place)
-        new = replace(step, axes=axes, fixed=fixed)
-    else:
-        new = replace(step, axes=axes, kernel=partial(_placed_kernel, step.kernel, place))
-    if plain:
+    place = _best_place(axes)
+    padding: Padding = min(place.plain, default="valid")
+    larger = padded_alike([axis.larger for axis in axes], padding)
+    new = _among_zeros(step, larger, place.zeros_before)
+    if place.plain:
         return (new,)
-    return (*padding_layers(conv, fits), new)
+    return (*padding_layers(conv, place.fits), new)
 
 
 def _next_size(size: int, sizes: frozenset[int]) -> int:
@@ -65,32 +116,39 @@ def _next_size(size: int, sizes: frozenset[int]) -> int:
     return min((accepted for accepted in sizes if accepted >= size), default=0)
 
 
-def _best_place(
-    windows: Sequence[Window], taps: Sequence[int], lengths: Shape, leads: Sequence[int | None]
-) -> tuple[tuple[int, ...], list[FittedPadding]]:
+def _best_place(axes: Sequence[_Axis]) -> _Place:
     """Return how many zeros come before the first tap, axis by axis, and the padding that follows.
 
-    Any number of zeros computes the same. The first one is taken with which the convolution's own
+    Any number of zeros computes the same. The first one is chosen with which the convolution's own
     padding does, without a layer before it; where there is none, no zeros come before.
     """
-    spare = [size - window.size for size, window in zip(taps, windows, strict=True)]
-    found: list[tuple[tuple[int, ...], list[FittedPadding]]] = []
-    for count in range(max(spare) + 1):
-        zeros = tuple(min(count, most) for most in spare)
-        fits = []
-        for window, size, before, n, lead in zip(windows, taps, zeros, lengths, leads, strict=True):
-            larger = Window(size, window.stride, window.dilation)
-            moved = (lead or 0) + before * window.dilation
-            fits.append(fit_padding(larger, window.law, n, moved))
-        if _common_plain(fits):
-            return zeros, fits
-        found.append((zeros, fits))
-    return found[0]
+    places = []
+    most = max(axis.spare for axis in axes)
+    for count in range(most + 1):
+        # An axis with less to spare has all its zeros before the first tap from some count on.
+        zeros = tuple(min(count, axis.spare) for axis in axes)
+        pairs = zip(axes, zeros, strict=True)
+        fits = [axis.fitted(before) for axis, before in pairs]
+        place = _Place(zeros, tuple(fits))
+        if place.plain:
+            return place
+        places.append(place)
+    return places[0]
 
 
-def _common_plain(fits: Sequence[FittedPadding]) -> frozenset[Padding]:
-    """Return the plain paddings that serve all axes."""
-    return frozenset[Padding].intersection(*(fit.plain for fit in fits))
+def _among_zeros(
+    step: MakeConv, windows: tuple[Window, ...], zeros_before: tuple[int, ...]
+) -> MakeConv:
+    """Return a convolution with larger windows, and its kernel among zeros in theirs."""
+    taps = tuple(window.size for window in windows)
+    place = partial(placed, front=zeros_before, taps=taps)
+    if step.fixed is None:
+        kernel = partial(_placed_kernel, step.kernel, place)
+        return replace(step, axes=windows, kernel=kernel)
+    # A fixed kernel is computed from its shape: of the old size first, or its values would change.
+    own = tuple(window.size for window in step.windows)
+    fixed = partial(fixed_then, step.fixed, own, place)
+    return replace(step, axes=windows, fixed=fixed)
 
 
 def _placed_kernel(kernel: KernelTransform | None, place: KernelTransform, old: Array) -> Array:

@@ -2,25 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.predicates import is_elementwise
 from keras_downswap.ir.walks import paths_upstream
-from keras_downswap.rulekit.preconditions import require_conv, require_free_name, require_window
+from keras_downswap.rulekit.preconditions import (
+    require_conv,
+    require_floats,
+    require_free_name,
+    require_window,
+)
 from keras_downswap.rulekit.rule import require, skip_unless
 
 
-def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tuple[Call, ...]]:
+@dataclass(frozen=True)
+class Branch:
+    """One way that leads from a convolution to a pool.
+
+    Attributes:
+        conv: The convolution.
+        between: The calls between, which treat every position alike, upstream first.
+        pool: The pool, with the explicit padding of a ZeroPadding layer where that counts as its
+            own.
+    """
+
+    conv: Call
+    between: tuple[Call, ...]
+    pool: Call
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All calls, upstream first."""
+        return (self.conv, *self.between, self.pool)
+
+
+def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[Branch]:
     """Find the convolutions upstream of a pool, one for each branch that leads to it.
 
     Args:
         graph: The graph.
         pool: The pool.
-        padded: Whether the pool may take a ZeroPadding layer right before it with it.
-
-    Returns:
-        For each branch the convolution, the calls between, and the pool.
+        padded: Whether a ZeroPadding layer right before the pool may count as its own padding.
 
     Raises:
         Refused: If the pool is no downsampling site, some branch ends in no convolution, or another
@@ -28,6 +52,7 @@ def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tu
     """
     require_window(graph, pool)
     paths = paths_upstream(graph, pool, padded)
+    branches = []
     for path in paths:
         conv = path[0]
         which = "" if len(paths) == 1 else f" along one of {len(paths)} branches"
@@ -36,29 +61,36 @@ def branches_upstream(graph: Graph, pool: Call, padded: bool = False) -> list[tu
         is_conv = conv.role in (Role.CONV, Role.OTHER_CONV)
         require(is_conv, f"no convolution is upstream of {pool.label}: {found}")
         require_conv(conv)
+        # Another consumer of any of these calls would see pooled values where it saw a whole map.
         for call, after in pairwise(path):
             _require_sole_consumer(graph, call, after)
         _require_same_axes(conv, pool)
-        formats = conv.channels_last == pool.channels_last
-        require(formats, f"{conv.label} and {pool.label} differ in data_format")
-        given = graph.tensors[path[-2].outputs[0]].dtype
-        wanted = graph.tensors[path[-1].outputs[0]].dtype
+        given = _dtype_of_output(graph, path[-2])
+        wanted = _dtype_of_output(graph, path[-1])
         reason = f"{pool.label} turns {given} into {wanted}, which a swap would lose"
         require(given == wanted, reason)
-    return paths
+        *between, padded_pool = path[1:]
+        branches.append(Branch(conv, tuple(between), padded_pool))
+    return branches
+
+
+def _dtype_of_output(graph: Graph, call: Call) -> str:
+    return graph.tensors[call.outputs[0]].dtype
 
 
 def _require_same_axes(conv: Call, pool: Call) -> None:
-    """Refuse a pair of which only one runs at each step of time, or of different ranks."""
+    """Refuse a pair of which one runs at each step of time, or of different ranks or formats."""
     both_in_time = (conv.wrapped is None) == (pool.wrapped is None)
     same = both_in_time and len(conv.windows) == len(pool.windows)
     require(same, f"{conv.label} and {pool.label} slide over different axes")
+    formats = conv.channels_last == pool.channels_last
+    require(formats, f"{conv.label} and {pool.label} differ in data_format")
 
 
 def _require_sole_consumer(graph: Graph, call: Call, after: Call) -> None:
     users = graph.consumers[call.outputs[0]]
-    others = [graph.calls[user].label for user in users if user != after.index]
-    second = others[0] if others else "itself a second time"
+    others = [user for user in users if user != after.index]
+    second = graph.calls[others[0]].label if others else "itself a second time"
     alone = len(users) == 1
     require(alone, f"the output of {call.label} has a second consumer, {second}")
     inner = not graph.is_output(call)
@@ -92,19 +124,18 @@ def conv_downstream(graph: Graph, pool: Call, linear: bool = True) -> tuple[Call
         passes = is_elementwise(graph, call, pool.channels_last)
         if linear:
             passes = passes and call.role is Role.LINEAR
+        # A call inside a TimeDistributed layer sees time as a part of the batch, so its shapes and
+        # windows are not comparable with those of calls outside.
         in_time = call.wrapped is not None or pool.wrapped is not None
         reason = f"{call.label}, not a convolution, consumes the output of {pool.label}"
         skip_unless(passes and not in_time, reason)
     require_conv(conv)
     _require_same_axes(conv, pool)
-    formats = conv.channels_last == pool.channels_last
-    require(formats, f"{conv.label} and {pool.label} differ in data_format")
     given = graph.tensors[pool.inputs[0]].dtype
     wanted = graph.tensors[conv.inputs[0]].dtype
     differ = f"{pool.label} gets {given} and {conv.label} {wanted}: a swap would lose that"
     require(given == wanted, differ)
-    floats = "floating-point numbers only"
-    require("float" in given, f"{pool.label} pools {given}, and the swap computes with {floats}")
+    require_floats(graph, pool)
     return tuple(run)
 
 
@@ -142,6 +173,7 @@ def pointwise_run(graph: Graph, conv: Call) -> tuple[Call, ...]:
             return tuple(run)
         if (call.wrapped is None) != (conv.wrapped is None):
             return tuple(run)
+        # A layer after it would give that output another name.
         if several_outputs and graph.is_output(call):
             return tuple(run)
         run.append(call)

@@ -36,7 +36,7 @@ def require_single_cells(pool: Call) -> None:
         skip_unless(one, f"{pool.label} has a window above 1, so it does not only subsample")
 
 
-def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
+def require_position_free(conv: Call, between: Sequence[Call] = ()) -> None:
     """Refuse, for exact rules, what looks at other positions than its own.
 
     Some activations do, and so does a BatchNormalization that uses batch statistics.
@@ -45,17 +45,16 @@ def require_position_free(conv: Call, between: tuple[Call, ...] = ()) -> None:
     if conv.channels_last:
         # The last axis is that of the channels: what mixes it treats every position alike.
         safe = ELEMENTWISE | ALONG_LAST_AXIS
+    unknown = "which is not known to treat every position alike here"
     for call in (conv, *between):
-        known = (
-            f"{call.label} has the activation {call.activation}, which is not known to treat "
-            "every position alike here"
-        )
-        require(call.activation in safe, known)
+        found = f"{call.label} has the activation {call.activation}"
+        require(call.activation in safe, f"{found}, {unknown}")
+        # Batch statistics are means over the positions, and there are fewer of those after a swap.
         fixed = not call.frozen_training
         require(fixed, f"{call.label} is called with training=True, which is no fixed map")
 
 
-def require_linear(conv: Call, between: tuple[Call, ...]) -> None:
+def require_linear(conv: Call, between: Sequence[Call]) -> None:
     """Refuse, for exact rules, what does not commute with means: whatever is not linear."""
     activation = conv.activation
     commutes = activation == "linear"
@@ -67,26 +66,39 @@ def require_linear(conv: Call, between: tuple[Call, ...]) -> None:
         require(linear, f"{call.label} stands between and is not linear")
 
 
-def require_bias_in_place(graph: Graph, conv: Call, *widths: int | None) -> None:
+def require_bias_in_place(graph: Graph, conv: Call, after: Call | None = None) -> None:
     """Refuse, for exact rules, a width at which this Keras misplaces a `channels_first` bias.
 
-    Some versions add it along the last axis where that is as long as there are filters.
+    Args:
+        graph: The graph.
+        conv: The convolution.
+        after: The call whose output the convolution computes after the swap, where that is not its
+            own.
+    """
+    calls = [conv] if after is None else [conv, after]
+    widths = [graph.output_shape(call)[-1] for call in calls]
+    require_bias_off_widths(graph, conv, widths)
+
+
+def require_bias_off_widths(graph: Graph, conv: Call, widths: Sequence[int | None]) -> None:
+    """Refuse widths at which this Keras misplaces the `channels_first` bias of a convolution.
 
     Args:
         graph: The graph.
         conv: The convolution.
         widths: The lengths of its last axis before and after the swap, None where unknown.
     """
+    # Some versions add the bias along the last axis where that is as long as there are filters.
     if not conv.conv.misplaces_channels_first_bias:
         return
     filters = graph.output_shape(conv)[1]
     apart = None not in widths and filters is not None and filters not in widths
     whether = "may be" if None in widths else "is"
+    where = f"{whether} somewhere as wide as it has filters, {filters}"
     require(
         apart,
-        f"{conv.label} is channels_first and {whether} somewhere as wide as it has filters, "
-        f"{filters}: there this Keras adds the bias along the width instead of the channels, so "
-        "no swap keeps the values",
+        f"{conv.label} is channels_first and {where}: there this Keras adds the bias along the "
+        "width instead of the channels, so no swap keeps the values",
     )
 
 
@@ -102,17 +114,18 @@ def require_window(graph: Graph, pool: Call) -> None:
         covers_all = covers_all and length is not None and window.size >= length
         single_cells = single_cells and window.size == 1
     whole = "x".join(str(length) for length in sizes)
-    require(
-        not covers_all or single_cells,
-        f"{pool.label} covers its whole {whole} map: global pooling, not a downsampling site",
-    )
+    # A window of one cell over a map of one cell computes nothing: it only subsamples.
+    downsamples = not covers_all or single_cells
+    site = "global pooling, not a downsampling site"
+    require(downsamples, f"{pool.label} covers its whole {whole} map: {site}")
 
 
 def require_one_dtype(graph: Graph, calls: Sequence[Call]) -> None:
     """Refuse to reorder calls that do not all compute in one dtype."""
     found: set[str] = set()
     for call in calls:
-        found.update(graph.tensors[tensor].dtype for tensor in (*call.inputs, *call.outputs))
+        for tensor in (*call.inputs, *call.outputs):
+            found.add(graph.tensors[tensor].dtype)
     dtypes = " and ".join(sorted(found))
     which = f"{calls[0].label} to {calls[-1].label}"
     require(len(found) == 1, f"{which} compute in {dtypes}, not in one dtype")

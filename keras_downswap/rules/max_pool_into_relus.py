@@ -7,34 +7,25 @@ the window, each later one a grouped 1x1 convolution, the last adds up; ceil(log
 cells. Padded zeros win only against negative numbers. The kernels are frozen.
 """
 
+from dataclasses import replace
 from functools import partial
 from math import prod
 
+from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.kernel_math import round_of, tournament
 from keras_downswap.ir.predicates import never_negative
-from keras_downswap.rulekit import (
-    Call,
-    Graph,
-    Make,
-    Promise,
-    Replacement,
-    Role,
-    Window,
-    is_pool,
-    require,
-    rule,
-    skip_unless,
-)
-from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, relu, swaps
-from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv, fixed_depthwise
+from keras_downswap.ir.replacement import Make
+from keras_downswap.rulekit import Promise, Replacement, is_pool, refuses, rule, swaps
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, relu
+from keras_downswap.rulekit.fixed_kernels import FixedKernel, depth_of, fixed_conv, fixed_depthwise
+from keras_downswap.rulekit.layers import Layers
 from keras_downswap.rulekit.preconditions import require_floats, require_window
+from keras_downswap.rulekit.replacements import replace_call
+from keras_downswap.rulekit.rule import require, skip_unless
+from keras_downswap.rulekit.windows import pointwise_windows, windows_with_lengths
 
 
-@rule(
-    targets=["conv_relu"],
-    promise=Promise.EXACT,
-    anchors=is_pool,
-)
+@rule(targets=["conv_relu"], promise=Promise.EXACT, anchors=is_pool)
 @swaps(MAP, relu(), max_pool())
 @swaps(ODD, max_pool(3, 2))
 @swaps(ODD, relu(), max_pool(3, 2, padding="same"))
@@ -47,41 +38,36 @@ def max_pool_into_relus(graph: Graph, pool: Call) -> Replacement:
     require_window(graph, pool)
     require_floats(graph, pool)
     signed = not never_negative(graph, pool.inputs[0])
-    for window, n in zip(pool.windows, graph.sizes(pool), strict=True):
-        zeros_win = "its input may be negative: a convolution pads zeros, which would win"
-        safe = not signed or window.never_pads(n)
+    zeros_win = "its input may be negative: a convolution pads zeros, which would win"
+    for window, length in windows_with_lengths(graph, pool):
+        # A max pool leaves out what it pads; the zeros of a convolution take part in the maximum,
+        # and are the largest where all cells of the window are negative.
+        safe = not signed or window.never_pads(length)
         require(safe, f"{pool.label} pads, and {zeros_win}")
-    layers = _rounds(graph, pool, signed)
-    return Replacement((pool.index,), {pool.index: layers}, signed=signed)
+    answer = replace_call(pool, *_rounds(graph, pool, signed))
+    # Where nothing can be negative the kernels are smaller, and right for such values only.
+    return replace(answer, signed=signed)
 
 
-def _rounds(graph: Graph, pool: Call, signed: bool) -> tuple[Make, ...]:
+def _rounds(graph: Graph, pool: Call, signed: bool) -> Layers:
     """Return a layer for each round of the tournament; the last has the pool's name."""
     cells = prod(window.size for window in pool.windows)
     depth = depth_of(graph, pool)
     matrices = tournament(cells, signed)
-    point = [Window(1)] * len(pool.windows)
-    made: list[Make] = []
+    layers: list[Make] = []
     for number, matrix in enumerate(matrices):
         last = number == len(matrices) - 1
         name = pool.name if last else f"{pool.name}_round{number + 1}"
+        # The last round adds what the ReLUs before it computed, and may be negative.
         activation = "linear" if last else "relu"
-        kernel = partial(round_of, cells, signed, number)
+        values = partial(round_of, cells, signed, number)
         features = matrix.shape[1]
         if number == 0:
-            layer = fixed_depthwise(
-                pool,
-                name,
-                pool.windows,
-                kernel,
-                depth=depth,
-                features=features,
-                activation=activation,
-            )
+            kernel = FixedKernel(name, pool.windows, values, activation)
+            layer = fixed_depthwise(pool, kernel, depth, features)
         else:
-            filters = depth * features
-            layer = fixed_conv(
-                pool, name, point, kernel, filters, groups=depth, activation=activation
-            )
-        made.append(layer)
-    return tuple(made)
+            # Each channel has its own features by now, and they must not mix.
+            kernel = FixedKernel(name, pointwise_windows(pool), values, activation)
+            layer = fixed_conv(pool, kernel, depth * features, groups=depth)
+        layers.append(layer)
+    return tuple(layers)

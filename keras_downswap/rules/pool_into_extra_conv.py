@@ -7,18 +7,16 @@ starts at the mean and is open to training: the All-CNN form of Springenberg et 
 nothing when trained from scratch.
 """
 
+from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.ir.kernel_math import dense_mean
-from keras_downswap.rulekit import Call, Graph, Promise, Replacement, is_pool, rule
-from keras_downswap.rulekit.examples import MAP, global_average_pool, max_pool, refuses, swaps
-from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_conv
+from keras_downswap.rulekit import Promise, Replacement, is_pool, refuses, rule, swaps
+from keras_downswap.rulekit.examples import MAP, global_average_pool, max_pool
+from keras_downswap.rulekit.fixed_kernels import FixedKernel, depth_of, fixed_conv
 from keras_downswap.rulekit.preconditions import require_floats, require_window
+from keras_downswap.rulekit.replacements import replace_call
 
 
-@rule(
-    targets=["extra_conv"],
-    promise=Promise.APPROXIMATE,
-    anchors=is_pool,
-)
+@rule(targets=["extra_conv"], promise=Promise.APPROXIMATE, anchors=is_pool)
 @swaps(MAP, max_pool())
 @refuses(MAP, global_average_pool(), reason="is global pooling")
 def pool_into_extra_conv(graph: Graph, pool: Call) -> Replacement:
@@ -26,5 +24,6 @@ def pool_into_extra_conv(graph: Graph, pool: Call) -> Replacement:
     require_window(graph, pool)
     require_floats(graph, pool)
     depth = depth_of(graph, pool)
-    new = fixed_conv(pool, pool.name, pool.windows, dense_mean, depth, frozen=False)
-    return Replacement((pool.index,), {pool.index: (new,)})
+    # The pool's own padding stays: the zeros change values at the border, never the length.
+    kernel = FixedKernel(pool.name, pool.windows, dense_mean, frozen=False)
+    return replace_call(pool, fixed_conv(pool, kernel, depth))

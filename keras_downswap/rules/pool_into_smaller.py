@@ -9,32 +9,22 @@ after its end: the first pools then pad there, where they meet nothing larger.
 
 from collections.abc import Sequence
 
-from keras_downswap.rulekit import (
-    Call,
-    Graph,
-    Promise,
-    Replacement,
-    Role,
-    Window,
-    is_pool,
-    require,
-    rule,
-    skip_unless,
-)
-from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, swaps
-from keras_downswap.rulekit.layers import POOL_KINDS, padded_alike, pool_layer
+from keras_downswap.ir.geometry import Padding, Window
+from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.replacement import MakePool
+from keras_downswap.rulekit import Promise, Replacement, is_pool, refuses, rule, swaps
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool
+from keras_downswap.rulekit.layers import POOL_KINDS, pool_layer
 from keras_downswap.rulekit.preconditions import require_never_pads, require_window
+from keras_downswap.rulekit.replacements import replace_call
+from keras_downswap.rulekit.rule import Refused, require, skip_unless
+from keras_downswap.rulekit.windows import padded_alike, windows_with_lengths
 
 IDLE = Window(1)
 """The window of an axis on which a pool of the chain does nothing."""
 
 
-@rule(
-    targets=["small_pool"],
-    promise=Promise.EXACT,
-    anchors=is_pool,
-    verbatim=True,
-)
+@rule(targets=["small_pool"], promise=Promise.EXACT, anchors=is_pool, verbatim=True)
 @swaps(MAP, max_pool(3, 2))
 @swaps(ODD, max_pool((5, 4), 4))
 @swaps(MAP, average_pool(4))
@@ -48,22 +38,28 @@ def pool_into_smaller(graph: Graph, pool: Call) -> Replacement:
     if pool.role is Role.AVERAGE_POOL:
         require_never_pads(graph, pool)
     chains = []
-    for window, n in zip(pool.windows, graph.sizes(pool), strict=True):
-        chains.append(_chain(pool, window, n))
+    for window, length in windows_with_lengths(graph, pool):
+        chains.append(_chain(pool, window, length))
     links = _aligned_at_the_end(chains)
     skip_unless(len(links) > 1, f"{pool.label} is no chain of smaller pools")
 
-    kind = POOL_KINDS[pool.role]
     layers = []
     for number, windows in enumerate(links, 1):
-        paddings = {window.padding for window in windows if window.size > 1}
-        one_axis = "would have to pad along one axis and not along another"
-        require(len(paddings) == 1, f"{pool.label} {one_axis}")
-        (padding,) = paddings
-        assert not isinstance(padding, tuple)
         name = pool.name if number == len(links) else f"{pool.name}_{number}"
-        layers.append(pool_layer(kind, name, padded_alike(windows, padding), pool, pool))
-    return Replacement((pool.index,), {pool.index: tuple(layers)})
+        layers.append(_link(pool, name, windows))
+    return replace_call(pool, *layers)
+
+
+def _link(pool: Call, name: str, windows: Sequence[Window]) -> MakePool:
+    """Return one pool of the chain, with one padding for all axes on which it does something."""
+    paddings = {window.padding for window in windows if window.size > 1}
+    one_axis = "would have to pad along one axis and not along another"
+    require(len(paddings) == 1, f"{pool.label} {one_axis}")
+    (padding,) = paddings
+    assert not isinstance(padding, tuple)
+    # A window of one cell pads nothing with `same` either, so an idle axis agrees with both.
+    alike = padded_alike(windows, padding)
+    return pool_layer(POOL_KINDS[pool.role], name, alike, pool)
 
 
 def _aligned_at_the_end(chains: Sequence[Sequence[Window]]) -> list[list[Window]]:
@@ -88,6 +84,8 @@ def _chain(pool: Call, window: Window, n: int | None) -> list[Window]:
     overlap = window.size - window.stride
     gaps = "which a chain of smaller ones would see"
     require(overlap >= 0, f"{pool.label} leaves cells out between its windows, {gaps}")
+    # A maximum does not change where a cell is counted twice, as overlapping windows do; a mean
+    # would give that cell twice the weight.
     maxima = pool.role is Role.MAX_POOL
     means = "computes means of windows that overlap, which smaller means do not give"
     require(maxima or overlap == 0, f"{pool.label} {means}")
@@ -97,7 +95,8 @@ def _chain(pool: Call, window: Window, n: int | None) -> list[Window]:
     chain = []
     for number in range(overlap):
         # Each of these pools adds a cell: so many of them pad as cells are padded in all.
-        chain.append(Window(2, 1, 1, "same" if number < padded_after else "valid"))
+        padding: Padding = "same" if number < padded_after else "valid"
+        chain.append(Window(2, 1, 1, padding))
     for factor in _prime_factors(window.stride):
         chain.append(Window(factor, factor))
     return chain
@@ -106,10 +105,10 @@ def _chain(pool: Call, window: Window, n: int | None) -> list[Window]:
 def _cells_padded_after(pool: Call, window: Window, n: int | None, overlap: int) -> int:
     """Return how many cells a max pool pads after its map, where smaller pools can pad so too."""
     if n is None:
-        require(False, f"{pool.label} pads (padding='same') over an unknown length")
-        return 0
+        raise Refused(f"{pool.label} pads (padding='same') over an unknown length")
     total = window.total_padding(n)
     before = window.lead(n)
+    # A window of 2 cells and stride 1 pads its one cell after the map, never before it.
     require(before == 0, f"{pool.label} pads before the map, which no smaller pool does")
     most = f"pads {total} cells after the map, and its windows overlap by {overlap}"
     require(total <= overlap, f"{pool.label} {most}")

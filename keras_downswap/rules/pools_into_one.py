@@ -8,35 +8,23 @@ stand between: per-channel affine ones with means, non-decreasing ones with maxi
 reach outside its input.
 """
 
+from keras_downswap.ir.geometry import Window
+from keras_downswap.ir.graph import Call, Graph, Role
 from keras_downswap.ir.walks import commuting_run, sole_upstream
-from keras_downswap.rulekit import (
-    Call,
-    Graph,
-    NotApplicable,
-    Promise,
-    Replacement,
-    Role,
-    Window,
-    is_pool,
-    require,
-    rule,
-)
-from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool, refuses, swaps
-from keras_downswap.rulekit.layers import POOL_KINDS, placeholder_for, pool_layer
+from keras_downswap.rulekit import Promise, Replacement, is_pool, refuses, rule, swaps
+from keras_downswap.rulekit.examples import MAP, ODD, average_pool, max_pool
+from keras_downswap.rulekit.layers import POOL_KINDS, pool_layer
 from keras_downswap.rulekit.preconditions import (
     require_never_pads,
     require_one_dtype,
     require_window,
 )
+from keras_downswap.rulekit.replacements import Steps, placeholder_for, replace_calls
+from keras_downswap.rulekit.rule import NotApplicable, require
+from keras_downswap.rulekit.windows import window_pairs
 
 
-@rule(
-    targets=["cheapest"],
-    promise=Promise.EXACT,
-    anchors=is_pool,
-    verbatim=True,
-    rank=-1,
-)
+@rule(targets=["cheapest"], promise=Promise.EXACT, anchors=is_pool, verbatim=True, rank=-1)
 @swaps(MAP, max_pool(name="a"), max_pool(3, 2, name="b"))
 @swaps(ODD, average_pool(name="a"), average_pool(3, 2, name="b"))
 @refuses(MAP, average_pool(name="a"), max_pool(name="b"), reason="no pool of its kind")
@@ -51,21 +39,24 @@ def pools_into_one(graph: Graph, pool: Call) -> Replacement:
     require_window(graph, first)
     _require_same_axes(first, pool)
     require_one_dtype(graph, (first, *run))
+    # A mean of means counts a cell as often as windows overlap there; a maximum may count it twice.
     tiles = all(window.size == window.stride for window in first.windows)
-    gapless = all(window.size >= window.stride for window in first.windows)
     maxima = pool.role is Role.MAX_POOL
     require(tiles or maxima, f"the windows of {first.label} do not tile its map")
+    gapless = all(window.size >= window.stride for window in first.windows)
     require(gapless, f"the windows of {first.label} leave cells out, which one window would see")
     require_never_pads(graph, first)
     require_never_pads(graph, pool)
 
     windows = []
-    for a, b in zip(first.windows, pool.windows, strict=True):
+    for a, b in window_pairs(first, pool):
         size = a.size + (b.size - 1) * a.stride
         windows.append(Window(size, a.stride * b.stride))
-    new = pool_layer(POOL_KINDS[pool.role], pool.name, windows, first, first)
-    chain = tuple(call.index for call in (first, *run))
-    return Replacement(chain, {first.index: (new,), pool.index: placeholder_for(graph, pool)})
+    kind = POOL_KINDS[pool.role]
+    new = pool_layer(kind, pool.name, windows, first)
+    rest = placeholder_for(graph, pool)
+    steps: dict[int, Steps] = {first.index: (new,), pool.index: rest}
+    return replace_calls((first, *run), steps)
 
 
 def _require_same_axes(first: Call, pool: Call) -> None:

@@ -7,49 +7,37 @@ after the elementwise maps f that follow it, in a frozen depthwise convolution o
 is a `same` window of stride s.
 """
 
-from keras_downswap.ir.graph import channels
+from dataclasses import replace
+
+from keras_downswap.ir.graph import Call, Graph, channels
 from keras_downswap.ir.kernel_math import binomial
-from keras_downswap.ir.replacement import Step
-from keras_downswap.rulekit import (
-    KEEP,
-    Call,
-    Graph,
-    Promise,
-    Replacement,
-    Window,
-    is_strided_conv,
-    require,
-    rule,
-)
-from keras_downswap.rulekit.examples import MAP, conv, conv_lstm, refuses, relu, swaps
-from keras_downswap.rulekit.fixed_kernels import depth_of, fixed_depthwise
+from keras_downswap.rulekit import Promise, Replacement, is_strided_conv, refuses, rule, swaps
+from keras_downswap.rulekit.examples import MAP, VIDEO, conv_lstm, relu, strided_conv
+from keras_downswap.rulekit.fixed_kernels import FixedKernel, depth_of, fixed_depthwise
 from keras_downswap.rulekit.layers import conv_with_own_padding
 from keras_downswap.rulekit.matching import pointwise_run
 from keras_downswap.rulekit.preconditions import require_conv
-from keras_downswap.rulekit.windows import unstrided
+from keras_downswap.rulekit.replacements import replace_and_append
+from keras_downswap.rulekit.rule import require
+from keras_downswap.rulekit.windows import blur_windows, padded_alike, unstrided
 
 
-@rule(
-    targets=["blur_pool"],
-    promise=Promise.APPROXIMATE,
-    anchors=is_strided_conv,
-    verbatim=True,
-)
-@swaps(MAP, conv(strides=2), relu())
-@refuses((3, 16, 16, 4), conv_lstm(strides=2), reason="is no ordinary")
+@rule(targets=["blur_pool"], promise=Promise.APPROXIMATE, anchors=is_strided_conv, verbatim=True)
+@swaps(MAP, strided_conv(), relu())
+@refuses(VIDEO, conv_lstm(strides=2), reason="is no ordinary")
 def stride_into_blur(graph: Graph, conv: Call) -> Replacement:
     """Strided convolution -> convolution, fixed blur with the stride, same kernel."""
     require_conv(conv)
+    # Or a second swap of the same model would blur the blurs.
     require(not conv.conv.is_binomial_blur, f"{conv.label} is a fixed blur already")
     run = pointwise_run(graph, conv)
-    last = run[-1]
     dense = conv_with_own_padding(conv, unstrided(conv.windows))
-    windows = [Window(2 * w.stride - 1, w.stride, 1, "same") for w in conv.windows]
-    made = channels(graph.output_shape(conv), conv.channels_last)
-    depth = depth_of(graph, conv) if made is None else made
-    name = f"{conv.name}_blur"
-    blur = fixed_depthwise(conv, name, windows, binomial, depth=depth, beside=last)
-    steps: dict[int, tuple[Step, ...]] = {conv.index: dense, last.index: (KEEP, blur)}
-    if last is conv:
-        steps = {conv.index: (*dense, blur)}
-    return Replacement(tuple(call.index for call in run), steps)
+    windows = padded_alike(blur_windows(conv), "same")
+    # The blur has a filter for each channel that the convolution computes, not that it reads.
+    computed = channels(graph.output_shape(conv), conv.channels_last)
+    depth = depth_of(graph, conv) if computed is None else computed
+    kernel = FixedKernel(f"{conv.name}_blur", windows, binomial)
+    blur = fixed_depthwise(conv, kernel, depth)
+    # Its input is what the last elementwise map computes, maybe in another dtype.
+    blur = replace(blur, beside=run[-1].layer)
+    return replace_and_append(run, dense, blur)
