@@ -23,6 +23,11 @@ class LayerKind(str, Enum):
     FLATTEN = "Flatten"
     DENSE = "Dense"
     BATCH_NORMALIZATION = "BatchNormalization"
+
+    def __str__(self) -> str:
+        """Return the class name, in every version of Python."""
+        return self.value
+
     ACTIVATION = "Activation"
 
 

@@ -22,7 +22,7 @@ from support.graphs import (
 )
 
 from keras_downswap.ir.graph import Graph
-from keras_downswap.ir.replacement import Replacement
+from keras_downswap.ir.replacement import MakeResize, Replacement
 from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.average_pool_into_kernel import average_pool_into_kernel
 
@@ -72,9 +72,10 @@ def test_affine_calls_may_stand_between_and_stay() -> None:
     assert set(answer.steps) == {1, 4}
 
 
-def test_an_unknown_length_needs_layers_in_front() -> None:
+def test_an_unknown_length_needs_layers_before() -> None:
     pad, conv = made(apply(pair(None, conv={"padding": "same"}, pool=AVERAGE)))
-    assert (pad.kind, pad.name, pad.like) == ("ZeroPadding", "conv_pad", None)
+    assert isinstance(pad, MakeResize)
+    assert (pad.kind, pad.name) == ("ZeroPadding", "conv_pad")
     assert arguments(pad) == {"padding": (1, 1), "data_format": "channels_last"}
     assert (arguments(conv)["kernel_size"], arguments(conv)["padding"]) == ((4,), "valid")
 
@@ -134,7 +135,7 @@ def test_the_name_of_one_of_several_outputs_survives() -> None:
         ({"pool": {**AVERAGE, "dtype": "float16"}}, "turns float32 into float16"),
         ({"pool": {**AVERAGE, "channels_last": False}}, "differ in data_format"),
         (
-            {"conv": {"in_front": frozenset(), "padding": "causal"}, "pool": AVERAGE},
+            {"conv": {"padding_layers": frozenset(), "padding": "causal"}, "pool": AVERAGE},
             "'conv' would need ZeroPadding1D",
         ),
     ],

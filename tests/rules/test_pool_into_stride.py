@@ -8,7 +8,7 @@ import pytest
 from support.graphs import Sketch, arguments, made, named, pair
 
 from keras_downswap.ir.graph import Graph
-from keras_downswap.ir.replacement import Replacement
+from keras_downswap.ir.replacement import MakeResize, Replacement
 from keras_downswap.rulekit.rule import Promise, Refused
 from keras_downswap.rules.pool_into_stride import pool_into_stride
 
@@ -87,7 +87,8 @@ def test_one_axis_may_be_padded_and_another_cropped(last: bool) -> None:
         {"cropping": ((0, 0), (0, 1)), **form},
     )
     assert arguments(conv)["padding"] == "valid"
-    assert pad.like is crop.like is None
+    assert isinstance(pad, MakeResize)
+    assert isinstance(crop, MakeResize)
 
 
 def test_axes_that_need_different_paddings_are_padded_by_a_layer() -> None:
@@ -137,7 +138,7 @@ def test_a_pool_of_stride_one_leaves_a_dilated_convolution() -> None:
             "Conv1D 'conv' and MaxPooling1D 'pool' differ in data_format",
         ),
         (
-            {"conv": {"kernel": 4, "in_front": frozenset({"ZeroPadding"})}},
+            {"conv": {"kernel": 4, "padding_layers": frozenset({"ZeroPadding"})}},
             "'conv' would need Cropping1D, which this Keras",
         ),
     ],

@@ -64,7 +64,7 @@ def test_a_dilated_convolution_may_stay_where_nothing_strides() -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"pool": {}}, "'pool' has a window above 1, so it does not subsample"),
+        ({"pool": {}}, "'pool' has a window above 1, so it does not only subsample"),
         (
             {"conv": {"dilation": 2}, "pool": ONE},
             "'conv' has dilation_rate .2,., and Keras has no convolution with",

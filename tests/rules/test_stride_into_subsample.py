@@ -91,7 +91,11 @@ def test_one_of_several_outputs_keeps_its_name() -> None:
             {"padding": "same"},
             "padding='same' and stride 2 over an unknown length .spatial axis 1.",
         ),
-        ((32,), {"padding": "same", "in_front": frozenset()}, "'conv' would need ZeroPadding1D"),
+        (
+            (32,),
+            {"padding": "same", "padding_layers": frozenset()},
+            "'conv' would need ZeroPadding1D",
+        ),
     ],
 )
 def test_refusals(sizes: tuple[int | None, ...], facts: dict[str, Any], words: str) -> None:
