@@ -24,7 +24,7 @@ from keras_downswap import Plan, plan_swaps
 from keras_downswap.ir.replacement import Replacement
 from keras_downswap.planning.cost import cost_of, site_cost
 from keras_downswap.planning.limits import PREFIX, profiles
-from keras_downswap.rules import TARGETS
+from keras_downswap.planning.targets import names_of_targets
 
 MODELS: dict[str, Callable[[], Any]] = {
     **{
@@ -81,7 +81,7 @@ def macs_of(plan: Plan) -> int:
 def table(name: str) -> str:
     """Return the section of one architecture."""
     model = MODELS[name]()
-    targets = [*TARGETS, *(f"{PREFIX}{profile}" for profile in profiles())]
+    targets = [*sorted(names_of_targets()), *(f"{PREFIX}{profile}" for profile in profiles())]
     columns = ["target", "exact", "approximate", "kept", "MACs", "rules"]
     lines = [
         f"## {name}",
