@@ -154,17 +154,6 @@ def test_a_missing_path_is_seen(tmp_path: Path) -> None:
     assert missing_paths(page) == ["ir/no.py", "nowhere/"]
 
 
-def test_the_order_of_imports_is_the_one_that_is_tested() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    test = (ROOT / "tests" / "test_architecture.py").read_text("utf-8")
-    shown = re.search(r"^    (errors <- .*?)\n\n", page, re.MULTILINE | re.DOTALL)
-    tested = re.search(r"^ORDER = \[(.*?)\]", test, re.MULTILINE | re.DOTALL)
-    assert shown is not None
-    assert tested is not None
-    modules = re.findall(r'"(\w+)"', tested[1])
-    assert shown[1].replace("<-", " ").split() == [m for m in modules if not m.startswith("__")]
-
-
 def keys_shown(page: Path, heading: str) -> set[str]:
     """Return the first column of the first table after a heading; a cell may hold several names."""
     section = page.read_text("utf-8").partition(f"\n### {heading}\n")[2]
