@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 import warnings
 from types import FrameType
 
@@ -59,7 +59,7 @@ def _is_of_package(frame: FrameType) -> bool:
 def warn_caller(warning: Warning) -> None:
     """Give a warning that points at the code that calls this package, however deep it arises."""
     # A fixed depth would not do: the command line and `apply` lead here in different ways.
-    frame: FrameType | None = sys._getframe()
+    frame: FrameType | None = inspect.currentframe()
     level = 1
     while frame is not None and _is_of_package(frame):
         frame = frame.f_back

@@ -16,7 +16,8 @@ def dialect_of(model: Any) -> Dialect:
     Raises:
         UnreadableModel: If the value is a model of neither Keras.
     """
-    keras = keras_of(model)
+    # A layer is told that it has no graph, which says more than that it is no model.
+    keras = keras_of(model, base="Layer")
     if keras is None:
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
         raise UnreadableModel(f"expected a model of tf_keras or of keras; received {kind}")

@@ -10,11 +10,19 @@ from keras_downswap.dialects.compatibility import check_once
 Keras = Literal["tf_keras", "keras"]
 
 
-def keras_of(value: Any) -> Keras | None:
-    """Return the Keras of which a value is a model, read off its class; None for anything else."""
+def keras_of(value: Any, base: str = "Model") -> Keras | None:
+    """Return the Keras of which a value is a model, read off its class.
+
+    Args:
+        value: Anything.
+        base: The class of that Keras of which it must be, `Model` or `Layer`.
+
+    Returns:
+        None for anything else.
+    """
     for cls in type(value).__mro__:
         package = cls.__module__.partition(".")[0]
-        if cls.__name__ != "Model":
+        if cls.__name__ != base:
             continue
         # Spelt out twice, so that the type checker sees a literal.
         if package == "tf_keras":
