@@ -34,7 +34,7 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"mixed": True},
 )  # fmt: skip
 """Options of a swap; `mixed` gives each approximate site a form of its own."""
-FORMS = ("cover", "kept", "wide", "same")
+FORMS = ("wide", "kept", "cover", "same")
 MODELS = int(
     os.environ.get(
         "RANDOM_MODELS", (4 if laws.BACKEND == "tensorflow" else 1) * settings().max_examples
