@@ -30,10 +30,13 @@ BOUNDED = tuple(
 )  # whose limits are those of `verified`
 ALL = tuple(dict.fromkeys(("strided_conv", *sorted(names_of_targets()), *BOUNDED)))
 WAYS: tuple[dict[str, Any], ...] = (
-    {}, {"method": "exact"}, {"method": "copy"}, {"form": "cover"}, {"form": "wide"},
-    {"mixed": True},
+    {}, {"method": "exact"}, {"method": "copy"}, {"mixed": True},
+    *({"form": "cover"}, {"form": "wide"}) * 3,
 )  # fmt: skip
-"""Options of a swap; `mixed` gives each approximate site a form of its own."""
+"""Options of a swap; `mixed` gives each approximate site a form of its own.
+
+Few pairs can take these forms, so they are drawn more often.
+"""
 FORMS = ("wide", "kept", "cover", "same")
 MODELS = int(
     os.environ.get(
