@@ -26,7 +26,7 @@ from keras_downswap.ir.replacement import (
     MakeResize,
     Replacement,
 )
-from keras_downswap.rulekit.fixed_kernels import fixed_depthwise
+from keras_downswap.rulekit.fixed_kernels import FixedKernel, fixed_depthwise
 from keras_downswap.rulekit.rule import Promise, Rule, require
 
 TARGET = "own"
@@ -42,7 +42,8 @@ def means(shape: tuple[int, ...]) -> Any:
 
 def over_the_whole_map(graph: Graph, pool: Call) -> MakeConv:
     windows = [Window(length or 0) for length in graph.sizes(pool)]
-    return fixed_depthwise(pool, f"{pool.name}_conv", windows, means, depth=4)
+    kernel = FixedKernel(f"{pool.name}_conv", windows, means)
+    return fixed_depthwise(pool, kernel, depth=4)
 
 
 def global_mean_into_conv(graph: Graph, pool: Call, to: str) -> Replacement:
@@ -127,7 +128,8 @@ def test_a_convolution_over_the_whole_map_becomes_a_global_pool(K: Any) -> None:
 
 def test_a_convolution_needs_a_map_of_known_size(K: Any) -> None:
     def of_some_size(graph: Graph, pool: Call, to: str) -> Replacement:
-        conv = fixed_depthwise(pool, "c", [Window(4), Window(4)], means, depth=4)
+        kernel = FixedKernel("c", [Window(4), Window(4)], means)
+        conv = fixed_depthwise(pool, kernel, depth=4)
         end = MakeReshape(pool.name, pool.layer, LayerKind.RESHAPE, (4,))
         return Replacement((pool.index,), {pool.index: (conv, end)})
 
@@ -161,7 +163,8 @@ def made(kind: type[Make], *facts: Any) -> Callable[[Call], tuple[Make, ...]]:
 
 def conv_of(fixed: Any) -> Callable[[Call], tuple[Make, ...]]:
     windows = [Window(2, 2), Window(2, 2)]
-    return lambda pool: (fixed_depthwise(pool, "made", windows, fixed, depth=3),)
+    kernel = FixedKernel("made", windows, fixed)
+    return lambda pool: (fixed_depthwise(pool, kernel, depth=3),)
 
 
 def not_an_answer(graph: Graph, pool: Call, to: str) -> Any:
