@@ -176,20 +176,7 @@ def other(draw: st.DrawFn, spec: Spec, given: dict[str, Any]) -> Layer | None:
     """Draw a layer that changes the shape and is neither an ordinary convolution nor a pool."""
     moved = given.get("data_format") == "channels_first"
     space, rank = (spec.shape[1:] if moved else spec.shape[:-1]), spec.rank
-    kinds = [
-        "Depthwise",
-        "Separable",
-        "Transpose",
-        "Pad",
-        "Crop",
-        "Global",
-        "Dense",
-        "Time",
-        "Flatten",
-        "Up",
-        "Permute",
-    ]
-    kind = draw(st.sampled_from(kinds))
+    kind = draw(st.sampled_from(CHANGING))
     plain = {k: v for k, v in given.items() if k != "data_format"}
     if kind == "Dense":
         return Layer(kind, {"units": draw(st.sampled_from((2, 3))), **plain})
