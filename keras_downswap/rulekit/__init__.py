@@ -45,6 +45,7 @@ from keras_downswap.rulekit.matching import (
     pointwise_run,
 )
 from keras_downswap.rulekit.preconditions import (
+    require_average_pool,
     require_bias_in_place,
     require_bias_off_widths,
     require_conv,
@@ -55,8 +56,10 @@ from keras_downswap.rulekit.preconditions import (
     require_never_pads,
     require_one_dtype,
     require_pointwise,
+    require_pool_stride,
     require_position_free,
     require_single_cells,
+    require_unit_stride,
     require_window,
 )
 from keras_downswap.rulekit.replacements import (
@@ -170,6 +173,7 @@ __all__ = [
     "replace_call",
     "replace_calls",
     "require",
+    "require_average_pool",
     "require_bias_in_place",
     "require_bias_off_widths",
     "require_conv",
@@ -180,8 +184,10 @@ __all__ = [
     "require_never_pads",
     "require_one_dtype",
     "require_pointwise",
+    "require_pool_stride",
     "require_position_free",
     "require_single_cells",
+    "require_unit_stride",
     "require_window",
     "rule",
     "sampled_leads",

@@ -29,6 +29,26 @@ def require_means(pool: Call) -> None:
     skip_unless(means, f"{pool.label} computes maxima, which no single convolution does")
 
 
+def require_average_pool(pool: Call) -> None:
+    """Skip a pool of maxima, for rules that move a pool before a convolution."""
+    means = pool.role is Role.AVERAGE_POOL
+    skip_unless(means, f"{pool.label} computes maxima, which no convolution commutes with")
+
+
+def require_pool_stride(pool: Call, conv: Call) -> None:
+    """Refuse to move a pool before a convolution that would then compute no fewer outputs."""
+    require(pool.strided, f"{pool.label} has a stride of 1: it saves nothing before {conv.label}")
+
+
+def require_unit_stride(conv: Call) -> None:
+    """Refuse to move a pool before a convolution with a stride.
+
+    Such a convolution reads cells a stride apart; the pool would average cells that lie between.
+    """
+    neighbours = "over which no pool of neighbours commutes with it"
+    require(not conv.strided, f"{conv.label} has a stride, {neighbours}")
+
+
 def require_single_cells(pool: Call) -> None:
     """Skip a pool with windows of several cells, for rules about pure subsampling."""
     for window in pool.windows:

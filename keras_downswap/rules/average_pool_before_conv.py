@@ -9,7 +9,7 @@ may stand between.
 
 from keras_downswap.ir.facts import LayerKind
 from keras_downswap.ir.geometry import FittedPadding, Window, fit_padding
-from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.rulekit import Promise, Replacement, is_pool, refuses, rule, swaps
 from keras_downswap.rulekit.examples import (
     MAP,
@@ -23,12 +23,14 @@ from keras_downswap.rulekit.examples import (
 from keras_downswap.rulekit.layers import Layers, conv_layer, padding_layers, pool_layer
 from keras_downswap.rulekit.matching import Branch
 from keras_downswap.rulekit.preconditions import (
+    require_average_pool,
     require_bias_in_place,
     require_linear,
     require_never_pads,
+    require_pool_stride,
+    require_unit_stride,
 )
 from keras_downswap.rulekit.replacements import in_each_branch
-from keras_downswap.rulekit.rule import require, skip_unless
 from keras_downswap.rulekit.windows import composed_stride, known_leads, lengths_after, pair_axes
 
 
@@ -45,12 +47,9 @@ def average_pool_before_conv(graph: Graph, pool: Call) -> Replacement:
 def _pool_first(graph: Graph, branch: Branch) -> Layers:
     conv = branch.conv
     pool = branch.pool
-    means = pool.role is Role.AVERAGE_POOL
-    skip_unless(means, f"{pool.label} computes maxima, which no convolution commutes with")
-    require(pool.strided, f"{pool.label} has a stride of 1: it saves nothing before {conv.label}")
-    # A strided convolution reads cells s apart; the pool would average cells that lie between.
-    neighbours = "over which no pool of neighbours commutes with it"
-    require(not conv.strided, f"{conv.label} has a stride, {neighbours}")
+    require_average_pool(pool)
+    require_pool_stride(pool, conv)
+    require_unit_stride(conv)
     require_linear(conv, branch.between)
     require_bias_in_place(graph, conv, after=pool)
     require_never_pads(graph, pool, lengths_after(graph, conv))

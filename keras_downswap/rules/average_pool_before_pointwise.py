@@ -7,7 +7,7 @@ affine maps commute with the mean, so they may stand between.
 """
 
 from keras_downswap.ir.facts import LayerKind
-from keras_downswap.ir.graph import Call, Graph, Role
+from keras_downswap.ir.graph import Call, Graph
 from keras_downswap.rulekit import Promise, Replacement, is_pool, refuses, rule, swaps
 from keras_downswap.rulekit.examples import (
     MAP,
@@ -21,12 +21,14 @@ from keras_downswap.rulekit.examples import (
 from keras_downswap.rulekit.layers import Layers, conv_layer, pool_layer
 from keras_downswap.rulekit.matching import Branch
 from keras_downswap.rulekit.preconditions import (
+    require_average_pool,
     require_bias_in_place,
     require_linear,
     require_pointwise,
+    require_pool_stride,
+    require_unit_stride,
 )
 from keras_downswap.rulekit.replacements import in_each_branch
-from keras_downswap.rulekit.rule import require, skip_unless
 
 
 @rule(targets=["cheapest"], promise=Promise.EXACT, anchors=is_pool, verbatim=True, rank=-1)
@@ -42,12 +44,10 @@ def average_pool_before_pointwise(graph: Graph, pool: Call) -> Replacement:
 def _pool_first(graph: Graph, branch: Branch) -> Layers:
     conv = branch.conv
     pool = branch.pool
-    means = pool.role is Role.AVERAGE_POOL
-    skip_unless(means, f"{pool.label} computes maxima, which no convolution commutes with")
+    require_average_pool(pool)
     require_pointwise(conv)
-    neighbours = "over which no pool of neighbours commutes with it"
-    require(not conv.strided, f"{conv.label} has a stride, {neighbours}")
-    require(pool.strided, f"{pool.label} has a stride of 1: it saves nothing before {conv.label}")
+    require_unit_stride(conv)
+    require_pool_stride(pool, conv)
     require_linear(conv, branch.between)
     require_bias_in_place(graph, conv, after=pool)
     # The pool may pad: Keras divides by the cells inside the map alone, so the weights of a window
